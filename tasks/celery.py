@@ -1,0 +1,108 @@
+"""The Celery app: `celery -A tasks worker` is all that must run.
+
+Every setting that differs from Celery's defaults has its reason beside it. Tested against celery 5.7 and kombu 5.7.
+"""
+
+import logging
+import os
+import ssl
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from tasks.ticker import Ticker
+from worker.errors import SettingError
+from worker.logs import configure
+from worker.settings import Settings
+
+# Asked to stop, a worker first finishes what is in hand: a soft shutdown, longer than one HTTP exchange.
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+
+settings = Settings.load()
+broker = (settings.broker_url or settings.redis_url).get_secret_value()
+
+
+def _tls(url: str) -> dict[str, Any] | None:
+    """kombu checks no certificate unless told to; what the address says of files is passed on."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return None
+    query = parse_qs(parts.query)
+    files: dict[str, Any] = {name: query[name][0] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if name in query}
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **files}
+
+
+app = Celery(
+    "tasks", broker=broker, include=["tasks.enqueue", "tasks.aggregate", "tasks.dispatch", "tasks.poll", "tasks.retry"]
+)
+app.conf.update(
+    # JSON only, in both directions: a pickle message is code.
+    task_serializer="json",
+    accept_content=["json"],
+    result_accept_content=["json"],
+    event_serializer="json",
+    # Nothing waits for results; a result backend would only grow, and hold what tasks return.
+    result_backend=None,
+    task_ignore_result=True,
+    task_store_errors_even_if_ignored=False,
+    # Early ack: late ack loses messages with a killed child, runs two copies after a dropped connection, and makes a
+    # 5.7 worker exit when Redis restarts. The ledger redelivers, by its own leases.
+    task_acks_late=False,
+    task_reject_on_worker_lost=False,
+    # One bell at a time: a prefetched bell waits behind a slow one for nothing.
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    # No ETA or countdown is ever used; the guard keeps a stranger's from filling memory.
+    worker_eta_task_limit=100,
+    task_create_missing_queues=True,
+    task_default_queue="contacts",
+    # Events copy task arguments, and one task carries records.
+    task_send_sent_event=False,
+    worker_send_task_events=False,
+    # The code has its own deadlines; these end a process that has lost them. prefork only.
+    task_time_limit=120,
+    task_soft_time_limit=90,
+    worker_max_tasks_per_child=20_000,
+    worker_max_memory_per_child=300_000,
+    # Longer than the HTTP deadline of 30 s: what is in hand is finished and settled.
+    worker_soft_shutdown_timeout=35.0,
+    worker_enable_soft_shutdown_on_idle=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    # A bell that cannot be rung is rung again by the ticker; nobody waits for it.
+    task_publish_retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+)
+if urlsplit(broker).scheme in ("redis", "rediss", "unix"):
+    app.conf.broker_transport_options = {
+        "visibility_timeout": 300,  # only for messages popped and not yet acknowledged
+        "unacked_restore_interval": 5,  # the default sweep takes 100 s to notice
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 15,  # the default waits for ever on a half-open connection
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "retry_on_timeout": False,
+        "global_keyprefix": f"{settings.key_prefix}:broker:",  # installs share a server
+        "client_name": "contact-ingest-broker",
+        "priority_steps": [0],  # one list a queue instead of four
+    }
+    app.conf.broker_use_ssl = _tls(broker)
+
+app.steps["worker"].add(Ticker)
+
+
+@setup_logging.connect
+def _logs(**_: object) -> None:
+    """Our own lines, our own format; Celery's task lines stay below INFO, they would say nothing but ids."""
+    configure(settings)
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+
+
+if not settings.destinations:
+    raise SettingError("SENDGRID_API_KEY", "no destination is configured: set it, or write contact-ingest.toml")

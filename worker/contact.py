@@ -1,0 +1,170 @@
+"""A contact record in the product's own words: its fields, who it is about, and how two records of one contact merge.
+
+Records travel as the JSON bytes that were enqueued. What a platform makes of them is the provider's business.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from worker.errors import Refused
+
+#: Fields that may say who a contact is. Which of them count is the platform's to say.
+IDENTIFIERS = ("email", "external_id", "phone_number_id", "anonymous_id")
+#: The neutral field names. Platforms that lack one refuse it by name.
+FIELDS = frozenset(
+    {
+        *IDENTIFIERS,
+        "phone",
+        "alternate_emails",
+        "first_name",
+        "last_name",
+        "address_line_1",
+        "address_line_2",
+        "city",
+        "state_province_region",
+        "postal_code",
+        "country",
+        "phone_number",
+        "whatsapp",
+        "line",
+        "facebook",
+        "unique_name",
+        "custom_fields",
+    }
+)
+DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Entry:
+    """A record on its way: its place in the lane (`seq`), its JSON, the places of older records merged into it,
+    and, once it has failed and was retried, how often and since when (milliseconds)."""
+
+    seq: int
+    raw: bytes
+    merged: tuple[int, ...] = ()
+    attempts: int = 0
+    first_ms: int = 0
+
+    def __repr__(self) -> str:
+        return f"Entry({self.seq}, {len(self.raw)} bytes)"
+
+    def to_bytes(self) -> bytes:
+        """`header TAB json`: orjson escapes tabs and line feeds, so neither occurs inside."""
+        if not self.merged and not self.attempts:
+            return b"%d\t%b" % (self.seq, self.raw)
+        return b"%b\t%b" % (orjson.dumps([self.seq, self.merged, self.attempts, self.first_ms]), self.raw)
+
+    @classmethod
+    def from_bytes(cls, line: bytes) -> "Entry":
+        head, _, raw = line.partition(b"\t")
+        if not head.startswith(b"["):
+            return cls(int(head), raw)
+        seq, merged, attempts, first_ms = orjson.loads(head)
+        return cls(seq, raw, tuple(merged), attempts, first_ms)
+
+
+def admit(record: object, max_bytes: int) -> bytes:
+    """Check what needs no platform and return the record's JSON. Raises `Refused`."""
+    if not isinstance(record, Mapping):
+        raise Refused("record", f"must be an object, not {type(record).__name__}", "not_an_object")
+    if not any(record.get(name) for name in IDENTIFIERS):
+        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+    try:
+        raw = orjson.dumps(record if type(record) is dict else dict(record))
+    except (orjson.JSONEncodeError, RecursionError):
+        raise _unencodable(record) from None
+    if b"null" in raw and (path := _not_finite(record, "")):
+        raise Refused(path, "NaN and infinities cannot be sent as JSON", "not_finite")
+    if len(raw) > max_bytes:
+        raise Refused("record", f"is {len(raw)} bytes, over the {max_bytes} of a single record", "too_large")
+    return raw
+
+
+def digests(key: bytes, names: Sequence[str]) -> tuple[bytes, ...]:
+    """Eight keyed bytes for each identity of a contact; the key keeps outsiders from choosing collisions."""
+    return tuple([blake2b(name.encode(), key=key, digest_size=DIGEST_BYTES).digest() for name in names])
+
+
+def identities(record: Mapping[str, Any], identifiers: Sequence[str]) -> tuple[str, ...]:
+    """Who a record is about, as far as can be told without the platform's rules."""
+    found = ((name, record.get(name)) for name in identifiers)
+    return tuple(f"{name}:{_folded(name, value)}" for name, value in found if isinstance(value, str) and value)
+
+
+def _folded(name: str, value: str) -> str:
+    return value.strip().lower() if name == "email" else value
+
+
+def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Both records in one, the newer winning field by field, custom fields one by one."""
+    both = {**old, **new}
+    before, after = old.get("custom_fields"), new.get("custom_fields")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        both["custom_fields"] = {**before, **after}
+    return both
+
+
+def strip(old: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `old` a newer record of the contact does not set. Identifiers stay: they say whom it is about."""
+    kept = {name: value for name, value in old.items() if name in IDENTIFIERS or name not in newer}
+    before, after = old.get("custom_fields"), newer.get("custom_fields")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        custom = {name: value for name, value in before.items() if name not in after}
+        if custom:
+            kept["custom_fields"] = custom
+    return kept
+
+
+def says_nothing(record: Iterable[str]) -> bool:
+    """Whether nothing but identifiers is left."""
+    return all(name in IDENTIFIERS for name in record)
+
+
+def _unencodable(record: Mapping[Any, Any]) -> Refused:
+    """Name the field that orjson would not take, without its value."""
+    for name, value in record.items():
+        if not isinstance(name, str):
+            return Refused("record", f"field names must be text, not {type(name).__name__}", "bad_name")
+        try:
+            orjson.dumps({name: value})
+        except (orjson.JSONEncodeError, RecursionError) as problem:
+            label = name if name.isprintable() and name.isascii() else "record"
+            return Refused(label[:100], f"cannot be sent as JSON: {_kind(problem)}", "not_json")
+    return Refused("record", "cannot be sent as JSON", "not_json")
+
+
+def _kind(problem: Exception) -> str:
+    text = str(problem)
+    for sign, words in (
+        ("64-bit", "an integer beyond 64 bits"),
+        ("surrogates", "text that is not valid Unicode"),
+        ("UTF-8", "text that is not valid Unicode"),
+        ("recursion", "nested too deeply"),
+        ("Recursion", "nested too deeply"),
+        ("key must be str", "an object with a key that is not text"),
+    ):
+        if sign in text:
+            return words
+    return "a type that JSON has no word for"
+
+
+def _not_finite(value: object, path: str) -> str:
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else path
+    if isinstance(value, Mapping):
+        items: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list | tuple):
+        items = ((path, item) for item in value)
+        return next((found for _, item in items if (found := _not_finite(item, path))), "")
+    else:
+        return ""
+    for name, item in items:
+        if found := _not_finite(item, f"{path}.{name}" if path else str(name)):
+            return found
+    return ""

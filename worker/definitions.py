@@ -1,0 +1,70 @@
+"""The custom field definitions of an account: fetched when a name is unknown, cached in Redis, shared by all workers."""
+
+from collections.abc import Mapping
+
+import orjson
+
+from worker.errors import Refused
+from worker.outcome import FieldTable, Stop
+from worker.settling import Desk
+from worker.store.scripts import Store
+from worker.wire import Response
+
+#: Definitions younger than this are not asked for again; what they lack is missing.
+FRESH_MS = 30_000
+#: A table is believed for so long; a field deleted meanwhile shows as a refusal that names its id.
+BELIEVED_MS = 3_600_000
+
+
+class Definitions:
+    """The field table of one destination."""
+
+    def __init__(self, desk: Desk, store: Store) -> None:
+        self._desk = desk
+        self._store = store
+
+    def cached(self) -> FieldTable:
+        text = self._store.client.get(self._store.keys("fields"))
+        if text is None:
+            return FieldTable()
+        found = orjson.loads(text)
+        return FieldTable({name: (ident, kind) for name, (ident, kind) in found["fields"].items()}, found["fetched_ms"])
+
+    def ready_for(self, samples: Mapping[str, object]) -> bool:
+        """Fetch the definitions; if they are fresh and lack these names still, create the fields. False: not now."""
+        token = self._desk.ledger.claim_slot()
+        if token is None:
+            return False
+        try:
+            table = self.cached()
+            if table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
+                self._create({name: value for name, value in samples.items() if name.lower() not in table.by_name})
+            return self._refresh()
+        finally:
+            self._desk.ledger.let_go(token)
+
+    def _refresh(self) -> bool:
+        desk = self._desk
+        permit = desk.throttle.acquire("definitions")
+        if not permit.granted:
+            return False
+        reply = desk.exchange(desk.provider.definitions(), permit)
+        if not isinstance(reply, Response):
+            return False
+        table = desk.provider.read_definitions(reply, desk.schedule.now_ms())
+        if isinstance(table, Stop):
+            desk.schedule.stop(table.code, table.why)
+        if not isinstance(table, FieldTable):
+            return False
+        content = {"fields": table.by_name, "fetched_ms": table.fetched_ms}
+        self._store.client.set(self._store.keys("fields"), orjson.dumps(content), px=BELIEVED_MS)
+        return True
+
+    def _create(self, samples: Mapping[str, object]) -> None:
+        """Create fields that records name and the account lacks, each typed after a sample value."""
+        for name, value in sorted(samples.items()):
+            try:
+                request = self._desk.provider.create_field(name, value)
+            except Refused:
+                continue  # a name the platform cannot have: the record is refused by the next walk
+            self._desk.exchange(request, None)

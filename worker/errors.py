@@ -1,0 +1,88 @@
+"""Everything this product raises on purpose.
+
+    IngestError
+    ├── SettingError            a setting is wrong; the message begins with its name
+    ├── Refused                 one record breaks a rule: field, rule, and nothing of its content
+    ├── IntakeError             an enqueue stopped midway; carries the receipt so far
+    │   ├── LaneFull
+    │   └── StoreUnavailable
+    ├── StaleFence              someone else has taken this batch over: drop what is in hand
+    ├── FieldsNeeded            aggregation met a custom field name that the cache does not know
+    └── TransportError
+        ├── NotSent             no byte of the request can have been acted upon
+        └── FateUnknown         bytes went out and no readable answer came back
+
+No message holds an address, a name, a body, a header or a key: messages end in logs.
+"""
+
+from collections.abc import Mapping
+
+
+class IngestError(Exception):
+    """Something this product knows how to explain went wrong."""
+
+
+class SettingError(IngestError):
+    """A setting is wrong. `name` is the variable or the configuration key to mend."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
+class Refused(IngestError):  # noqa: N818 - a verdict on a record, not an accident
+    """A record breaks a rule. `field` is the neutral name; `rule` says what was expected and what was found,
+    by length or type only."""
+
+    def __init__(self, field: str, rule: str, code: str = "invalid") -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule
+        self.code = code
+
+
+class IntakeError(IngestError):
+    """An enqueue stopped midway. `receipt` holds what was accepted; `position` is the first record that was not."""
+
+    def __init__(self, message: str, receipt: object, position: int) -> None:
+        super().__init__(message)
+        self.receipt = receipt
+        self.position = position
+
+
+class LaneFull(IntakeError):  # noqa: N818 - the word the caller will look for
+    """The lane, or Redis as a whole, has no room; nothing was dropped. Try again later."""
+
+
+class StoreUnavailable(IntakeError):  # noqa: N818 - the word the caller will look for
+    """Redis did not answer. The records from `position` on were not accepted, as far as can be known."""
+
+
+class StaleFence(IngestError):  # noqa: N818 - an everyday event, not an error
+    """Someone else has taken this batch over."""
+
+
+class FieldsNeeded(IngestError):  # noqa: N818 - a request, not an error
+    """Custom field names are not in the cache: fetch the platform's definitions, then walk again. `samples` maps each
+    name to a value, from which the type of a field to be created can be told; it is never part of the message."""
+
+    def __init__(self, samples: Mapping[str, object]) -> None:
+        super().__init__(f"{len(samples)} custom field names are not known yet")
+        self.samples = samples
+
+
+class TransportError(IngestError):
+    """An HTTP exchange did not come to an answer. `reason` is a short code such as `connect` or `deadline`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotSent(TransportError):  # noqa: N818 - says what is known
+    """No byte of the request can have been acted upon: send again freely."""
+
+
+class FateUnknown(TransportError):  # noqa: N818 - says what is known
+    """Bytes went out and no readable answer came back: the platform may have acted."""

@@ -1,0 +1,81 @@
+"""What a platform must be able to say. Providers are pure: contacts in, request bytes out; reply in, verdict out.
+
+They hold no connection and no clock. The engine decides when, how often and what next.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from worker.outcome import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
+from worker.packing import Limits
+from worker.wire import Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One destination plus what the platform takes per request rather than per contact."""
+
+    name: str
+    destination: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, repr=False)
+class Prepared:
+    """One contact, ready to pack: the exact bytes of its place in the body, and its identities as `kind:value`."""
+
+    encoded: bytes
+    identities: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+
+
+class Provider(Protocol):
+    """A platform's account, as the engine sees it."""
+
+    #: Neutral identifier fields that count at this platform, strongest first.
+    identifiers: tuple[str, ...]
+    #: Names one account, so that destinations which share it share its limits. Not a secret.
+    account: str
+    #: Endpoint name to (requests, seconds) as configured or documented; absent where unknown.
+    rates: Mapping[str, tuple[int, float]]
+
+    @staticmethod
+    def lane_options(**options: Any) -> dict[str, Any]:
+        """What a lane of this platform may say, checked and in one canonical form. Raises `SettingError`."""
+
+    def limits(self, lane: Lane, max_bytes: int | None = None) -> Limits:
+        """`max_bytes` is what a 413 has taught; it only ever lowers the cap."""
+
+    def prepare(self, raw: bytes, fields: FieldTable) -> Prepared:
+        """Raises `Refused` for what can never be sent, `FieldsNeeded` where `fields` has to be fetched, or the custom
+        fields created, first."""
+
+    def upsert(self, lane: Lane, rows: Sequence[bytes]) -> Request:
+        """`rows` are slices of a packed body: encoded contacts with the commas between them."""
+
+    def read_upsert(self, response: Response, now_s: float) -> Verdict: ...
+
+    def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
+        """For each error the positions in `rows` (encoded contacts) that it proves. A hint alone proves nothing."""
+
+    def job(self, job: str) -> Request: ...
+    def read_job(self, response: Response, now_s: float) -> JobReport: ...
+
+    def error_file(self, url: str) -> Request:
+        """Never carries credentials: the address comes from a reply."""
+
+    def read_error_file(self, content: bytes, known: Callable[[str], bool]) -> list[RowError]:
+        """Whom the file names, among those `known`. Never raises: of garbage, what can be read."""
+
+    def probe(self) -> Request:
+        """A cheap request that succeeds once the account does. `read_definitions` reads its reply."""
+
+    def definitions(self) -> Request: ...
+
+    def read_definitions(self, response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
+        """The custom fields, or why they are not to be had at the moment."""
+
+    def create_field(self, name: str, value: object) -> Request:
+        """A custom field of the type that suits `value`; fetch the definitions again afterwards, whatever the reply
+        was. Raises `Refused`."""

@@ -1,0 +1,31 @@
+"""Bodies of the small endpoints: a JSON object with known keys, or a refusal."""
+
+from typing import Any
+
+import orjson
+
+from worker.sandbox.exchange import Call
+from worker.sandbox.sendgrid.replies import Rejected, refusal
+
+
+def require_json(call: Call) -> None:
+    """A body must be declared as JSON, and plain: nothing says that contacts may come compressed."""
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Rejected(refusal(400, "Content-Type should be application/json"))
+    if call.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Rejected(refusal(400, "invalid JSON"))
+
+
+def json_object(call: Call, required: set[str]) -> dict[str, Any]:
+    """The body, holding every one of the `required` keys and no other."""
+    require_json(call)
+    try:
+        content = orjson.loads(call.body)
+    except orjson.JSONDecodeError:
+        raise Rejected(refusal(400, "invalid JSON")) from None
+    if type(content) is not dict:
+        raise Rejected(refusal(400, "the body must be an object"))
+    if wrong := sorted(required ^ content.keys()):
+        raise Rejected(refusal(400, "missing or unknown field", wrong[0]))
+    return content

@@ -1,0 +1,95 @@
+"""The file behind `errors_url`: which rows of a job failed, and why.
+
+Its format, lifetime and protection are documented nowhere, so the shape is a dial; plain CSV is what the e-mail after
+an upload in the web interface links to (checked 2026-11-22). It lies in storage that takes no credentials: the path is
+the secret, and a request that carries an Authorization header is refused, because it has leaked a key.
+"""
+
+import csv
+import gzip
+import io
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from worker.sandbox.exchange import Reply
+from worker.sandbox.sendgrid.contacts import IDENTIFIERS
+from worker.sandbox.sendgrid.dials import SendGridDials
+
+FOLDER = "/files/"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FailedRow:
+    contact: Mapping[str, Any]
+    reason: str
+
+    @property
+    def identifier(self) -> str:
+        return str(next(self.contact[name] for name in IDENTIFIERS if name in self.contact))
+
+
+class ErrorFiles:
+    def __init__(self) -> None:
+        self._files: dict[str, Reply | None] = {}
+
+    def add(self, rows: list[FailedRow], dials: SendGridDials) -> str:
+        """Keep a file and return its path."""
+        path = f"{FOLDER}{secrets.token_urlsafe(24)}/errors.csv"
+        self._files[path] = written(rows, dials.error_file_shape)
+        return path
+
+    def fetch(self, path: str, headers: Mapping[str, str], dials: SendGridDials) -> Reply:
+        if path not in self._files:
+            return _storage_error(404, "NoSuchKey")
+        if "authorization" in headers:
+            return _storage_error(400, "InvalidArgument")
+        found = self._files[path]
+        if found is None:
+            return _storage_error(403, "AccessDenied")
+        if dials.error_file_once:
+            self._files[path] = None
+        return found
+
+    def clear(self) -> None:
+        self._files.clear()
+
+
+def written(rows: list[FailedRow], shape: str) -> Reply:
+    pairs = [(row.identifier, row.reason) for row in rows]
+    title = "email" if all("email" in row.contact for row in rows) else "identifier"
+    if shape == "html":
+        return Reply(200, b"<!DOCTYPE html><html><body><h1>Service unavailable</h1></body></html>", "text/html")
+    if shape.endswith(("json", "array", "lines")):
+        return _json(title, pairs, shape)
+    if shape == "upper":
+        pairs = [(identifier.upper(), reason) for identifier, reason in pairs]
+    body = _csv(title, pairs, ";" if shape == "csv_semicolon" else ",")
+    if shape == "bom":
+        body = b"\xef\xbb\xbf" + body
+    if shape == "gzip":
+        return Reply(200, gzip.compress(body), "application/octet-stream")
+    return Reply(200, body[: len(body) // 2] if shape == "truncated" else body, "text/csv")
+
+
+def _csv(title: str, pairs: list[tuple[str, str]], delimiter: str) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow((title, "error"))
+    writer.writerows(pairs)
+    return text.getvalue().encode()
+
+
+def _json(title: str, pairs: list[tuple[str, str]], shape: str) -> Reply:
+    flat = [{title: identifier, "error": reason} for identifier, reason in pairs]
+    if shape == "json_lines":
+        return Reply(200, b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in flat))
+    nested = [{"contact": {title: name}, "errors": [{"message": reason}]} for name, reason in pairs]
+    return Reply(200, orjson.dumps(flat if shape == "json_array" else {"result": {"rows": nested}}))
+
+
+def _storage_error(status: int, code: str) -> Reply:
+    return Reply(status, f"<Error><Code>{code}</Code></Error>".encode(), "application/xml")

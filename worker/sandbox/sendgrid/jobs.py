@@ -1,0 +1,148 @@
+"""Import jobs: what an accepted upsert goes through until its contacts are stored.
+
+A job takes a random time, so jobs overtake each other; its contacts are applied when it finishes, in the order of
+finishing. Status as recorded of the live platform, checked 2026-11-22: pending, completed, errored or failed; counts
+that are zero or not known yet are absent, `errors_url` without errors too.
+"""
+
+import heapq
+import math
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from worker.sandbox.chance import Chance
+from worker.sandbox.exchange import Reply, json_reply
+from worker.sandbox.sendgrid.accounts import Account
+from worker.sandbox.sendgrid.contacts import IDENTIFIERS, RowFailed
+from worker.sandbox.sendgrid.dials import SendGridDials
+from worker.sandbox.sendgrid.error_file import ErrorFiles, FailedRow
+from worker.sandbox.sendgrid.replies import refusal
+from worker.sandbox.sendgrid.rules import Upsert
+
+
+@dataclass(slots=True, repr=False)
+class Job:
+    """`due` and the other moments without a name for their clock are readings of the monotonic one."""
+
+    id: str
+    account: Account
+    upsert: Upsert
+    requested: int
+    due: float
+    visible_from: float
+    started_at: str
+    fails: bool = False
+    final_from: float = math.inf
+    finished_at: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    error_path: str = ""
+
+
+class Jobs:
+    def __init__(self, chance: Chance, files: ErrorFiles) -> None:
+        self._chance = chance
+        self._files = files
+        self._jobs: dict[str, Job] = {}
+        self._waiting: list[tuple[float, int, Job]] = []
+        self.finished = 0
+
+    @property
+    def pending(self) -> int:
+        return len(self._jobs) - self.finished
+
+    def add(self, account: Account, upsert: Upsert, dials: SendGridDials) -> Job:
+        now, chance = time.monotonic(), self._chance
+        due = now + chance.between(dials.job_seconds)
+        job = Job(str(uuid4()), account, upsert, len(upsert.contacts), due, now + dials.early_404_s, _now())
+        job.fails = chance.happens(dials.job_failed)
+        if chance.happens(dials.job_pending_forever):
+            job.due = math.inf
+        if chance.happens(dials.job_status_lost):
+            job.visible_from = math.inf
+        self._jobs[job.id] = job
+        heapq.heappush(self._waiting, (job.due, len(self._jobs), job))
+        return job
+
+    def advance(self, dials: SendGridDials) -> None:
+        """Finish every job that is due, in the order of being due."""
+        now = time.monotonic()
+        while self._waiting and self._waiting[0][0] <= now:
+            job = heapq.heappop(self._waiting)[2]
+            if not job.fails:
+                self._apply(job, dials)
+            job.upsert = Upsert([], [])
+            job.final_from = job.due + dials.status_lag_s
+            job.finished_at = _now()
+            self.finished += 1
+
+    def status(self, job_id: str, account: Account, origin: str, dials: SendGridDials) -> Reply:
+        job, now = self._jobs.get(job_id), time.monotonic()
+        if job is None or job.account is not account or now < job.visible_from:
+            return refusal(404)
+        final = now >= job.final_from
+        content: dict[str, Any] = {"id": job.id, "status": "pending", "job_type": "upsert_contacts"}
+        content["results"] = {"requested_count": job.requested}
+        content["started_at"] = job.started_at
+        if not dials.omit_counts:
+            content["results"] |= {name: count for name, count in job.counts.items() if count}
+        if final:
+            content["status"] = _final_status(job)
+            content["finished_at"] = job.finished_at
+            if job.error_path:
+                content["results"]["errors_url"] = origin + job.error_path
+        return json_reply(200, content)
+
+    def _apply(self, job: Job, dials: SendGridDials) -> None:
+        counts = {"created": 0, "updated": 0, "same": 0}
+        upsert, failed = job.upsert, []
+        seen: set[tuple[str, str]] = set()
+        for row, contact in enumerate(upsert.contacts):
+            reason = upsert.failing.get(row, "")
+            if row in upsert.unnamed or (dials.duplicates == "first" and _repeats(contact, seen)):
+                continue
+            if not reason:
+                try:
+                    counts[
+                        job.account.contacts.upsert(
+                            contact, upsert.list_ids, all_identifiers=dials.missing_identifiers == "row"
+                        )
+                    ] += 1
+                except RowFailed as failure:
+                    reason = str(failure)
+            if reason:
+                failed.append(FailedRow(contact, reason))
+        errored = len(failed) + len(upsert.unnamed)
+        job.counts = {
+            "created_count": counts["created"],
+            "updated_count": counts["updated"],
+            "errored_count": errored,
+        }
+        if errored:
+            job.error_path = self._files.add(failed, dials)
+
+    def clear(self) -> None:
+        self._jobs.clear()
+        self._waiting.clear()
+        self.finished = 0
+
+
+def _repeats(contact: dict[str, Any], seen: set[tuple[str, str]]) -> bool:
+    """Whether a row shares an identifier with an earlier one of its job."""
+    keys = {(name, contact[name].lower()) for name in IDENTIFIERS if name in contact}
+    repeated = bool(keys & seen)
+    seen |= keys
+    return repeated
+
+
+def _final_status(job: Job) -> str:
+    errored = job.counts.get("errored_count", 0)
+    if job.fails or errored == job.requested:
+        return "failed"
+    return "errored" if errored else "completed"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,141 @@
+"""SendGrid's endpoints: which there are, whom they let in, and who answers them."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from worker.sandbox.chance import Chance
+from worker.sandbox.dials import Dials
+from worker.sandbox.exchange import Call, Reply, json_reply
+from worker.sandbox.sendgrid.accounts import MAIN, Account, Accounts, account_name
+from worker.sandbox.sendgrid.bodies import require_json
+from worker.sandbox.sendgrid.dials import SendGridDials
+from worker.sandbox.sendgrid.error_file import FOLDER, ErrorFiles
+from worker.sandbox.sendgrid.fields import create_field, list_fields
+from worker.sandbox.sendgrid.jobs import Jobs
+from worker.sandbox.sendgrid.lists import create_list, list_lists, read_list
+from worker.sandbox.sendgrid.replies import Rejected, nameless_refusal, refusal
+from worker.sandbox.sendgrid.rules import check_lists, read_upsert
+from worker.sandbox.sendgrid.search import search_emails, search_identifiers
+
+UPSERT, IMPORTS, FIELDS = "sendgrid.upsert", "sendgrid.imports", "sendgrid.fields"
+LISTS, SEARCH = "sendgrid.lists", "sendgrid.search"
+ERROR_FILE, UNKNOWN = "sendgrid.error_file", "sendgrid.unknown"
+
+#: Requests and seconds. 600 and 200 were seen live at neighbouring endpoints; no number is published.
+LIMITS = {UPSERT: (600, 60.0), IMPORTS: (600, 60.0), FIELDS: (600, 60.0), LISTS: (600, 60.0), SEARCH: (200, 60.0)}
+ENDPOINTS = frozenset({*LIMITS, ERROR_FILE})
+
+_PATHS = {
+    UPSERT: re.compile("/v3/marketing/contacts"),
+    IMPORTS: re.compile("/v3/marketing/contacts/imports/([^/]+)"),
+    FIELDS: re.compile("/v3/marketing/field_definitions"),
+    LISTS: re.compile("/v3/marketing/lists(?:/([^/]+))?"),
+    SEARCH: re.compile("/v3/marketing/contacts/search/(emails|identifiers/([^/]+))"),
+    ERROR_FILE: re.compile(re.escape(FOLDER) + ".+"),
+}
+_METHODS = {UPSERT: {"PUT"}, IMPORTS: {"GET"}, FIELDS: {"GET", "POST"}, LISTS: {"GET", "POST"}, SEARCH: {"POST"}}
+
+
+class SendGrid:
+    """A `Platform`: everything that api.sendgrid.com does for marketing contacts, as far as the sandbox goes."""
+
+    default_account = MAIN
+
+    def __init__(self, dials: Dials, chance: Chance, keys: frozenset[str]) -> None:
+        self._all_dials = dials
+        self._keys = keys
+        self._accounts = Accounts()
+        self._files = ErrorFiles()
+        self._jobs = Jobs(chance, self._files)
+
+    @property
+    def _dials(self) -> SendGridDials:
+        return self._all_dials.group(SendGridDials)
+
+    def owns(self, path: str) -> bool:
+        return path.startswith(("/v3/", FOLDER))
+
+    def endpoint(self, method: str, path: str) -> str:
+        found = next((name for name, pattern in _PATHS.items() if pattern.fullmatch(path)), UNKNOWN)
+        return found if method in _METHODS.get(found, {"GET"}) else UNKNOWN
+
+    def account(self, headers: Mapping[str, str]) -> str:
+        return account_name(headers.get("on-behalf-of", ""))
+
+    def refuses(self, endpoint: str, headers: Mapping[str, str]) -> Reply | None:
+        if endpoint == ERROR_FILE:
+            return None
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        accepted = key in self._keys if self._keys else len(key) > len("SG.") and key.startswith("SG.")
+        return None if scheme == "Bearer" and accepted else refusal(401)
+
+    def trouble(self, status: int) -> Reply:
+        return refusal(status)
+
+    def answer(self, call: Call) -> Reply:
+        endpoint = self.endpoint(call.method, call.path)
+        if endpoint == ERROR_FILE:
+            return self._files.fetch(call.path, call.headers, self._dials)
+        if call.path.endswith("/"):
+            return nameless_refusal("Not Found")
+        if endpoint == UNKNOWN:
+            known = any(pattern.fullmatch(call.path) for pattern in _PATHS.values())
+            return refusal(405 if known else 404)
+        try:
+            return self._route(endpoint, call, self._accounts[call.account])
+        except Rejected as rejected:
+            return rejected.reply
+
+    def _route(self, endpoint: str, call: Call, account: Account) -> Reply:
+        match = _PATHS[endpoint].fullmatch(call.path)
+        assert match
+        if endpoint == UPSERT:
+            return self._upsert(call, account)
+        if endpoint == IMPORTS:
+            return self._jobs.status(match[1], account, call.origin, self._dials)
+        if endpoint == FIELDS:
+            return create_field(account, call, self._dials) if call.method == "POST" else list_fields(account, call)
+        if endpoint == SEARCH:
+            return self._search(match[2], call, account)
+        return self._lists(match[1], call, account)
+
+    def _lists(self, list_id: str | None, call: Call, account: Account) -> Reply:
+        if list_id is not None:
+            return read_list(account, call, list_id) if call.method == "GET" else refusal(405)
+        return list_lists(account, call) if call.method == "GET" else create_list(account, call)
+
+    def _search(self, kind: str | None, call: Call, account: Account) -> Reply:
+        if kind is None:
+            return search_emails(account, call, self._dials)
+        return search_identifiers(account, call, kind, self._dials)
+
+    def _upsert(self, call: Call, account: Account) -> Reply:
+        require_json(call)
+        kinds = account.usable_kinds(time.monotonic())
+        upsert = read_upsert(call.body, self._all_dials.traffic.hidden_byte_cap, kinds, self._dials)
+        check_lists(upsert.list_ids, account.lists, self._dials)
+        count = len(upsert.contacts)
+        job = self._jobs.add(account, upsert, self._dials)
+        return replace(json_reply(202, {"job_id": job.id}), contacts=count, job_id=job.id)
+
+    def advance(self) -> None:
+        self._jobs.advance(self._dials)
+
+    def contacts(self, account: str, after: int, limit: int) -> list[dict[str, Any]]:
+        found = self._accounts.existing(account)
+        return found.contacts.after(after, limit) if found else []
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "contacts": self._accounts.contact_count(),
+            "jobs_pending": self._jobs.pending,
+            "jobs_finished": self._jobs.finished,
+        }
+
+    def reset(self) -> None:
+        self._accounts.clear()
+        self._jobs.clear()
+        self._files.clear()

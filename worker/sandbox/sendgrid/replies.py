@@ -1,0 +1,44 @@
+"""Replies in SendGrid's shapes: `errors` for what it refuses itself, a bare `message` from the gateway in front."""
+
+from worker.sandbox.exchange import Reply, json_reply
+
+MESSAGES = {
+    401: "authorization required",
+    403: "access forbidden",
+    404: "not found",
+    405: "method not allowed",
+    408: "request timeout",
+    429: "too many requests",
+    500: "internal server error",
+}
+#: These come from the gateway in front and have no `errors`.
+GATEWAY_MESSAGES = {
+    413: "Request Too Long",
+    502: "Internal server error",
+    503: "Service Unavailable",
+    504: "Endpoint request timed out",
+}
+
+
+class Rejected(Exception):  # noqa: N818 - a verdict on a request, not an accident
+    """A request is answered with `reply` and goes no further."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"rejected with {reply.status}")
+        self.reply = reply
+
+
+def refusal(status: int, message: str = "", field: str | None = None) -> Reply:
+    """The shape of most errors: https://www.twilio.com/docs/sendgrid/api-reference, ErrorResponse."""
+    if status in GATEWAY_MESSAGES:
+        return json_reply(status, {"message": message or GATEWAY_MESSAGES[status]})
+    return json_reply(status, {"errors": [{"message": message or MESSAGES[status], "field": field}]})
+
+
+def contact_error(message: str, field: str) -> dict[str, str]:
+    """One entry of the upsert's 400, the schema ContactsError."""
+    return {"message": message, "field": field, "error_id": "", "parameter": ""}
+
+
+def nameless_refusal(message: str = "invalid request") -> Reply:
+    return json_reply(400, {"errors": [{"message": message}]})

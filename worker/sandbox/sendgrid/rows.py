@@ -1,0 +1,115 @@
+"""The rules of one contact in an upsert: fields, types, lengths, identifiers and custom values.
+
+Source: the schema ContactRequest (github.com/twilio/sendgrid-oai) and the reserved fields of the field definitions,
+checked 2026-11-22. A field that is null is invalid: the schema says string.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.sandbox.sendgrid.dials import SendGridDials
+from worker.sandbox.sendgrid.values import PHONE, address_test, length_measure, wrong_custom_value
+
+IDENTIFIERS = ("email", "phone_number_id", "external_id", "anonymous_id")
+UNLIMITED = 1 << 62
+MOST_ALTERNATES = 5
+ADDRESS_LIMIT = 254
+
+TEXT_LIMITS = {
+    "email": ADDRESS_LIMIT,
+    "phone_number_id": UNLIMITED,
+    "external_id": 254,
+    "anonymous_id": 254,
+    "first_name": 50,
+    "last_name": 50,
+    "address_line_1": 100,
+    "address_line_2": 100,
+    "city": 60,
+    "state_province_region": 50,
+    "country": 50,
+    "postal_code": UNLIMITED,
+    "phone_number": UNLIMITED,
+    "whatsapp": UNLIMITED,
+    "line": UNLIMITED,
+    "facebook": UNLIMITED,
+    "unique_name": UNLIMITED,
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Wrong:
+    """A broken rule: the field and what was expected. With `import_only` the request stands and the row fails later."""
+
+    field: str
+    message: str
+    import_only: bool = False
+
+
+class RowRules:
+    """The rules as one account's fields and the dials of this moment make them; collects unknown custom field ids."""
+
+    def __init__(self, kinds: Mapping[str, str], dials: SendGridDials) -> None:
+        self.unknown_ids: dict[str, None] = {}
+        self._kinds = kinds
+        self._dials = dials
+        self._is_address = address_test(dials)
+        self._measure = length_measure(dials)
+
+    def check(self, contact: Any) -> Wrong | None:
+        """The first rule that a contact breaks."""
+        if type(contact) is not dict:
+            return Wrong("contact", "must be an object")
+        measure, limits = self._measure, TEXT_LIMITS
+        later = None
+        for name, value in contact.items():
+            limit = limits.get(name)
+            if limit is not None:
+                if type(value) is not str:
+                    return Wrong(name, "must be a string")
+                if measure(value) > limit:
+                    return Wrong(name, f"must be at most {limit} long")
+            elif wrong := self._check_structured(name, value):
+                if not wrong.import_only:
+                    return wrong
+                later = wrong
+        return self._check_identifiers(contact) or later
+
+    def _check_identifiers(self, contact: dict[str, Any]) -> Wrong | None:
+        email = contact.get("email")
+        if email is not None and not self._is_address(email):
+            return Wrong("identifier", f"email '{email}' is not valid")
+        for name in ("phone_number_id", "phone_number"):
+            phone = contact.get(name)
+            if phone is not None and not PHONE.fullmatch(phone):
+                return Wrong("identifier" if name == "phone_number_id" else name, "must be a phone number in E.164")
+        given = [contact[name] for name in IDENTIFIERS if name in contact]
+        if not given:
+            return Wrong("identifier", "at least one identifier is required")
+        return None if all(given) else Wrong("identifier", "must not be empty")
+
+    def _check_structured(self, name: str, value: Any) -> Wrong | None:
+        if name == "custom_fields":
+            return self._check_custom(value)
+        if name != "alternate_emails":
+            return Wrong(name, "unknown field")
+        if type(value) is not list or len(value) > MOST_ALTERNATES:
+            return Wrong(name, f"must be an array of at most {MOST_ALTERNATES}")
+        for address in value:
+            if type(address) is not str:
+                return Wrong(name, "must hold strings")
+            if self._measure(address) > ADDRESS_LIMIT or not self._is_address(address):
+                return Wrong(name, f"email '{address}' is not valid")
+        return None
+
+    def _check_custom(self, values: Any) -> Wrong | None:
+        if type(values) is not dict:
+            return Wrong("custom_fields", "must be an object")
+        kinds, dials = self._kinds, self._dials
+        for field_id, value in values.items():
+            kind = kinds.get(field_id)
+            if kind is None:
+                self.unknown_ids[field_id] = None
+            elif wrong := wrong_custom_value(kind, value, dials):
+                return Wrong("custom_fields", f"{field_id}: {wrong}", import_only=dials.wrong_value == "row")
+        return None

@@ -1,0 +1,144 @@
+"""The rules of an upsert's body: PUT /v3/marketing/contacts takes it whole or refuses it whole.
+
+Source: the operation PutMarketingContacts and the schema ContactRequest (github.com/twilio/sendgrid-oai), and the live
+messages its users report, checked 2026-11-22. A request holds 1 to 30,000 contacts and up to 6,000,000 bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from worker.sandbox.exchange import json_reply
+from worker.sandbox.sendgrid.dials import SendGridDials
+from worker.sandbox.sendgrid.markers import marked_rows
+from worker.sandbox.sendgrid.replies import Rejected, contact_error, nameless_refusal, refusal
+from worker.sandbox.sendgrid.rows import IDENTIFIERS, RowRules
+
+MOST_BYTES = 6_000_000
+MOST_CONTACTS = 30_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Upsert:
+    """A request that was accepted. `failing` rows will fail in the import job with a reason, `unnamed` ones without."""
+
+    contacts: list[dict[str, Any]]
+    list_ids: list[str]
+    failing: dict[int, str] = field(default_factory=dict)
+    unnamed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Problem:
+    """Why row `row` makes the whole request bad; with an empty field the reply names nobody."""
+
+    row: int
+    field: str
+    message: str
+
+
+def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dials: SendGridDials) -> Upsert:
+    """Check a body against everything but the account's lists. `kinds` has the type of each custom field by its id."""
+    if len(body) > MOST_BYTES or (byte_cap is not None and len(body) > byte_cap):
+        raise Rejected(refusal(413))
+    contacts, list_ids = _envelope(body)
+    problems, failing = _check_rows(contacts, kinds, dials)
+    unnamed: set[int] = set()
+    if b"[[" in body and not problems:
+        for row, marker in marked_rows(contacts, dials.markers):
+            if marker == "fail_import":
+                failing[row] = "the contact could not be imported"
+            elif marker == "fail_unnamed":
+                unnamed.add(row)
+            else:
+                problems.append(_marked_problem(row, marker, contacts[row]))
+    if problems:
+        raise _rejection(problems, dials)
+    if dials.duplicates == "refuse" and _has_duplicates(contacts):
+        raise Rejected(replace(nameless_refusal(), note="duplicate identifiers"))
+    return Upsert(contacts, list_ids, failing, frozenset(unnamed))
+
+
+def _check_rows(
+    contacts: list[Any], kinds: Mapping[str, str], dials: SendGridDials
+) -> tuple[list[Problem], dict[int, str]]:
+    """What is wrong with the request, and which rows will fail in the import job and why."""
+    rules = RowRules(kinds, dials)
+    problems: list[Problem] = []
+    failing: dict[int, str] = {}
+    for row, contact in enumerate(contacts):
+        if wrong := rules.check(contact):
+            if wrong.import_only:
+                failing[row] = wrong.message
+            else:
+                problems.append(Problem(row, wrong.field, wrong.message))
+    if rules.unknown_ids:
+        ids = ",".join(rules.unknown_ids)
+        raise Rejected(refusal(400, f"invalid custom field ids supplied - {ids}", "custom_fields"))
+    return problems, failing
+
+
+def _envelope(body: bytes) -> tuple[list[Any], list[str]]:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Rejected(refusal(400, "invalid JSON")) from None
+    if type(content) is not dict:
+        raise Rejected(refusal(400, "the body must be an object"))
+    if unknown := sorted(content.keys() - {"contacts", "list_ids"}):
+        raise Rejected(refusal(400, "unknown field", unknown[0]))
+    contacts, list_ids = content.get("contacts"), content.get("list_ids", [])
+    if type(contacts) is not list or not 1 <= len(contacts) <= MOST_CONTACTS:
+        raise Rejected(refusal(400, f"must hold 1 to {MOST_CONTACTS} contacts", "contacts"))
+    if type(list_ids) is not list or any(type(each) is not str for each in list_ids):
+        raise Rejected(refusal(400, "must be an array of strings", "list_ids"))
+    return contacts, list_ids
+
+
+def check_lists(list_ids: list[str], existing: Mapping[str, object], dials: SendGridDials) -> None:
+    for list_id in list_ids:
+        if list_id not in existing:
+            if dials.list_error == "invalid_json":
+                raise Rejected(nameless_refusal("invalid JSON"))
+            what = "does not exist" if _is_uuid(list_id) else "is not a UUID"
+            raise Rejected(refusal(400, f"list id {what}", "list_ids"))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _marked_problem(row: int, marker: str, contact: dict[str, Any]) -> Problem:
+    if marker == "reject_silent":
+        return Problem(row, "", "")
+    if marker == "reject_named" and "email" in contact:
+        return Problem(row, "identifier", f"email '{contact['email']}' is not valid")
+    return Problem(row, "identifier", "identifier is not valid")
+
+
+def _rejection(problems: list[Problem], dials: SendGridDials) -> Rejected:
+    problems.sort(key=lambda problem: problem.row)
+    listed = [problem for problem in problems if problem.field] if dials.all_bad_rows_listed else problems[:1]
+    if dials.anonymous_400 or not listed or not listed[0].field:
+        return Rejected(nameless_refusal())
+    errors = [
+        contact_error(each.message, f"contacts[{each.row + dials.index_shift}].{each.field}".removesuffix(".contact"))
+        for each in listed
+    ]
+    return Rejected(json_reply(400, {"errors": errors}))
+
+
+def _has_duplicates(contacts: list[dict[str, Any]]) -> bool:
+    for name in IDENTIFIERS:
+        values = [contact[name] for contact in contacts if name in contact]
+        if name == "email":
+            values = [value.lower() for value in values]
+        if len(set(values)) < len(values):
+            return True
+    return False

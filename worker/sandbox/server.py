@@ -1,0 +1,91 @@
+"""Serve the sandbox in this process until SIGTERM, SIGINT or the end of the process that wanted it.
+
+Once it accepts connections it prints one line of JSON with its address and process id, and nothing else ever.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import uvicorn
+
+from worker.sandbox.app import Sandbox, sandbox
+from worker.sandbox.connection import DroppableProtocol
+
+PARENT_CHECK_S = 0.2
+KEEP_ALIVE_S = 75
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says where it is, leaves at once, and does not outlive its owner."""
+
+    def __init__(self, config: uvicorn.Config, served: Sandbox, owner_pid: int | None) -> None:
+        super().__init__(config)
+        self._served = served
+        self._owner_pid = owner_pid
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Unlike uvicorn's own, this does not raise the signal again at the end: being told to stop is a success."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets
+        host, port = sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(json.dumps({"url": f"http://{shown}:{port}", "pid": os.getpid()}), flush=True)  # noqa: T201
+
+    async def on_tick(self, counter: int) -> bool:
+        # Asked of the kernel, not of PR_SET_PDEATHSIG: that one fires when the parent's *thread* ends.
+        orphaned = self._owner_pid is not None and os.getppid() != self._owner_pid
+        return await super().on_tick(counter) or orphaned
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._served.gate.close()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, DroppableProtocol):
+                connection.abort()
+        await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    fd: int | None = None,
+    keys: Collection[str] = (),
+    dials: Mapping[str, Any] | None = None,
+    owner_pid: int | None = None,
+) -> None:
+    """Serve until told to stop. `fd` is a listening socket to take over; `owner_pid` is the parent not to outlive."""
+    gc.set_threshold(200_000, 20, 100)  # stored contacts are many and have no cycles: look at them seldom
+    served = sandbox(keys=keys, dials=dials)
+    config = uvicorn.Config(
+        served.app,
+        http=DroppableProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,
+    )
+    _Server(config, served, owner_pid).run([_listener(host, port, fd)])
+
+
+def _listener(host: str, port: int, fd: int | None) -> socket.socket:
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)

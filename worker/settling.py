@@ -1,0 +1,154 @@
+"""What sending and following have in common: one exchange under a permit, failing rows with their records, one log line.
+
+The desk of one destination holds its parts; it decides nothing.
+"""
+
+import logging
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from worker.contact import digests, identities
+from worker.errors import FateUnknown, NotSent, TransportError
+from worker.outcome import RowError
+from worker.providers.base import Lane, Provider
+from worker.store.bench import FailedRecord
+from worker.store.failures import Why, failure
+from worker.store.ledger import Batch, Ledger, Plan, search_fields
+from worker.store.schedule import Schedule
+from worker.store.throttle import Permit, Throttle
+from worker.transport import Transport
+from worker.views import Search, rows, size, without
+from worker.wire import RateHeaders, Request, Response, rate_headers
+
+log = logging.getLogger("worker.batches")
+
+#: Failures written in one step: they travel inside the script.
+FAILURES_AT_ONCE = 1_000
+_REQUEST_ID = ("x-request-id", "x-message-id", "x-amzn-requestid", "x-amz-apigw-id", "x-amzn-trace-id")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=;:/-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long to go on. Milliseconds."""
+
+    retry_window_ms: int = 86_400_000
+    poll_first_ms: int = 5_000
+    poll_deadline_ms: int = 21_600_000
+    deadline_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts of one destination that sending and following share."""
+
+    ledger: Ledger
+    schedule: Schedule
+    throttle: Throttle
+    transport: Transport
+    provider: Provider
+    policy: Policy
+
+    def exchange(self, request: Request, permit: Permit | None) -> Response | TransportError:
+        """One exchange; whatever comes of it, the limiter hears."""
+        try:
+            response = self.transport.exchange(request, deadline_s=self.policy.deadline_s)
+        except NotSent as problem:
+            if permit is not None:
+                self.throttle.release(permit)
+            return problem
+        except FateUnknown as problem:
+            if permit is not None:
+                self.throttle.note(permit, RateHeaders())
+            return problem
+        if permit is not None and response.status != 429:
+            self.throttle.note(permit, self.rate(response))
+        return response
+
+    def rate(self, response: Response) -> RateHeaders:
+        return rate_headers(response.headers, self.schedule.now_ms() / 1000)
+
+    def limited(self, kind: str, permit: Permit, response: Response, after_s: float | None) -> None:
+        """The platform refused by its rate limit: everybody waits."""
+        blocked_ms = self.throttle.note(permit, self.rate(response), refused=True, after_s=after_s)
+        self.schedule.defer(kind, blocked_ms)
+
+    def lane(self, batch: Batch) -> Lane:
+        return Lane(batch.lane, batch.lane.partition("+")[0], self.ledger.options(batch.lane))
+
+    def fail(self, batch: Batch, whys: Mapping[int, Why], plan: Plan) -> list[int]:
+        """Settle `plan` together with rows that failed. More of them than one step may carry are written in several
+        steps before, each leaving the batch whole."""
+        numbers = list(whys)
+        records = self._records(batch, whys) if numbers else {}
+        while len(numbers) > FAILURES_AT_ONCE:
+            now, numbers = numbers[:FAILURES_AT_ONCE], numbers[FAILURES_AT_ONCE:]
+            batch = self._fail_some(batch, now, records, plan)
+        return self.ledger.settle(batch, plan, [records[row] for row in numbers])
+
+    def _fail_some(self, batch: Batch, now: list[int], records: Mapping[int, FailedRecord], plan: Plan) -> Batch:
+        """Fail some rows and keep the batch, still claimed, without them."""
+        search = batch.search
+        left = Search(*(without(part, now) for part in (search.send, search.rest, search.aside)))
+        zset = "polls" if batch.fields["state"] in ("polling", "checking") else "due"
+        keep = Plan(set=search_fields(left), zset=zset, delay_ms=self.ledger.terms.lease_ms)
+        self.ledger.settle(batch, keep, [records[row] for row in now])
+        fields = {**batch.fields, **{k: str(v) for k, v in search_fields(left).items()}}
+        fields["fence"] = str(int(batch.fields["fence"]) + 1)
+        return replace(batch, fields=fields)
+
+    def _records(self, batch: Batch, whys: Mapping[int, Why]) -> dict[int, FailedRecord]:
+        body, offsets = self.ledger.body(batch)
+        salt = self.ledger.salt()
+        found = {}
+        for row, entry in self.ledger.entries(batch, whys).items():
+            names = identities(orjson.loads(entry.raw), self.provider.identifiers)
+            mapped = body[offsets[row] : offsets[row + 1] - 1]
+            keys = b"".join(digests(salt, names))
+            found[row] = failure(batch.lane, entry, whys[row], batch.now_ms, keys, mapped)
+        return found
+
+    def locate(self, batch: Batch, errors: Sequence[RowError], stage: str, request: str = "") -> dict[int, Why]:
+        """Which rows of what was sent the errors concern, and why each failed. Hints alone concern nobody."""
+        body, offsets = self.ledger.body(batch)
+        numbers = list(rows(batch.search.send))
+        encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in numbers]
+        whys: dict[int, Why] = {}
+        for error, places in zip(errors, self.provider.find_rows(encoded, errors), strict=True):
+            for place in places:
+                whys.setdefault(numbers[place], Why(error.code, error.reason, stage, batch.number, request))
+        return whys
+
+    def report(self, batch: Batch, plan: Plan, failed: int, started_ms: int, request: str = "") -> None:
+        """One line for a batch that has ended: counts and times, never contents."""
+        log.info(
+            "batch ended",
+            extra={
+                "lane": batch.lane,
+                "batch": batch.number,
+                "rows": size(batch.search.all),
+                "bytes": batch.count("sent_bytes"),
+                "delivered": plan.delivered,
+                "failed": failed,
+                "unattributed": plan.unattributed,
+                "attempts": batch.count("attempts"),
+                "ms": batch.now_ms - started_ms,
+                "request_id": request or batch.fields.get("request_id", ""),
+            },
+        )
+
+
+def backoff_ms(attempts: int, after_s: float | None) -> int:
+    """Exponential with full jitter, up to 15 minutes; what the platform asks for is a floor."""
+    jitter = random.uniform(0.0, min(900.0, 2.0 ** min(attempts, 10)))
+    return round(max(after_s or 0.0, jitter) * 1000)
+
+
+def request_id(response: Response) -> str:
+    """What the platform calls this request, made safe for a log line."""
+    found = next((response.headers[name] for name in _REQUEST_ID if name in response.headers), "")
+    return _UNSAFE.sub("", found)[:100]

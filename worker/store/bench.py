@@ -1,0 +1,197 @@
+"""The aggregator's side of the store: look at a lane, stage bodies, commit what was cut.
+
+Bodies are staged under fresh numbers with an expiry and made permanent by the commit, so that megabytes never travel
+inside a script; a crash before the commit leaves only keys that expire.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from worker.contact import Entry
+from worker.packing import Packed
+from worker.store.scripts import Arg, Store
+
+#: How long a staged body may wait for its commit.
+STAGED_MS = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLook:
+    """A lane as one transaction saw it. Everything read later is checked by `version` at the commit."""
+
+    version: bytes
+    now_ms: int
+    options: Mapping[str, Any]
+    head: int
+    waiting: int
+    waiting_bytes: int
+    again: int
+    held: int
+    flush: int
+    held_at: int | None
+    paused: bool
+    dest: Mapping[str, str]
+    busy: int
+    failed: int
+    unsent: int
+    open: int
+    salt: bytes
+    marks: tuple[tuple[int, int], ...]
+
+    def age_ms(self, seq: int) -> int:
+        """How long the record at `seq` has waited, give or take the second between marks."""
+        since = max((ms for first, ms in self.marks if first <= seq), default=self.now_ms)
+        return self.now_ms - since
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FailedRecord:
+    """A failure to store: record id, identity digests, and its three lines."""
+
+    id: str
+    digests: bytes
+    blob: bytes
+
+
+@dataclass(slots=True, repr=False)
+class Cut:
+    """One aggregation, to be committed in one step."""
+
+    lane: str
+    version: bytes
+    cut: int = 0
+    tombs: int = 0
+    bytes: int = 0
+    again: int = 0
+    held: Sequence[Entry] | None = None
+    held_delta: int = 0
+    merged: int = 0
+    dropped: int = 0
+    bodies: list[tuple[int, int, int]] = field(default_factory=list)
+    refused: Sequence[FailedRecord] = ()
+    strips: Sequence[FailedRecord] = ()
+    due_ms: int = -1
+
+
+class Bench:
+    """Looking, staging, committing for one destination."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._client = store.client
+        self._keys = store.keys
+
+    def look(self, lane: str) -> LaneLook:
+        k = self._keys
+        self._client.set(k("salt"), secrets.token_bytes(16), nx=True)
+        pipe = self._client.pipeline(transaction=True)
+        pipe.get(k("v"))
+        pipe.time()
+        pipe.get(k("clock"))
+        pipe.hget(k("lanes"), lane)
+        pipe.hgetall(k(f"lane:{lane}"))
+        pipe.llen(k(f"wait:{lane}"))
+        pipe.llen(k(f"again:{lane}"))
+        pipe.llen(k(f"held:{lane}"))
+        pipe.hgetall(k("dest"))
+        pipe.hlen(k("busy"))
+        pipe.hlen(k("failed:by"))
+        pipe.zcard(k("due"))
+        pipe.zcard(k("polls"))
+        pipe.get(k("salt"))
+        pipe.lrange(k(f"marks:{lane}"), 0, 99)
+        pipe.lrange(k(f"marks:{lane}"), -100, -1)
+        version, time, offset, options, state, waiting, again, held, dest, busy, failed, due, polls, salt, *marks = (
+            pipe.execute()
+        )
+        return LaneLook(
+            version=version or b"0",
+            now_ms=time[0] * 1000 + time[1] // 1000 + int(offset or 0),
+            options=orjson.loads(options or b"{}"),
+            head=int(state.get(b"head", 0)),
+            waiting=waiting,
+            waiting_bytes=int(state.get(b"bytes", 0)),
+            again=again,
+            held=held,
+            flush=int(state.get(b"flush", -1)),
+            held_at=int(state[b"held_at"]) if b"held_at" in state else None,
+            paused=b"paused" in state,
+            dest={name.decode(): value.decode() for name, value in dest.items()},
+            busy=busy,
+            failed=failed,
+            unsent=due,
+            open=due + polls,
+            salt=salt,
+            marks=tuple((int(first), int(ms)) for first, _, ms in (m.partition(b":") for m in chain(*marks))),
+        )
+
+    def waiting(self, lane: str, start: int, count: int) -> list[bytes]:
+        return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + count - 1))
+
+    def entries(self, lane: str, which: str, start: int, count: int) -> list[Entry]:
+        """Entries of `again` or `held`."""
+        lines = self._client.lrange(self._keys(f"{which}:{lane}"), start, start + count - 1)
+        return list(map(Entry.from_bytes, lines))
+
+    def busy(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these identities are in flight."""
+        found = self._client.hmget(self._keys("busy"), digests) if digests else []
+        return {digest for digest, root in zip(digests, found, strict=True) if root is not None}
+
+    def failed(self, digests: Sequence[bytes]) -> dict[str, tuple[bytes, bytes]]:
+        """Failed records of these contacts: id to (digests, blob)."""
+        k = self._keys
+        found = self._client.hmget(k("failed:by"), digests) if digests else []
+        ids = list({id_ for text in found if text for id_ in text.decode().split()})
+        if not ids:
+            return {}
+        blobs, keys = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
+        return {id_: (key, blob) for id_, blob, key in zip(ids, blobs, keys, strict=True) if blob is not None and key}
+
+    def stage(self, packed: Packed, entries: Iterable[bytes], keys: bytes) -> int:
+        """Store a body under a fresh number, to be made permanent by the commit; returns the number."""
+        number = int(self._client.incr(self._keys("serial")))
+        pipe = self._client.pipeline(transaction=False)
+        for part, value in (
+            ("body", packed.body),
+            ("rows", packed.offsets),
+            ("entries", b"\n".join(entries)),
+            ("keys", keys),
+        ):
+            pipe.set(self._keys(f"b:{number}:{part}"), value, px=STAGED_MS)
+        pipe.execute()
+        return number
+
+    def unstage(self, numbers: Iterable[int]) -> None:
+        names = [self._keys(f"b:{n}:{part}") for n in numbers for part in ("body", "rows", "entries", "keys")]
+        if names:
+            self._client.delete(*names)
+
+    def commit(self, cut: Cut) -> bool:
+        """True if it took; False if somebody else was faster and the walk must start over."""
+        plan = {
+            "lane": cut.lane,
+            "version": cut.version.decode(),
+            "cut": cut.cut,
+            "tombs": cut.tombs,
+            "bytes": cut.bytes,
+            "again": cut.again,
+            "held": -1 if cut.held is None else len(cut.held),
+            "held_delta": cut.held_delta,
+            "merged": cut.merged,
+            "dropped": cut.dropped,
+            "bodies": [{"n": n, "rows": rows, "bytes": size} for n, rows, size in cut.bodies],
+            "refused": len(cut.refused),
+            "strips": len(cut.strips),
+            "due_ms": cut.due_ms,
+        }
+        args: list[Arg] = [orjson.dumps(plan)]
+        args += [entry.to_bytes() for entry in cut.held or ()]
+        for record in chain(cut.refused, cut.strips):
+            args += [record.id, record.digests, record.blob]
+        return bool(self._store.run("commit", *args) == b"ok")

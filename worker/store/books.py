@@ -1,0 +1,61 @@
+"""The books of promise 1: counters that move with the records, and a recount of the keys that must say the same."""
+
+from dataclasses import dataclass
+
+from worker.store.keys import BOOKS
+from worker.store.scripts import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBooks:
+    """The counters of one lane, all of one moment."""
+
+    lane: str
+    counts: dict[str, int]
+
+    @property
+    def balanced(self) -> bool:
+        return balanced(self.counts)
+
+
+def balanced(counts: dict[str, int]) -> bool:
+    """accepted = the sum of where records can be. Unattributed rows stand beside the books."""
+    return counts["accepted"] == sum(counts[name] for name in BOOKS if name not in ("accepted", "unattributed"))
+
+
+def totals(lanes: list[LaneBooks]) -> dict[str, int]:
+    return {name: sum(lane.counts[name] for lane in lanes) for name in BOOKS}
+
+
+def read(store: Store) -> list[LaneBooks]:
+    """The books of every lane of the destination, read in one step."""
+    lanes = sorted(name.decode() for name in store.client.hkeys(store.keys("lanes")))
+    pipe = store.client.pipeline(transaction=True)
+    for lane in lanes:
+        pipe.hgetall(store.keys(f"books:{lane}"))
+    return [
+        LaneBooks(lane, {name: int(found.get(name.encode(), 0)) for name in (*BOOKS, "repeated", "dropped")})
+        for lane, found in zip(lanes, pipe.execute(), strict=True)
+    ]
+
+
+def recount(store: Store, lane: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the keys of a lane; returns (books, counted) of one and the same moment, for the counters that keys can
+    tell: accepted, waiting, held, batched, failed."""
+    found = store.run("recount", lane)
+    books = {name: int(value) for name, value in zip(BOOKS, found[0], strict=True)}
+    counted = dict(zip(("accepted", "waiting", "held", "batched", "failed"), map(int, found[1]), strict=True))
+    return books, counted
+
+
+def disagreements(store: Store, lane: str) -> list[str]:
+    """What is wrong with a lane's books, in words; empty if nothing is."""
+    books, counted = recount(store, lane)
+    wrong = [
+        f"{lane}: the books say {books[name]} {name}, the keys {counted[name]}"
+        for name in counted
+        if books[name] != counted[name]
+    ]
+    if not balanced(books):
+        wrong.append(f"{lane}: accepted {books['accepted']} is not the sum of the rest")
+    return wrong

@@ -1,0 +1,69 @@
+"""The keyspace, written out once. Every key of a destination carries one hash tag, so that a script touches one slot.
+
+`B` is `<prefix>:{<destination>}:`. Times are milliseconds of the server's clock.
+
+    B v                 string  version: grows with every commit, settle, retry and cancel
+    B serial            string  the last batch number given out
+    B salt              string  the key of the identity digests
+    B clock             string  offset in ms added to the server's clock; only tests set it
+    B lanes             hash    lane -> its options as JSON
+    B dest              hash    state, why, probe_at, wait_until, cap_bytes, cap_at, slots
+    B lane:<lane>       hash    head (records ever cut), bytes (waiting), flush (seq), held_at, paused
+    B wait:<lane>       list    waiting records as enqueued; an empty element is a cancelled one
+    B again:<lane>      list    retried failures, older than everything else
+    B held:<lane>       list    records of contacts that are in flight, oldest first
+    B marks:<lane>      list    "seq:ms", when that record came; one a second at most
+    B books:<lane>      hash    the books: accepted waiting held batched delivered merged unchanged failed discarded
+                                unattributed, and repeated (calls counted once), dropped (fields left out)
+    B aggdue            zset    lane -> when it is to be aggregated
+    B due, later, polls zset    batch -> when it is due to be sent, sent behind fresh traffic, asked about; also its lease
+    B free              zset    root -> when its contacts stop being busy (orphans)
+    B busy              hash    identity digest -> root batch in flight with it
+    B active            zset    claim -> when it lapses: exchanges under way
+    B batches           zset    batch -> when it was made
+    B b:<n>             hash    a batch; B b:<n>:body, :rows, :entries, :keys are the blobs of a root
+    B failed            hash    record id -> failure (JSON, record, mapped: three lines)
+    B failed:at         zset    record id -> when it failed last
+    B failed:keys       hash    record id -> its identity digests
+    B failed:by         hash    identity digest -> ids of failed records, space between
+    B fields            string  custom field definitions of the account
+    B full              string  memory is short; expires
+    B call:<id>         string  "first:count" of an enqueue call; expires
+    B bell:<what>       string  a bell rung lately; expires
+"""
+
+import re
+from dataclasses import dataclass
+
+#: Grows when the meaning of a key changes; workers refuse a keyspace of another number.
+SCHEMA = 1
+BOOKS = (
+    "accepted",
+    "waiting",
+    "held",
+    "batched",
+    "delivered",
+    "merged",
+    "unchanged",
+    "failed",
+    "discarded",
+    "unattributed",
+)
+#: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
+EXPIRING = ("call:", "bell:", "full")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of one destination's keys."""
+
+    prefix: str
+    destination: str
+
+    @property
+    def base(self) -> str:
+        return f"{self.prefix}:{{{self.destination}}}:"
+
+    def __call__(self, name: str) -> str:
+        return self.base + name

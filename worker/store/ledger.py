@@ -1,0 +1,206 @@
+"""Batches after the cut: claiming what is due, reading their bytes, writing down what became of them.
+
+A claim is a lease with a fence; its due time is the lease. Every verdict is one script that refuses a stale fence and
+moves the books with the records.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from worker.contact import Entry
+from worker.errors import StaleFence
+from worker.packing import starts
+from worker.store.bench import FailedRecord
+from worker.store.scripts import Arg, Store
+from worker.views import Ranges, Search, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long a claim lasts, how long an orphan keeps its contacts busy, and exchanges at once per destination."""
+
+    lease_ms: int
+    orphan_ms: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A claimed batch. `fields` and `root_fields` are the hashes as they were at the claim."""
+
+    number: int
+    token: str
+    now_ms: int
+    fields: dict[str, str]
+    root_fields: Mapping[str, str]
+
+    @property
+    def lane(self) -> str:
+        return self.fields["lane"]
+
+    @property
+    def root(self) -> int:
+        return int(self.fields["root"])
+
+    @property
+    def search(self) -> Search:
+        return Search(*(_ranges(self.fields[name]) for name in ("send", "rest", "aside")))
+
+    def count(self, name: str) -> int:
+        return int(self.fields.get(name, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing to do: `why` is none, busy, paused, stopped, or probe (ask whether the destination works again)."""
+
+    why: str
+    token: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What becomes of a claimed batch. `set` are fields of its hash; `children` new batches with rows of their own."""
+
+    set: dict[str, Any] = field(default_factory=dict)
+    ended: bool = False
+    zset: str = "due"
+    delay_ms: int = 0
+    delivered: int = 0
+    unattributed: int = 0
+    refund: bool = False
+    orphan_ms: int = 0
+    children: list["Child"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A new batch that takes over rows of its parent."""
+
+    set: Mapping[str, Any]
+    zset: str
+    delay_ms: int = 0
+
+
+class Ledger:
+    """The batches of one destination."""
+
+    def __init__(self, store: Store, terms: Terms) -> None:
+        self._store = store
+        self._terms = terms
+
+    @property
+    def terms(self) -> Terms:
+        return self._terms
+
+    def claim(self, kind: str) -> Batch | Idle:
+        """Take the next due batch; `kind` is dispatch or poll."""
+        token = uuid4().hex
+        terms = self._terms
+        answer = self._store.run("claim", kind, terms.lease_ms, token, terms.orphan_ms, terms.slots)
+        what, now_ms = answer[0].decode(), int(answer[1])
+        if what != "ok":
+            return Idle(what, token)
+        return Batch(int(answer[2]), token, now_ms, _hash(answer[3]), _hash(answer[4]))
+
+    def claim_slot(self) -> str | None:
+        """Ask to have one exchange under way that concerns no batch; None while the destination has enough of them."""
+        token = uuid4().hex
+        return token if self._store.run("slot", self._terms.lease_ms, token, self._terms.slots) else None
+
+    def let_go(self, token: str) -> None:
+        """End a claim that took no batch."""
+        self._store.client.zrem(self._store.keys("active"), token)
+
+    def settle(self, batch: Batch, plan: Plan, failed: Sequence[FailedRecord] = ()) -> list[int]:
+        """Write it down; returns the numbers of new batches. Raises `StaleFence` if the batch was taken over."""
+        body = {
+            "set": _texts(plan.set),
+            "ended": plan.ended,
+            "zset": plan.zset,
+            "delay_ms": plan.delay_ms,
+            "delivered": plan.delivered,
+            "unattributed": plan.unattributed,
+            "refund": plan.refund,
+            "orphan_ms": plan.orphan_ms,
+            "children": [
+                {"set": _texts(child.set), "zset": child.zset, "delay_ms": child.delay_ms} for child in plan.children
+            ],
+            "failed": len(failed),
+        }
+        args: list[Arg] = [batch.number, batch.fields["fence"], batch.token, orjson.dumps(body)]
+        for record in failed:
+            args += [record.id, record.digests, record.blob]
+        answer = self._store.run("settle", *args)
+        if answer[0] != b"ok":
+            raise StaleFence(f"batch {batch.number} was taken over")
+        return [int(number) for number in answer[1:]]
+
+    def body(self, batch: Batch) -> tuple[bytes, "array[int]"]:
+        """The root's body and its row offsets. Raises `StaleFence` if the root has ended meanwhile."""
+        body, offsets = self._blobs(batch.root, "body", "rows")
+        return body, starts(offsets)
+
+    def entries(self, batch: Batch, numbers: Iterable[int]) -> dict[int, Entry]:
+        """The records behind some rows."""
+        lines = self._blobs(batch.root, "entries")[0].split(b"\n")
+        return {row: Entry.from_bytes(lines[row]) for row in numbers}
+
+    def keep(self, batch: Batch, part: str, content: bytes, ttl_ms: int) -> None:
+        """Put something fetched aside for this batch, so that a crash does not lose what can be fetched only once."""
+        self._store.client.set(self._store.keys(f"b:{batch.number}:{part}"), content, px=ttl_ms)
+
+    def kept(self, batch: Batch, part: str) -> bytes | None:
+        content = self._store.client.get(self._store.keys(f"b:{batch.number}:{part}"))
+        return None if content is None else bytes(content)
+
+    def forget_fields(self) -> None:
+        """The cached field definitions have proved wrong."""
+        self._store.client.delete(self._store.keys("fields"))
+
+    def salt(self) -> bytes:
+        return bytes(self._store.client.get(self._store.keys("salt")) or b"")
+
+    def options(self, lane: str) -> dict[str, Any]:
+        """What the platform takes per request for this lane."""
+        return dict(orjson.loads(self._store.client.hget(self._store.keys("lanes"), lane) or b"{}"))
+
+    def _blobs(self, root: int, *parts: str) -> list[bytes]:
+        values = self._store.client.mget([self._store.keys(f"b:{root}:{part}") for part in parts])
+        if any(value is None for value in values):
+            raise StaleFence(f"batch {root} has ended")
+        return [bytes(value) for value in values]
+
+
+def ranges_text(ranges: Ranges) -> str:
+    return orjson.dumps(ranges).decode()
+
+
+def search_fields(search: Search) -> dict[str, Any]:
+    """A search as fields of a batch."""
+    return {
+        "send": ranges_text(search.send),
+        "rest": ranges_text(search.rest),
+        "aside": ranges_text(search.aside),
+        "rows": sum(1 for _ in rows(search.all)),
+    }
+
+
+def _ranges(text: str) -> Ranges:
+    return tuple((int(start), int(stop)) for start, stop in orjson.loads(text))
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else str(value) for name, value in values.items()}
+
+
+def _hash(flat: Any) -> dict[str, str]:
+    if isinstance(flat, Mapping):
+        return {name.decode(): value.decode() for name, value in flat.items()}
+    texts = [item.decode() for item in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))

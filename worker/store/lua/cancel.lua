@@ -1,0 +1,32 @@
+-- Records that still wait, are held or are to be tried again leave as discarded. ARGV: lane, then first, last of ranges.
+-- Returns how many left.
+local lane, gone, freed = ARGV[1], 0, 0
+redis.call('DEL', k('bell:aggregate:' .. lane))
+local head = tonumber(redis.call('HGET', k('lane:' .. lane), 'head') or 0)
+local waiting = redis.call('LLEN', k('wait:' .. lane))
+local left_held = 0
+for at = 2, #ARGV, 2 do
+  local first, last = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  for seq = math.max(first, head), math.min(last, head + waiting - 1) do
+    local raw = redis.call('LINDEX', k('wait:' .. lane), seq - head)
+    if raw ~= '' then
+      redis.call('LSET', k('wait:' .. lane), seq - head, '')
+      gone, freed = gone + 1, freed + #raw
+    end
+  end
+  for _, list in ipairs({'held:', 'again:'}) do
+    for _, entry in ipairs(redis.call('LRANGE', k(list .. lane), 0, -1)) do
+      local seq = tonumber(string.match(entry, '^%[?(%d+)'))
+      if seq >= first and seq <= last then
+        redis.call('LREM', k(list .. lane), 1, entry)
+        left_held = left_held + 1
+      end
+    end
+  end
+end
+if gone + left_held > 0 then
+  if freed > 0 then redis.call('HINCRBY', k('lane:' .. lane), 'bytes', -freed) end
+  book(lane, 'waiting', -gone, 'held', -left_held, 'discarded', gone + left_held)
+  redis.call('INCR', k('v'))
+end
+return gone + left_held

@@ -1,0 +1,37 @@
+-- Take the next due batch, for a lease. ARGV: 'dispatch' or 'poll', lease ms, claim token, orphan wait ms, slots.
+-- Returns {'ok', now, batch, fields, fields of the root}, or {'paused' | 'stopped' | 'busy' | 'none', now},
+-- or {'probe', now}.
+local now, poll = clock(), ARGV[1] == 'poll'
+redis.call('DEL', k('bell:' .. ARGV[1]))
+local dest = redis.call('HMGET', k('dest'), 'state', 'probe_at', 'slots')
+if dest[1] == 'paused' and not poll then return {'paused', now} end
+redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now)
+if redis.call('ZCARD', k('active')) >= tonumber(dest[3] or ARGV[5]) then return {'busy', now} end
+if dest[1] == 'stopped' then
+  if poll or tonumber(dest[2] or 0) > now then return {'stopped', now} end
+  redis.call('HSET', k('dest'), 'probe_at', now + ARGV[2])
+  redis.call('ZADD', k('active'), now + ARGV[2], ARGV[3])
+  return {'probe', now}
+end
+for _, zset in ipairs(poll and {'polls'} or {'due', 'later'}) do
+  for _, n in ipairs(redis.call('ZRANGEBYSCORE', k(zset), '-inf', now, 'LIMIT', 0, 20)) do
+    local name = k('b:' .. n)
+    local batch = redis.call('HMGET', name, 'lane', 'root', 'state')
+    if not poll and redis.call('HGET', k('lane:' .. batch[1]), 'paused') then
+      redis.call('ZADD', k(zset), now + 1000, n)
+    else
+      -- A claim that lapsed while sending may have sent: its job, if there is one, is an orphan.
+      if batch[3] == 'sending' then redis.call('HSET', k('b:' .. batch[2]), 'orphan_until', now + ARGV[4]) end
+      redis.call('ZADD', k(zset), now + ARGV[2], n)
+      redis.call('ZADD', k('active'), now + ARGV[2], ARGV[3])
+      redis.call('HINCRBY', name, 'fence', 1)
+      if not poll then
+        redis.call('HINCRBY', name, 'deliveries', 1)
+        redis.call('HINCRBY', k('b:' .. batch[2]), 'requests', 1)
+        redis.call('HSET', name, 'state', 'sending')
+      end
+      return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('b:' .. batch[2]))}
+    end
+  end
+end
+return {'none', now}

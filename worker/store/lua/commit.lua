@@ -1,0 +1,84 @@
+-- One aggregation: bodies become batches, records leave the lane, held is rewritten, the books move. All or nothing.
+-- ARGV[1] is the plan as JSON:
+--   lane, version, cut (elements off the front of wait), tombs (cancelled ones among them), bytes, again (elements off
+--   again), held (how many follow, or -1 to leave the list), held_delta, merged, bodies [{n, rows, bytes}], refused
+--   (how many failures follow), strips (how many), dropped, due_ms (when to look again, or -1), discharged (failures
+--   that a newer record replaced: counted as merged)
+-- then: held entries; failures as id, digests, blob; strips as id, digests, blob ('' takes the failure away).
+-- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone).
+local plan = cjson.decode(ARGV[1])
+local lane, now = plan.lane, clock()
+if (redis.call('GET', k('v')) or '0') ~= plan.version then return 'stale' end
+for _, body in ipairs(plan.bodies) do
+  if redis.call('EXISTS', k('b:' .. body.n .. ':body')) == 0 then return 'expired' end
+end
+redis.call('DEL', k('bell:aggregate:' .. lane)) -- a first write that runs with full memory
+local at = 2
+if plan.held >= 0 then
+  redis.call('DEL', k('held:' .. lane))
+  local entries = {}
+  for i = at, at + plan.held - 1 do entries[#entries + 1] = ARGV[i] end
+  each('RPUSH', k('held:' .. lane), entries)
+  at = at + plan.held
+end
+if plan.again > 0 then redis.call('LTRIM', k('again:' .. lane), plan.again, -1) end
+if plan.cut > 0 then
+  redis.call('LTRIM', k('wait:' .. lane), plan.cut, -1)
+  redis.call('HINCRBY', k('lane:' .. lane), 'bytes', -plan.bytes)
+  local head = redis.call('HINCRBY', k('lane:' .. lane), 'head', plan.cut)
+  -- A mark stays as long as a record that came under it still waits.
+  while true do
+    local second = redis.call('LINDEX', k('marks:' .. lane), 1)
+    if not second or tonumber(string.match(second, '^(%d+)')) > head then break end
+    redis.call('LPOP', k('marks:' .. lane))
+  end
+  if redis.call('EXISTS', k('wait:' .. lane)) == 0 then redis.call('DEL', k('marks:' .. lane)) end
+end
+local batched = 0
+for _, body in ipairs(plan.bodies) do
+  local name = 'b:' .. body.n
+  for _, part in ipairs({':body', ':rows', ':entries', ':keys'}) do redis.call('PERSIST', k(name .. part)) end
+  redis.call('HSET', k(name), 'lane', lane, 'root', body.n, 'state', 'ready', 'rows', body.rows, 'bytes', body.bytes,
+    'send', '[[0,' .. string.format('%d', body.rows) .. ']]', 'rest', '[]', 'aside', '[]', 'fence', 0, 'attempts', 0,
+    'deliveries', 0, 'parts', 1, 'created_ms', now)
+  redis.call('ZADD', k('due'), now, body.n)
+  redis.call('ZADD', k('batches'), now, body.n)
+  local pairs_ = {}
+  for _, digest in ipairs(digests_of(redis.call('GET', k(name .. ':keys')))) do
+    pairs_[#pairs_ + 1] = digest
+    pairs_[#pairs_ + 1] = body.n
+  end
+  each('HSET', k('busy'), pairs_)
+  batched = batched + body.rows
+end
+for _ = 1, plan.refused do
+  record_failure(ARGV[at], ARGV[at + 1], ARGV[at + 2], now)
+  at = at + 3
+end
+for _ = 1, plan.strips do
+  local id, gone = ARGV[at], forget_failure(ARGV[at])
+  if gone and ARGV[at + 2] == '' then
+    book(string.match(id, '^(.*):%d+$'), 'failed', -1, 'merged', 1)
+  elseif gone then
+    record_failure(id, ARGV[at + 1], ARGV[at + 2], now)
+  end
+  at = at + 3
+end
+book(lane, 'waiting', plan.tombs - plan.cut, 'held', plan.held_delta, 'batched', batched, 'merged', plan.merged,
+  'failed', plan.refused, 'dropped', plan.dropped)
+if redis.call('EXISTS', k('held:' .. lane)) == 1 or redis.call('EXISTS', k('again:' .. lane)) == 1 then
+  redis.call('HSET', k('lane:' .. lane), 'held_at', now)
+else
+  redis.call('HDEL', k('lane:' .. lane), 'held_at')
+end
+redis.call('INCR', k('v'))
+if plan.due_ms < 0 then
+  redis.call('ZREM', k('aggdue'), lane)
+else
+  redis.call('ZADD', k('aggdue'), now + plan.due_ms, lane)
+end
+-- Records that came while this walk was under way arm the lane again.
+if plan.due_ms < 0 and redis.call('EXISTS', k('wait:' .. lane)) == 1 then
+  redis.call('ZADD', k('aggdue'), now, lane)
+end
+return 'ok'

@@ -1,0 +1,80 @@
+-- Put in front of every script. KEYS[1] is the destination's base; see keys.py for what lies under it.
+local base = KEYS[1]
+local function k(name) return base .. name end
+
+-- The server's clock in milliseconds, plus an offset that only tests set.
+local function clock()
+  local t = redis.call('TIME')
+  local offset = redis.call('GET', k('clock'))
+  return t[1] * 1000 + math.floor(t[2] / 1000) + (offset and tonumber(offset) or 0)
+end
+
+-- Move the books of a lane: pairs of name and change.
+local function book(lane, ...)
+  local moves = {...}
+  for i = 1, #moves, 2 do
+    if moves[i + 1] ~= 0 then redis.call('HINCRBY', k('books:' .. lane), moves[i], moves[i + 1]) end
+  end
+end
+
+-- Run a command over many arguments in calls that unpack can bear.
+local function each(command, key, args)
+  for from = 1, #args, 4000 do
+    redis.call(command, key, unpack(args, from, math.min(from + 3999, #args)))
+  end
+end
+
+local function digests_of(blob)
+  local out = {}
+  for at = 1, #blob, 8 do out[#out + 1] = string.sub(blob, at, at + 7) end
+  return out
+end
+
+local function index_failure(id, keys)
+  redis.call('HSET', k('failed:keys'), id, keys)
+  for _, digest in ipairs(digests_of(keys)) do
+    local ids = redis.call('HGET', k('failed:by'), digest)
+    redis.call('HSET', k('failed:by'), digest, ids and (ids .. ' ' .. id) or id)
+  end
+end
+
+local function record_failure(id, keys, blob, now)
+  redis.call('HSET', k('failed'), id, blob)
+  redis.call('ZADD', k('failed:at'), now, id)
+  index_failure(id, keys)
+end
+
+-- Take a failure away; false if it is not there (any more).
+local function forget_failure(id)
+  if redis.call('HDEL', k('failed'), id) == 0 then return false end
+  redis.call('ZREM', k('failed:at'), id)
+  local keys = redis.call('HGET', k('failed:keys'), id)
+  redis.call('HDEL', k('failed:keys'), id)
+  for _, digest in ipairs(digests_of(keys or '')) do
+    local left = {}
+    for other in string.gmatch(redis.call('HGET', k('failed:by'), digest) or '', '%S+') do
+      if other ~= id then left[#left + 1] = other end
+    end
+    if #left == 0 then
+      redis.call('HDEL', k('failed:by'), digest)
+    else
+      redis.call('HSET', k('failed:by'), digest, table.concat(left, ' '))
+    end
+  end
+  return true
+end
+
+-- Contacts of a root stop being busy; lanes with something held may go on.
+local function release(root, now)
+  local keys = redis.call('GET', k('b:' .. root .. ':keys'))
+  if keys then each('HDEL', k('busy'), digests_of(keys)) end
+  redis.call('DEL', k('b:' .. root .. ':keys'))
+  redis.call('ZREM', k('free'), root)
+  for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do
+    if redis.call('EXISTS', k('held:' .. lane)) == 1 then
+      local since = tonumber(redis.call('HGET', k('lane:' .. lane), 'held_at') or now)
+      local wait = tonumber(redis.call('HGET', k('lane:' .. lane), 'max_wait') or 0)
+      redis.call('ZADD', k('aggdue'), 'LT', math.max(now, since + wait), lane)
+    end
+  end
+end

@@ -1,0 +1,48 @@
+-- Write down what became of a claimed batch. ARGV: batch, fence, claim token, plan JSON, failures as id, digests, blob.
+-- Plan: set {field: text}, ended, zset, delay_ms, delivered, unattributed, refund (the claim was no delivery),
+--       orphan_ms, children [{set, zset, delay_ms}], failed (how many failures follow).
+-- Returns {'ok', children...} or {'stale'}.
+local n, name, plan, now = ARGV[1], k('b:' .. ARGV[1]), cjson.decode(ARGV[4]), clock()
+redis.call('ZREM', k('active'), ARGV[3]) -- runs with full memory, and lets what follows run
+if redis.call('HGET', name, 'fence') ~= ARGV[2] then return {'stale'} end
+-- The fence moves on, so that a repeat of this very call, its reply lost, changes nothing.
+redis.call('HINCRBY', name, 'fence', 1)
+local lane, root = unpack(redis.call('HMGET', name, 'lane', 'root'))
+local rootname = k('b:' .. root)
+for _, zset in ipairs({'due', 'later', 'polls'}) do redis.call('ZREM', k(zset), n) end
+for field, value in pairs(plan.set) do redis.call('HSET', name, field, value) end
+if plan.refund then
+  redis.call('HINCRBY', name, 'deliveries', -1)
+  redis.call('HINCRBY', rootname, 'requests', -1)
+end
+if plan.orphan_ms > 0 then redis.call('HSET', rootname, 'orphan_until', now + plan.orphan_ms) end
+local answer = {'ok'}
+for _, child in ipairs(plan.children) do
+  local number = redis.call('INCR', k('serial'))
+  local childname = k('b:' .. string.format('%d', number))
+  redis.call('HSET', childname, 'lane', lane, 'root', root, 'parent', n, 'fence', 0, 'attempts', 0, 'deliveries', 0,
+    'rest', '[]', 'aside', '[]', 'created_ms', now)
+  for field, value in pairs(child.set) do redis.call('HSET', childname, field, value) end
+  redis.call('ZADD', k(child.zset), now + child.delay_ms, number)
+  redis.call('ZADD', k('batches'), now, number)
+  redis.call('HINCRBY', rootname, 'parts', 1)
+  answer[#answer + 1] = number
+end
+for at = 5, #ARGV, 3 do record_failure(ARGV[at], ARGV[at + 1], ARGV[at + 2], now) end
+if plan.delivered > 0 then redis.call('HINCRBY', name, 'delivered', plan.delivered) end
+if plan.failed > 0 then redis.call('HINCRBY', name, 'failed', plan.failed) end
+if plan.unattributed > 0 then redis.call('HINCRBY', name, 'unattributed', plan.unattributed) end
+book(lane, 'batched', -plan.delivered - plan.failed, 'delivered', plan.delivered, 'failed', plan.failed,
+  'unattributed', plan.unattributed)
+if not plan.ended then
+  redis.call('ZADD', k(plan.zset), now + plan.delay_ms, n)
+  return answer
+end
+redis.call('HSET', name, 'state', 'done', 'ended_ms', now)
+if redis.call('HINCRBY', rootname, 'parts', -1) == 0 then
+  for _, part in ipairs({':body', ':rows', ':entries'}) do redis.call('DEL', rootname .. part) end
+  redis.call('INCR', k('v'))
+  local orphan = tonumber(redis.call('HGET', rootname, 'orphan_until') or 0)
+  if orphan > now then redis.call('ZADD', k('free'), orphan, root) else release(root, now) end
+end
+return answer

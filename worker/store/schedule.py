@@ -1,0 +1,121 @@
+"""What is due and who must wait: the ticker's look, pausing and resuming, stops and probes, flushes.
+
+Due times are data in sorted sets on the server's clock; a bell only says that somebody should look.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.store.keys import Keys
+from worker.store.scripts import Store
+
+#: A bell silences the next of its kind for this long: what a lost one costs.
+BELL_SILENCE_MS = 2_000
+PROBE_FIRST_MS = 60_000
+PROBE_LAST_MS = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """`kind` is aggregate (target: a lane), dispatch or poll (target: a destination)."""
+
+    kind: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Bells to ring, and how long until something else is due."""
+
+    bells: tuple[Bell, ...]
+    nearest_ms: int
+
+
+class Schedule:
+    """The clockwork of one destination."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys: Keys = store.keys
+
+    def tick(self, most: int) -> Tick:
+        nearest, dispatch, poll, *lanes = self._store.run("tick", BELL_SILENCE_MS, most)
+        name = self._keys.destination
+        bells = [Bell("dispatch", name)] * int(dispatch) + [Bell("poll", name)] * int(poll)
+        return Tick((*(Bell("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
+
+    def now_ms(self) -> int:
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.time()
+        pipe.get(self._keys("clock"))
+        (seconds, micros), offset = pipe.execute()
+        return int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0)
+
+    def arm(self, lane: str, delay_ms: int) -> None:
+        """Look at a lane again after a while."""
+        self._store.client.zadd(self._keys("aggdue"), {lane: self.now_ms() + delay_ms})
+
+    def defer(self, kind: str, wait_ms: int) -> None:
+        """The limiter said wait: no bells of this kind before."""
+        name = "wait_until" if kind == "dispatch" else "poll_wait_until"
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.hset(self._keys("dest"), name, self.now_ms() + wait_ms)
+        pipe.delete(self._keys(f"bell:{kind}"))
+        pipe.execute()
+
+    def state(self) -> Mapping[str, str]:
+        found = self._store.client.hgetall(self._keys("dest"))
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    def pause(self, lane: str | None, why: str) -> None:
+        """Hold a lane, or the whole destination; what is in flight is still followed to its end."""
+        if lane is not None:
+            self._store.client.hset(self._keys(f"lane:{lane}"), "paused", why)
+        else:
+            self._store.client.hset(self._keys("dest"), mapping={"state": "paused", "why": why})
+
+    def resume(self, lane: str | None) -> None:
+        """Go on at once, also after a stop."""
+        if lane is not None:
+            self._store.client.hdel(self._keys(f"lane:{lane}"), "paused")
+        else:
+            names = ("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until")
+            self._store.client.hdel(self._keys("dest"), *names)
+        for name in [lane] if lane is not None else self.lanes():
+            self.arm(name, 0)
+
+    def stop(self, code: str, why: str) -> None:
+        """The destination refuses us: nothing is sent until a probe gets through, or somebody resumes it."""
+        gap = min(int(self.state().get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
+        fields = {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": self.now_ms() + gap}
+        self._store.client.hset(self._keys("dest"), mapping=fields)
+
+    def learn_cap(self, max_bytes: int) -> None:
+        """A body was too large: no larger ones for a day."""
+        self._store.client.hset(self._keys("dest"), mapping={"cap_bytes": max_bytes, "cap_at": self.now_ms()})
+
+    def lanes(self) -> list[str]:
+        return sorted(name.decode() for name in self._store.client.hkeys(self._keys("lanes")))
+
+    def flush(self, lane: str) -> None:
+        """Everything that waits now leaves now, however little it is."""
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.hget(self._keys(f"lane:{lane}"), "head")
+        pipe.llen(self._keys(f"wait:{lane}"))
+        head, length = pipe.execute()
+        mapping = {"flush": int(head or 0) + length, "held_at": 0}
+        self._store.client.hset(self._keys(f"lane:{lane}"), mapping=mapping)
+        self.arm(lane, 0)
+
+    def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
+        """Forget settled batches and discard failures past their age; returns how many of each."""
+        batches, failures = self._store.run("sweep", batches_ms, failures_ms, 500)
+        return int(batches), int(failures)
+
+    def short_of_memory(self, ttl_ms: int) -> None:
+        """Producers are refused for a while; what waits goes on draining."""
+        self._store.client.set(self._keys("full"), 1, px=ttl_ms)
+
+    def set_slots(self, slots: int) -> None:
+        """How many exchanges this destination may have under way, so that a silent one cannot take every worker."""
+        self._store.client.hset(self._keys("dest"), "slots", slots)

@@ -1,0 +1,69 @@
+"""Running the Lua scripts: every write to the store is one of them.
+
+Each is safe to repeat with the same arguments (a call id, a version or a fence makes the second time a no-op), so a lost
+reply is met by asking again, here and nowhere else: the client's own silent retries are off.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, cast
+
+from redis import asyncio as aio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from worker.store.keys import Keys
+
+Arg = str | bytes | int | float
+#: How often a script is sent again when its reply was lost, and the pauses between.
+PAUSES_S = (0.05, 0.2, 0.5, 1.0)
+
+
+@cache
+def _source(name: str) -> tuple[str, str]:
+    folder = files("worker.store").joinpath("lua")
+    text = folder.joinpath("common.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Store:
+    """One destination's keys on one connection pool. `client` is a `redis.Redis` that answers in bytes; its stubs
+    promise unions that no server sends, so it is not typed here."""
+
+    def __init__(self, client: Any, keys: Keys) -> None:
+        self.client = client
+        self.keys = keys
+
+    def run(self, name: str, *args: Arg, base: str = "") -> Any:
+        """Run a script by its file name; `base` replaces the destination's own base of keys."""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                return self._once(name, base or self.keys.base, args)
+            except (RedisConnectionError, RedisTimeoutError):
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError("unreachable")
+
+    def _once(self, name: str, base: str, args: Sequence[Arg]) -> Any:
+        text, digest = _source(name)
+        try:
+            return self.client.evalsha(digest, 1, base, *args)
+        except NoScriptError:
+            # The server restarted, or its cache was flushed: send the text, which also loads it.
+            return self.client.eval(text, 1, base, *args)
+
+
+async def run_async(client: aio.Redis, name: str, base: str, args: Sequence[Arg]) -> Any:
+    """The same for an asyncio client, once; the caller owns the repeat."""
+    text, digest = _source(name)
+    evalsha = cast("Callable[..., Awaitable[Any]]", client.evalsha)
+    evaluate = cast("Callable[..., Awaitable[Any]]", client.eval)
+    try:
+        return await evalsha(digest, 1, base, *args)
+    except NoScriptError:
+        return await evaluate(text, 1, base, *args)

@@ -1,0 +1,78 @@
+"""What waits in a lane: appending records, cancelling them, reading them for aggregation.
+
+Appending is one script and one round trip; `Append` only holds its arguments, so that a blocking and an asyncio client
+share everything but the call itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.store.scripts import Arg, Store
+
+#: How long a call id is remembered: long enough for a reply lost on the wire, or for a producer that comes back with a key.
+CALL_TTL_MS = 60_000
+KEYED_CALL_TTL_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRoom:
+    """What a lane may hold and when it is due: bytes waiting, longest wait, and what makes a full body."""
+
+    max_bytes: int
+    max_wait_ms: int
+    full_count: int
+    full_bytes: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Append:
+    """One call of the enqueue script."""
+
+    call: str
+    lane: str
+    options: str
+    room: LaneRoom
+    records: Sequence[bytes]
+    keyed: bool = False
+
+    def arguments(self) -> list[Arg]:
+        room = self.room
+        return [
+            self.call,
+            KEYED_CALL_TTL_MS if self.keyed else CALL_TTL_MS,
+            self.lane,
+            self.options,
+            room.max_bytes,
+            room.max_wait_ms,
+            room.full_count,
+            room.full_bytes,
+            sum(map(len, self.records)),
+            *self.records,
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What the script answered: `what` is ok, again (counted before), lane or memory (no room)."""
+
+    what: str
+    first: int
+    count: int
+
+    @classmethod
+    def read(cls, answer: Sequence[bytes | int]) -> "Appended":
+        what, first, count = answer
+        return cls(bytes(what).decode() if isinstance(what, bytes) else str(what), int(first), int(count))
+
+
+def append(store: Store, call: Append) -> Appended:
+    return Appended.read(store.run("enqueue", *call.arguments()))
+
+
+def cancel(store: Store, lane: str, ranges: Sequence[tuple[int, int]]) -> int:
+    """Discard what of these closed ranges still waits; returns how many records that were."""
+    gone = 0
+    for first, last in ranges:
+        for start in range(first, last + 1, 1000):
+            gone += int(store.run("cancel", lane, start, min(start + 999, last)))
+    return gone

@@ -1,0 +1,178 @@
+"""The walk over a lane's records, in order: which body each goes into, which wait for a contact in flight, which are
+refused. Pure: it reads no clock and no store; the caller feeds it records and commits what it has found.
+
+In order, a record is
+- refused, if it breaks a rule of the platform;
+- held, if its contact is in flight, or held earlier in this walk, or in a body this walk has closed;
+- merged, if its contact is in the body being cut and no identifier contradicts;
+- a new contact of that body, until a cap is reached and the next body begins.
+After each closed body the state is marked, so that an unfinished one can be left for later.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from worker.contact import Entry, merge
+from worker.errors import Refused
+from worker.packing import Body, Limits, Packed
+
+
+@dataclass(slots=True, repr=False)
+class Item:
+    """A record ready for the walk. `encoded` is its place in a body; None if `refused` says why it has none.
+    `identities` are `kind:value`, `digests` the same in eight bytes each."""
+
+    entry: Entry
+    encoded: bytes | None
+    identities: tuple[str, ...]
+    digests: tuple[bytes, ...]
+    refused: Refused | None = None
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ClosedBody:
+    """A body, the records behind its rows, and the digests of all its contacts."""
+
+    packed: Packed
+    items: Sequence[Item]
+
+    @property
+    def entries(self) -> list[bytes]:
+        return [item.entry.to_bytes() for item in self.items]
+
+    @property
+    def keys(self) -> bytes:
+        return b"".join([digest for item in self.items for digest in item.digests])
+
+
+@dataclass(slots=True)
+class Mark:
+    """How far a walk had come when a body closed."""
+
+    consumed: int = 0
+    tombs: int = 0
+    merged: int = 0
+    dropped: int = 0
+    held: list[Item] = field(default_factory=list)
+    refused: int = 0
+
+
+class Walk:
+    """`repack` turns the JSON of a merged record into an `Item` again."""
+
+    def __init__(self, limits: Limits, repack: Callable[[Entry], Item], *, max_held: int, max_refused: int) -> None:
+        self._limits = limits
+        self._repack = repack
+        self._max_held = max_held
+        self._max_refused = max_refused
+        self._body = Body(limits)
+        self._items: list[Item] = []
+        self._rows: dict[bytes, int] = {}
+        self._closed: set[bytes] = set()
+        self._waits: dict[bytes, int] = {}
+        self.refused: list[Item] = []
+        self.now = Mark()
+        self.mark = Mark()
+
+    @property
+    def open_rows(self) -> int:
+        return len(self._body)
+
+    @property
+    def is_full(self) -> bool:
+        """At a bound: commit what there is before going on."""
+        return len(self.now.held) >= self._max_held or len(self.refused) >= self._max_refused
+
+    def feed(self, item: Item | None, busy: Collection[bytes]) -> ClosedBody | None:
+        """Take the next record (None: one that was cancelled); returns a body if this record closed it."""
+        closed = None
+        if item is None:
+            self.now.tombs += 1
+        elif item.encoded is None:
+            self.refused.append(item)
+            self.now.refused += 1
+        elif any(d in busy or d in self._closed or d in self._waits for d in item.digests):
+            self._hold(item)
+        else:
+            closed = self._pack(item)
+        self.now.consumed += 1
+        return closed
+
+    def close(self) -> ClosedBody | None:
+        """End the body being cut, if there is anything in it, and mark how far the walk has come."""
+        closed = None
+        if self._items:
+            closed = ClosedBody(self._body.close(), self._items)
+            self._closed.update(self._rows)
+            self._body, self._items, self._rows = Body(self._limits), [], {}
+        self._set_mark()
+        return closed
+
+    def _set_mark(self) -> None:
+        now = self.now
+        self.mark = Mark(now.consumed, now.tombs, now.merged, now.dropped, list(now.held), now.refused)
+
+    def _pack(self, item: Item) -> ClosedBody | None:
+        rows = {self._rows[digest] for digest in item.digests if digest in self._rows}
+        if rows:
+            if len(rows) > 1 or not self._merge(rows.pop(), item):
+                self._hold(item)
+            return None
+        assert item.encoded is not None
+        closed = None if self._body.fits(item.encoded) else self.close()
+        row = self._body.add(item.encoded)
+        self._items.append(item)
+        for digest in item.digests:
+            self._rows[digest] = row
+        self.now.dropped += item.dropped
+        return closed
+
+    def _merge(self, row: int, item: Item) -> bool:
+        both = self._merged(self._items[row], item)
+        if both is None or both.encoded is None or not self._body.fits_instead(row, both.encoded):
+            return False
+        # A union of identities may reach into another row.
+        if any(self._rows.get(digest, row) != row for digest in both.digests):
+            return False
+        self._body.replace(row, both.encoded)
+        self._items[row] = both
+        for digest in both.digests:
+            self._rows[digest] = row
+        self.now.merged += 1
+        return True
+
+    def _merged(self, older: Item, newer: Item) -> Item | None:
+        """Both records as one under the newer id, or None if an identifier contradicts."""
+        if contradict(older.identities, newer.identities):
+            return None
+        entry, last = older.entry, newer.entry
+        raw = orjson.dumps(merge(orjson.loads(entry.raw), orjson.loads(last.raw)))
+        seqs = (*entry.merged, entry.seq, *last.merged)
+        attempts, first_ms = max(entry.attempts, last.attempts), entry.first_ms or last.first_ms
+        return self._repack(Entry(last.seq, raw, seqs, attempts, first_ms))
+
+    def _hold(self, item: Item) -> None:
+        """Keep it for later, merged with what is held of its contact already."""
+        places = {self._waits[digest] for digest in item.digests if digest in self._waits}
+        if len(places) == 1:
+            place = places.pop()
+            both = self._merged(self.now.held[place], item)
+            if both is not None and both.encoded is not None:
+                self.now.held[place] = both
+                self.now.merged += 1
+                for digest in both.digests:
+                    self._waits[digest] = max(place, self._waits.get(digest, place))
+                return
+        self.now.held.append(item)
+        for digest in item.digests:
+            self._waits[digest] = len(self.now.held) - 1
+
+
+def contradict(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two records name different values for one kind of identifier."""
+    kinds: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
+    return any(kinds.get(kind, value) != value for kind, value in (identity.split(":", 1) for identity in other))
