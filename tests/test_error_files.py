@@ -139,6 +139,7 @@ def test_row_numbers_and_codes_blame_nobody():
 
 def test_numbers_that_are_identifiers_are_taken_where_they_stand_alone():
     assert found("row,external_id,error\n1,14,bad\n2,12,worse\n") == {"14": "bad", "12": "worse"}
+    assert found("12,14,bad\n13,12,worse\n") == {"14": "bad", "12": "worse"}
     assert found("14;bad thing\n12;worse thing\n") == {"14": "bad thing", "12": "worse thing"}
 
 

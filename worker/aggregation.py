@@ -60,8 +60,9 @@ class Aggregation:
         self._provider = provider
         self._pace = pace
 
-    def aggregate(self, lane: str, fields: FieldTable) -> Round:
-        """One round, begun again while others are faster. Raises `FieldsNeeded`."""
+    def aggregate(self, lane: str, fields: FieldTable, tried: frozenset[str] = frozenset()) -> Round:
+        """One round, begun again while others are faster. Raises `FieldsNeeded`, but not for names that somebody has
+        `tried` to create already: records that carry those are refused."""
         for _ in range(MAX_ROUNDS):
             look = self._bench.look(lane)
             if look.paused or look.dest.get("state") in ("paused", "stopped"):
@@ -69,7 +70,7 @@ class Aggregation:
             room = min(self._pace.ahead - look.unsent, self._pace.max_open - look.open, self._pace.max_bodies)
             if room <= 0:
                 return Round(due_ms=250)
-            if (done := _LaneRound(self, look, lane, fields).run(room)) is not None:
+            if (done := _LaneRound(self, look, lane, fields, tried).run(room)) is not None:
                 return done
         return Round(due_ms=50)
 
@@ -89,13 +90,14 @@ class Aggregation:
 class _LaneRound:
     """One walk over one lane, as one look saw it."""
 
-    def __init__(self, engine: Aggregation, look: LaneLook, lane: str, fields: FieldTable) -> None:
+    def __init__(self, engine: Aggregation, look: LaneLook, lane: str, fields: FieldTable, tried: frozenset[str]) -> None:
         self._bench = engine.bench
         self._provider = engine.provider
         self._pace = engine.pace
         self._look = look
         self._lane = lane
         self._fields = fields
+        self._tried = tried
 
     def run(self, room: int) -> Round | None:
         """Walk and commit; None if somebody was faster."""
@@ -150,14 +152,25 @@ class _LaneRound:
         try:
             ready = self._provider.prepare(entry.raw, self._fields)
         except Refused as refused:
-            if refused.code == "unknown_field" and self._look.now_ms - self._fields.fetched_ms > REFRESH_MS:
+            if refused.field.startswith("custom_fields.") and refused.code == "unknown_field" and self._is_stale():
                 raise FieldsNeeded({refused.field: None}) from None
-            names = identities(orjson.loads(entry.raw), self._provider.identifiers)
-            return Item(entry, None, names, digests(self._look.salt, names), refused)
-        if ready.dropped and self._look.now_ms - self._fields.fetched_ms > REFRESH_MS:
+            return self._refused(entry, refused)
+        except FieldsNeeded as needed:
+            if not self._tried.issuperset(needed.samples):
+                raise
+            name = min(needed.samples)
+            return self._refused(entry, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
+        if ready.dropped and self._is_stale():
             raise FieldsNeeded(dict.fromkeys(ready.dropped))
         keys = digests(self._look.salt, ready.identities)
         return Item(entry, ready.encoded, ready.identities, keys, None, len(ready.dropped))
+
+    def _is_stale(self) -> bool:
+        return self._look.now_ms - self._fields.fetched_ms > REFRESH_MS
+
+    def _refused(self, entry: Entry, refused: Refused) -> Item:
+        names = identities(orjson.loads(entry.raw), self._provider.identifiers)
+        return Item(entry, None, names, digests(self._look.salt, names), refused)
 
     def _feed(self, walk: Walk, items: Sequence[Item | None], cut: Cut, room: int) -> bool:
         """Feed one chunk; False when the round has to end."""
@@ -166,6 +179,7 @@ class _LaneRound:
         for item in items:
             if (closed := walk.feed(item, busy)) is not None:
                 self._stage(closed, cut)
+                del closed  # megabytes that the next body should not grow beside
                 if len(cut.bodies) >= room:
                     return False
             if walk.is_full:

@@ -40,7 +40,7 @@ FIELDS = frozenset(
 DIGEST_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Entry:
     """A record on its way: its place in the lane (`seq`), its JSON, the places of older records merged into it,
     and, once it has failed and was retried, how often and since when (milliseconds)."""
@@ -87,8 +87,9 @@ def admit(record: object, max_bytes: int) -> bytes:
 
 
 def digests(key: bytes, names: Sequence[str]) -> tuple[bytes, ...]:
-    """Eight keyed bytes for each identity of a contact; the key keeps outsiders from choosing collisions."""
-    return tuple([blake2b(name.encode(), key=key, digest_size=DIGEST_BYTES).digest() for name in names])
+    """Eight bytes for each identity of a contact. The installation's own secret goes in as the salt (16 bytes), which
+    keeps outsiders from choosing collisions at half the cost of a keyed digest: no second block."""
+    return tuple([blake2b(name.encode(), salt=key, digest_size=DIGEST_BYTES).digest() for name in names])
 
 
 def identities(record: Mapping[str, Any], identifiers: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from worker.store.schedule import Bell, Schedule
 
 #: How long a lane waits for definitions that cannot be had at the moment.
 WITHOUT_FIELDS_MS = 5_000
+#: Looks at the definitions in one round: one for what is unknown, more for fields that had to be created.
+MAX_LOOKS = 5
 
 
 class Cutting:
@@ -25,10 +27,13 @@ class Cutting:
         return done.bells
 
     def _round(self, lane: str) -> Round:
-        for _ in range(3):
+        tried: frozenset[str] = frozenset()
+        for _ in range(MAX_LOOKS):
             try:
-                return self._aggregation.aggregate(lane, self._definitions.cached())
+                return self._aggregation.aggregate(lane, self._definitions.cached(), tried)
             except FieldsNeeded as needed:
-                if not self._definitions.ready_for(needed.samples):
+                created = self._definitions.ready_for(needed.samples)
+                if created is None:
                     break
+                tried |= created
         return Round(due_ms=WITHOUT_FIELDS_MS)

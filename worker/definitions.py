@@ -30,16 +30,20 @@ class Definitions:
         found = orjson.loads(text)
         return FieldTable({name: (ident, kind) for name, (ident, kind) in found["fields"].items()}, found["fetched_ms"])
 
-    def ready_for(self, samples: Mapping[str, object]) -> bool:
-        """Fetch the definitions; if they are fresh and lack these names still, create the fields. False: not now."""
+    def ready_for(self, samples: Mapping[str, object]) -> frozenset[str] | None:
+        """Fetch the definitions; if they are fresh and lack these names still, create the fields first. Returns the
+        names it tried to create, or None if nothing is to be had now."""
         token = self._desk.ledger.claim_slot()
         if token is None:
-            return False
+            return None
+        tried: frozenset[str] = frozenset()
         try:
             table = self.cached()
             if table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
-                self._create({name: value for name, value in samples.items() if name.lower() not in table.by_name})
-            return self._refresh()
+                lacking = {name: value for name, value in samples.items() if name.lower() not in table.by_name}
+                self._create(lacking)
+                tried = frozenset(lacking)
+            return tried if self._refresh() else None
         finally:
             self._desk.ledger.let_go(token)
 

@@ -46,7 +46,8 @@ class Body:
         self._bytes = bytearray(limits.prefix)
         self._starts = array(OFFSETS)
         self._replaced: dict[int, bytes] = {}
-        self._grown = 0
+        # What the finished body has beside what is in the buffer: the suffix, and what replaced rows will add.
+        self._overhead = len(limits.suffix)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -54,13 +55,12 @@ class Body:
     @property
     def size(self) -> int:
         """The size in bytes the request would have if closed now."""
-        return len(self._bytes) + self._grown + len(self._limits.suffix)
+        return len(self._bytes) + self._overhead
 
     def fits(self, encoded: bytes) -> bool:
-        comma = 1 if self._starts else 0
-        return (
-            len(self._starts) < self._limits.max_contacts and self.size + comma + len(encoded) <= self._limits.max_bytes
-        )
+        limits = self._limits
+        grown = len(self._bytes) + self._overhead + len(encoded) + (1 if self._starts else 0)
+        return grown <= limits.max_bytes and len(self._starts) < limits.max_contacts
 
     def add(self, encoded: bytes) -> int:
         """Append a contact that `fits`; returns its row."""
@@ -75,7 +75,7 @@ class Body:
 
     def replace(self, row: int, encoded: bytes) -> None:
         """Put a merged contact in the place of a row; the bytes move when the body closes."""
-        self._grown += len(encoded) - len(self.row(row))
+        self._overhead += len(encoded) - len(self.row(row))
         self._replaced[row] = encoded
 
     def row(self, row: int) -> bytes:
@@ -97,7 +97,7 @@ class Body:
         self._bytes = bytearray(self._limits.prefix)
         self._starts = array(OFFSETS)
         self._replaced = {}
-        self._grown = 0
+        self._overhead = len(self._limits.suffix)
         for encoded in rows:
             self.add(encoded)
 

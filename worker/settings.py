@@ -9,11 +9,12 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.addresses import check_redis_url, for_kombu, is_redis
 from worker.errors import SettingError
 
 ENV_PREFIX = "CONTACT_INGEST_"
@@ -91,7 +92,8 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls) -> Self:
         """Read everything. Raises `SettingError` with the name of what is wrong."""
-        known = {f"{ENV_PREFIX}{name.upper()}" for name in cls.model_fields if name != "destinations"}
+        own = (name for name, field in cls.model_fields.items() if field.validation_alias is None)
+        known = {f"{ENV_PREFIX}{name.upper()}" for name in own if name != "destinations"}
         unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
         if unknown:
             raise SettingError(unknown[0], f"no such setting; there are {', '.join(sorted(known))}")
@@ -101,11 +103,22 @@ class Settings(BaseSettings):
             name, problem = _first(wrong)
             raise SettingError(_variable(name), problem) from None
         for name, url in (("REDIS_URL", settings.redis_url), ("CELERY_BROKER_URL", settings.broker_url)):
-            if url is not None and (name == "REDIS_URL" or url.get_secret_value().startswith(("redis", "unix"))):
+            if url is not None and (name == "REDIS_URL" or is_redis(url.get_secret_value())):
                 check_redis_url(name, url.get_secret_value())
         if settings.lease_s < settings.deadline_s + 1:
             raise SettingError(f"{ENV_PREFIX}LEASE_S", "too short for one HTTP exchange")
         return settings.model_copy(update={"destinations": _destinations(settings.config)})
+
+    @property
+    def broker(self) -> str:
+        """The broker's address in the words of kombu, which knows Unix sockets by another name."""
+        return for_kombu((self.broker_url or self.redis_url).get_secret_value())
+
+    @property
+    def file(self) -> Path | None:
+        """The configuration file in force."""
+        path = self.config or Path(CONFIG_FILE)
+        return path if path.is_file() else None
 
     @property
     def deadline_s(self) -> float:
@@ -119,39 +132,33 @@ class Settings(BaseSettings):
         return self.destinations[name]
 
 
-def check_redis_url(name: str, url: str) -> None:
-    """What of Redis can be used, or a refusal that says what cannot."""
-    parts = urlsplit(url)
-    if parts.scheme in ("sentinel", "redis+sentinel", "rediss+sentinel"):
-        raise SettingError(name, "Sentinel addresses are not supported; give the address that follows the master")
-    if parts.scheme in ("redis+cluster", "rediss+cluster"):
-        raise SettingError(name, "Redis Cluster addresses are not supported; give a single server or its proxy")
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise SettingError(name, "the address must begin with redis://, rediss:// or unix://")
-    reqs = parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[0].lower()
-    if parts.scheme == "rediss" and reqs not in ("required", "cert_required"):
-        raise SettingError(name, "certificates must be required; remove ssl_cert_reqs and give ssl_ca_certs=FILE")
-
-
 def _destinations(config: Path | None) -> dict[str, Destination]:
     path = config or Path(CONFIG_FILE)
-    tables: dict[str, Any] = {}
     if config is not None and not path.is_file():
         raise SettingError(f"{ENV_PREFIX}CONFIG", f"there is no file {path.name}")
-    if path.is_file():
-        try:
-            content = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as wrong:
-            raise SettingError(path.name, str(wrong)) from None
-        for key in content:
-            if key != "destinations":
-                raise SettingError(f"{path.name}: {key}", "no such table; there is: destinations")
-        tables = content.get("destinations", {})
+    tables = _tables(path) if path.is_file() else {}
     found = {name: _destination(name, table) for name, table in tables.items()}
     for platform, variable in PLATFORM_KEYS.items():
-        if os.environ.get(variable) and platform not in found:
-            found[platform] = _destination(platform, {"platform": platform, "api_key_env": variable})
+        if os.environ.get(variable) and all(made.platform != platform for made in found.values()):
+            found[platform] = _destination(platform, {"platform": platform})
     return found
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    """The destinations' tables of a configuration file."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as wrong:
+        raise SettingError(path.name, _place(wrong)) from None
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise SettingError(path.name, f"cannot be read: {type(wrong).__name__}") from None
+    for key in content:
+        if key != "destinations":
+            raise SettingError(f"{path.name}: {key}", "no such table; there is: destinations")
+    tables = content.get("destinations", {})
+    if not isinstance(tables, dict):
+        raise SettingError(f"{path.name}: destinations", "must be tables, as in [destinations.newsletter]")
+    return tables
 
 
 def _destination(name: str, table: Mapping[str, Any]) -> Destination:
@@ -161,28 +168,54 @@ def _destination(name: str, table: Mapping[str, Any]) -> Destination:
     if not isinstance(table, Mapping):
         raise SettingError(label, "must be a table")
     fields = dict(table)
-    platform = fields.get("platform")
-    variable = fields.pop("api_key_env", None if "api_key" in fields else PLATFORM_KEYS.get(str(platform)))
-    if variable is not None:
-        if not os.environ.get(variable):
-            raise SettingError(f"{label}.api_key", f"missing: set {variable}, or api_key")
-        fields["api_key"] = os.environ[variable]
-    if str(platform) in BASE_URLS:
-        name_, default = BASE_URLS[str(platform)]
-        fields.setdefault("base_url", os.environ.get(name_) or default)
+    platform = str(fields.get("platform"))
+    _add_key(fields, name, platform)
+    variable, default = BASE_URLS.get(platform, ("", ""))
+    # The environment comes first, for the destination that carries its platform's name; others have their own.
+    given = os.environ.get(variable) if name == platform or "base_url" not in fields else None
+    fields["base_url"] = given or fields.get("base_url", default)
     try:
         made = Destination(**fields)
     except ValidationError as wrong:
         field, problem = _first(wrong)
         raise SettingError(f"{label}.{field}", problem) from None
-    if urlsplit(made.base_url).scheme not in ("http", "https") or not urlsplit(made.base_url).hostname:
-        raise SettingError(f"{label}.base_url", "must be an http or https address")
+    if platform in BASE_URLS and not _is_http(made.base_url):
+        raise SettingError(variable if given else f"{label}.base_url", "must be an http or https address")
     return made
+
+
+def _add_key(fields: dict[str, Any], name: str, platform: str) -> None:
+    """The key from the environment: from the variable that is named, else from the platform's own."""
+    own = PLATFORM_KEYS.get(platform, "")
+    variable = fields.pop("api_key_env", None)
+    if variable is None and ("api_key" not in fields or (name == platform and os.environ.get(own))):
+        variable = own or None
+    if variable is None:
+        return
+    if not isinstance(variable, str):
+        raise SettingError(f"destinations.{name}.api_key_env", "must be the name of a variable")
+    if not os.environ.get(variable):
+        raise SettingError(f"destinations.{name}.api_key", f"missing: set {variable}, or api_key")
+    fields["api_key"] = os.environ[variable]
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _place(wrong: tomllib.TOMLDecodeError) -> str:
+    """Where the file breaks off; its own words may quote a key."""
+    found = re.search(r"at line \d+, column \d+|at end of document", str(wrong))
+    return f"is not TOML {found[0] if found else ''}".rstrip()
 
 
 def _first(wrong: ValidationError) -> tuple[str, str]:
     problem = wrong.errors(include_input=False, include_url=False)[0]
-    return str(problem["loc"][0]) if problem["loc"] else "settings", problem["msg"]
+    return str(problem["loc"][0]) if problem["loc"] else "settings", problem["msg"].removeprefix("Value error, ")
 
 
 def _variable(field: str) -> str:

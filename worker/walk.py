@@ -9,7 +9,8 @@ In order, a record is
 After each closed body the state is marked, so that an unfinished one can be left for later.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,11 @@ import orjson
 from worker.contact import Entry, merge
 from worker.errors import Refused
 from worker.packing import Body, Limits, Packed
+
+
+#: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
+#: however short it is, and the copy of a merged record sheds that.
+TAKEN = b""
 
 
 @dataclass(slots=True, repr=False)
@@ -87,7 +93,7 @@ class Walk:
         """At a bound: commit what there is before going on."""
         return len(self.now.held) >= self._max_held or len(self.refused) >= self._max_refused
 
-    def feed(self, item: Item | None, busy: Collection[bytes]) -> ClosedBody | None:
+    def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
         """Take the next record (None: one that was cancelled); returns a body if this record closed it."""
         closed = None
         if item is None:
@@ -95,10 +101,10 @@ class Walk:
         elif item.encoded is None:
             self.refused.append(item)
             self.now.refused += 1
-        elif any(d in busy or d in self._closed or d in self._waits for d in item.digests):
-            self._hold(item)
-        else:
+        elif self._is_free(item.digests, busy):
             closed = self._pack(item)
+        else:
+            self._hold(item)
         self.now.consumed += 1
         return closed
 
@@ -112,19 +118,23 @@ class Walk:
         self._set_mark()
         return closed
 
+    def _is_free(self, digests: Sequence[bytes], busy: AbstractSet[bytes]) -> bool:
+        return busy.isdisjoint(digests) and self._closed.isdisjoint(digests) and self._waits.keys().isdisjoint(digests)
+
     def _set_mark(self) -> None:
         now = self.now
         self.mark = Mark(now.consumed, now.tombs, now.merged, now.dropped, list(now.held), now.refused)
 
     def _pack(self, item: Item) -> ClosedBody | None:
-        rows = {self._rows[digest] for digest in item.digests if digest in self._rows}
-        if rows:
+        if not self._rows.keys().isdisjoint(item.digests):
+            rows = {self._rows[digest] for digest in item.digests if digest in self._rows}
             if len(rows) > 1 or not self._merge(rows.pop(), item):
                 self._hold(item)
             return None
         assert item.encoded is not None
         closed = None if self._body.fits(item.encoded) else self.close()
         row = self._body.add(item.encoded)
+        item.encoded = TAKEN
         self._items.append(item)
         for digest in item.digests:
             self._rows[digest] = row
@@ -139,6 +149,7 @@ class Walk:
         if any(self._rows.get(digest, row) != row for digest in both.digests):
             return False
         self._body.replace(row, both.encoded)
+        both.encoded = TAKEN
         self._items[row] = both
         for digest in both.digests:
             self._rows[digest] = row
@@ -150,18 +161,20 @@ class Walk:
         if contradict(older.identities, newer.identities):
             return None
         entry, last = older.entry, newer.entry
-        raw = orjson.dumps(merge(orjson.loads(entry.raw), orjson.loads(last.raw)))
+        raw = b"%b" % orjson.dumps(merge(orjson.loads(entry.raw), orjson.loads(last.raw)))
         seqs = (*entry.merged, entry.seq, *last.merged)
         attempts, first_ms = max(entry.attempts, last.attempts), entry.first_ms or last.first_ms
         return self._repack(Entry(last.seq, raw, seqs, attempts, first_ms))
 
     def _hold(self, item: Item) -> None:
         """Keep it for later, merged with what is held of its contact already."""
+        item.encoded = TAKEN
         places = {self._waits[digest] for digest in item.digests if digest in self._waits}
         if len(places) == 1:
             place = places.pop()
             both = self._merged(self.now.held[place], item)
             if both is not None and both.encoded is not None:
+                both.encoded = TAKEN
                 self.now.held[place] = both
                 self.now.merged += 1
                 for digest in both.digests:

@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from worker import providers
+from worker.addresses import check_redis_url, is_redis
 from worker.aggregation import Aggregation, Pace
 from worker.cutting import Cutting
 from worker.definitions import Definitions
@@ -32,7 +33,7 @@ from worker.intake import Door, RefusedRecord
 from worker.packing import Limits
 from worker.providers.base import Lane, Provider
 from worker.replay import Replay
-from worker.settings import ENV_PREFIX, Destination, Settings, check_redis_url
+from worker.settings import ENV_PREFIX, Destination, Settings
 from worker.settling import Desk, Policy
 from worker.store.bench import Bench
 from worker.store.failures import Failures
@@ -65,6 +66,7 @@ class Site:
     delivery: Delivery
     tracking: Tracking
     definitions: Definitions
+    desk: Desk
 
 
 class Wiring:
@@ -78,6 +80,12 @@ class Wiring:
     @cached_property
     def client(self) -> Redis:
         return connect(self.settings.redis_url.get_secret_value())
+
+    @cached_property
+    def broker(self) -> Redis | None:
+        """The broker's server, where that is a Redis too."""
+        url = (self.settings.broker_url or self.settings.redis_url).get_secret_value()
+        return connect(url) if is_redis(url) else None
 
     @cached_property
     def fleet(self) -> Fleet:
@@ -118,12 +126,22 @@ class Wiring:
         """End all connections; the next use makes new ones."""
         for transport in self._transports.values():
             transport.close()
-        if "client" in self.__dict__:
-            self.client.close()
-        self.__dict__.pop("client", None)
-        self.__dict__.pop("fleet", None)
+        for name in ("client", "broker", "fleet"):
+            made = self.__dict__.pop(name, None)
+            if isinstance(made, Redis):
+                made.close()
         self._sites.clear()
         self._transports.clear()
+
+    def validate(self) -> None:
+        """Make everything that settings can spoil, connecting to nothing. Raises `SettingError`."""
+        for name in self.destinations:
+            provider = self.site(name).provider
+            try:
+                lane = Lane(name, name, provider.lane_options(**_lane_defaults(self.settings.destination(name))))
+                provider.limits(lane)
+            except SettingError as wrong:
+                raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None
 
     def check_schema(self) -> None:
         """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
@@ -179,6 +197,7 @@ class Wiring:
             Delivery(desk),
             Tracking(desk),
             definitions,
+            desk,
         )
 
 
@@ -207,7 +226,13 @@ def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
     try:
         return providers.build(config.platform, **given)
     except SettingError as wrong:
-        raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None
+        shared = wrong.name == "max_body_bytes"
+        label = f"{ENV_PREFIX}MAX_BODY_BYTES" if shared else f"destinations.{name}.{wrong.name}"
+        raise SettingError(label, wrong.problem) from None
+
+
+def _lane_defaults(config: Destination) -> dict[str, Any]:
+    return {"list_ids": config.list_ids} if config.list_ids else {}
 
 
 def connect(url: str) -> Redis:
@@ -268,7 +293,9 @@ def wired() -> Wiring:
     """This process's wiring."""
     pid = os.getpid()
     if pid not in _made:
-        install(Wiring(Settings.load()))
+        parts = Wiring(Settings.load())
+        parts.validate()
+        install(parts)
     return _made[pid]
 
 

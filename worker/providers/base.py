@@ -3,7 +3,7 @@
 They hold no connection and no clock. The engine decides when, how often and what next.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -65,8 +65,8 @@ class Provider(Protocol):
     def error_file(self, url: str) -> Request:
         """Never carries credentials: the address comes from a reply."""
 
-    def read_error_file(self, content: bytes, known: Callable[[str], bool]) -> list[RowError]:
-        """Whom the file names, among those `known`. Never raises: of garbage, what can be read."""
+    def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
+        """Whom the file names among the contacts in `rows`. Never raises: of garbage, what can be read."""
 
     def probe(self) -> Request:
         """A cheap request that succeeds once the account does. `read_definitions` reads its reply."""

@@ -11,7 +11,7 @@ Source: the official OpenAPI files of Marketing Contacts and Custom Fields, chec
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -128,8 +128,8 @@ class SendGrid:
             allowed_origin=self._origin,
         )
 
-    def read_error_file(self, content: bytes, known: Callable[[str], bool]) -> list[RowError]:
-        return error_files.read(content, known)
+    def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
+        return error_files.read(content, sendgrid_rows.known(rows))
 
     def probe(self) -> Request:
         return self.definitions()

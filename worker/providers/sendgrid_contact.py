@@ -64,7 +64,6 @@ _SHAPE = msgspec.defstruct(
     gc=False,
 )
 _DECODER = msgspec.json.Decoder(_SHAPE)
-_ENCODER = msgspec.json.Encoder()
 
 _ATEXT = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]++"
 #: The everyday address, already lower-case; whatever does not match is looked at thoroughly.
@@ -80,25 +79,42 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields) -> Prepared:
         contact: Any = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _refusal(raw) from None
-    identities = _identities(contact)
+    changed: dict[str, Any] = {}
+    identities = _identities(contact, changed)
     if not identities:
         raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
     if contact.phone is not UNSET or contact.phone_number is not UNSET:
-        _rename_phone(contact)
+        _rename_phone(contact, changed)
     if contact.alternate_emails is not UNSET:
-        contact.alternate_emails = [address(text, "alternate_emails") for text in contact.alternate_emails]
+        changed["alternate_emails"] = [address(text, "alternate_emails") for text in contact.alternate_emails]
     dropped: tuple[str, ...] = ()
     if contact.custom_fields is not UNSET:
         values, dropped = translate(contact.custom_fields, table, policy)
-        contact.custom_fields = values or UNSET
-    return Prepared(_ENCODER.encode(contact), tuple(identities), dropped)
+        changed["custom_fields"] = values or UNSET
+    return Prepared(_encode(raw, changed), tuple(identities), dropped)
 
 
-def _identities(contact: Any) -> list[str]:
+def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
+    """The record's own bytes where they can be sent as they are: they were encoded at the door, by the same encoder.
+    UNSET takes a field away."""
+    if not changed:
+        return raw
+    record = orjson.loads(raw)
+    for name, value in changed.items():
+        if value is UNSET:
+            record.pop(name, None)
+        else:
+            record[name] = value
+    return orjson.dumps(record)
+
+
+def _identities(contact: Any, changed: dict[str, Any]) -> list[str]:
     """Who the contact is, checked; the address becomes lower-case."""
     identities = []
-    if (email := contact.email) is not UNSET:
-        contact.email = email = address(email, "email")
+    if (given := contact.email) is not UNSET:
+        email = address(given, "email")
+        if email != given:
+            changed["email"] = email
         identities.append("email:" + email)
     if (external_id := contact.external_id) is not UNSET:
         identities.append("external_id:" + external_id)
@@ -115,12 +131,9 @@ def address(text: str, field: str) -> str:
     if _PLAIN(lower) and lower.index("@") <= _MAX_LOCAL:
         return lower
     try:
-        lower = validate_email(text, check_deliverability=False).normalized.lower()
+        return validate_email(text, check_deliverability=False, strict=True).normalized.lower()
     except (EmailNotValidError, UnicodeError):
         raise Refused(field, f"is not an e-mail address ({len(text)} characters)", "bad_email") from None
-    if len(lower) > MAX_EMAIL:
-        raise Refused(field, f"has {len(lower)} characters, over the {MAX_EMAIL} allowed", "too_long")
-    return lower
 
 
 def _phone(text: str, field: str) -> str:
@@ -133,7 +146,7 @@ def _phone(text: str, field: str) -> str:
     return text
 
 
-def _rename_phone(contact: Any) -> None:
+def _rename_phone(contact: Any, changed: dict[str, Any]) -> None:
     """`phone` is sent as `phone_number`. An empty one is a value and stays."""
     if contact.phone is UNSET:
         number = contact.phone_number
@@ -141,8 +154,11 @@ def _rename_phone(contact: Any) -> None:
         number = contact.phone
     else:
         raise Refused("phone", "differs from phone_number, which is the same field at SendGrid: give one", "bad_phone")
-    contact.phone = UNSET
-    contact.phone_number = number and _phone(number, "phone")
+    if number:
+        _phone(number, "phone")
+    if contact.phone is not UNSET:
+        changed["phone"] = UNSET
+        changed["phone_number"] = number
 
 
 def _refusal(raw: bytes) -> Refused:
