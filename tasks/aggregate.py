@@ -9,4 +9,4 @@ from worker.wiring import wired
 @shared_task(name="contacts.aggregate")
 def aggregate(lane: str) -> None:
     parts = wired()
-    ring(parts.site(parts.destination_of(lane)).cutting.aggregate(lane))
+    ring(parts.site(parts.destination_of(lane)).aggregation.aggregate(lane))

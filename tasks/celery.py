@@ -4,21 +4,26 @@ Every setting that differs from Celery's defaults has its reason beside it. Test
 """
 
 import logging
-import os
 import ssl
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from celery.signals import setup_logging
+from celery.worker.consumer import consumer
 
 from tasks.ticker import Ticker
 from worker.errors import SettingError
 from worker.logs import configure
 from worker.settings import Settings
 
-# Asked to stop, a worker first finishes what is in hand: a soft shutdown, longer than one HTTP exchange.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+#: Where Celery quotes a whole message, and what is said instead, with so many of its arguments.
+QUOTING = {
+    consumer.UNKNOWN_FORMAT: ("a message that is no task was deleted", 0),
+    consumer.UNKNOWN_TASK_ERROR: ("a message for an unknown task was deleted: %s", 1),
+    consumer.INVALID_TASK_ERROR: ("an invalid task message was deleted: %s", 1),
+    consumer.MESSAGE_DECODE_ERROR: ("a message that cannot be decoded was deleted", 0),
+}
 
 settings = Settings.load()
 broker = (settings.broker_url or settings.redis_url).get_secret_value()
@@ -30,7 +35,9 @@ def _tls(url: str) -> dict[str, Any] | None:
     if parts.scheme != "rediss":
         return None
     query = parse_qs(parts.query)
-    files: dict[str, Any] = {name: query[name][0] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if name in query}
+    files: dict[str, Any] = {
+        name: query[name][0] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if name in query
+    }
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **files}
 
 
@@ -66,7 +73,7 @@ app.conf.update(
     task_soft_time_limit=90,
     worker_max_tasks_per_child=20_000,
     worker_max_memory_per_child=300_000,
-    # Longer than the HTTP deadline of 30 s: what is in hand is finished and settled.
+    # SIGTERM finishes what is in hand, however long. SIGQUIT gives it this: longer than the HTTP deadline of 30 s.
     worker_soft_shutdown_timeout=35.0,
     worker_enable_soft_shutdown_on_idle=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,
@@ -96,10 +103,24 @@ if urlsplit(broker).scheme in ("redis", "rediss", "unix"):
 app.steps["worker"].add(Ticker)
 
 
+class Unquoted(logging.Filter):
+    """Celery quotes messages that are bad, and the arguments of tasks that fail: both can be records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        vars(record).pop("data", None)
+        if isinstance(record.msg, str) and record.msg in QUOTING and isinstance(record.args, tuple):
+            record.msg, kept = QUOTING[record.msg]
+            record.args = record.args[:kept]
+            record.exc_info = None
+        return True
+
+
 @setup_logging.connect
 def _logs(**_: object) -> None:
     """Our own lines, our own format; Celery's task lines stay below INFO, they would say nothing but ids."""
     configure(settings)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Unquoted())
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 

@@ -12,9 +12,13 @@ import time
 from typing import Any
 
 from celery import bootsteps
+from celery.worker import state
 from redis.exceptions import RedisError
 
 from tasks.bells import ring
+from worker.checks import refuse_unsafe_store
+from worker.errors import SettingError
+from worker.steps import step
 from worker.wiring import Site, Wiring, wired
 
 log = logging.getLogger("worker.ticker")
@@ -23,6 +27,8 @@ log = logging.getLogger("worker.ticker")
 LOOK_S = 0.25
 CHORES_S = 1.0
 SWEEP_S = 60.0
+#: The exit code of a worker that a setting keeps from working.
+BAD_SETTING = 2
 
 
 class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -34,8 +40,16 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(parent, **kwargs)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._checked = False
 
     def start(self, parent: Any) -> None:
+        try:
+            self._check()
+        except SettingError as wrong:
+            log.critical("%s", wrong)
+            raise SystemExit(BAD_SETTING) from None
+        except RedisError as problem:  # the broker is waited for as well; the thread checks when the server answers
+            log.warning("redis did not answer", extra={"problem": type(problem).__name__})
         slots = int(getattr(parent, "concurrency", 1) or 1)
         self._thread = threading.Thread(target=self._run, args=(slots,), name="ticker", daemon=True)
         self._thread.start()
@@ -48,16 +62,26 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
 
     terminate = stop
 
+    def _check(self) -> None:
+        if not self._checked:
+            refuse_unsafe_store(wired())
+            self._checked = True
+
     def _run(self, slots: int) -> None:
         parts = wired()
         chores = Chores(parts, slots)
         while not self._stop.is_set():
             pause_s = LOOK_S
             try:
+                self._check()
                 chores.run()
                 pause_s = min(LOOK_S, *(look(site, slots) for site in parts.sites()))
             except RedisError as problem:
                 log.warning("redis did not answer", extra={"problem": type(problem).__name__})
+            except SettingError as wrong:
+                log.critical("%s", wrong)
+                state.should_stop = BAD_SETTING
+                return
             except Exception:  # the thread must live: without it nothing is rung
                 log.exception("tick failed")
             self._stop.wait(max(pause_s, 0.01))
@@ -66,7 +90,9 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
 def look(site: Site, slots: int) -> float:
     """Ring what is due at one destination; returns seconds until something else is."""
     tick = site.schedule.tick(slots)
-    ring(tick.bells)
+    if tick.bells:
+        step("tick.looked")
+        ring(tick.bells)
     return tick.nearest_ms / 1000
 
 

@@ -68,7 +68,7 @@ class Engine:
     def ring(self, bell: Bell) -> tuple[Bell, ...]:
         site = self.parts.site(self.parts.destination_of(bell.target))
         if bell.kind == "aggregate":
-            return site.cutting.aggregate(bell.target)
+            return site.aggregation.aggregate(bell.target)
         journey: Callable[[str], tuple[Bell, ...]] = (
             site.delivery.dispatch if bell.kind == "dispatch" else site.tracking.poll
         )

@@ -19,7 +19,7 @@ from worker.errors import IngestError, IntakeError, LaneFull, SettingError, Stor
 from worker.intake import Receipt, Record, Records, RefusedRecord
 from worker.store.waiting import Append, Appended, append
 from worker.store.waiting import cancel as cancel_ranges
-from worker.wiring import aenqueue_call, wired
+from worker.wiring import wired
 
 __all__ = [
     "IngestError",
@@ -29,6 +29,7 @@ __all__ = [
     "RefusedRecord",
     "SettingError",
     "StoreUnavailable",
+    "aclose",
     "aenqueue",
     "cancel",
     "enqueue",
@@ -72,8 +73,16 @@ async def aenqueue(
     parts = wired()
     lane = parts.lane(to, list_ids=list_ids)
     door = parts.door(lane, key=key, on_refused=on_refused)
-    async with aenqueue_call(parts, lane) as call:
-        return await intake.aenqueue(records, door, call)
+
+    async def call(calling: Append) -> Appended:
+        return await parts.append(lane, calling)
+
+    return await intake.aenqueue(records, door, call)
+
+
+async def aclose() -> None:
+    """End the connection that `aenqueue` keeps for the running event loop, when the application shuts down."""
+    await wired().aclose()
 
 
 def cancel(receipt: Receipt) -> int:

@@ -4,6 +4,7 @@ Nothing here connects, and no message quotes an address: any part of a misspelt 
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +12,6 @@ from worker.errors import SettingError
 
 #: What an address of Redis may say after its question mark. Others could undo what the connections rely on.
 REDIS_OPTIONS = ("db", "username", "password", "ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def is_redis(url: str) -> bool:
@@ -39,10 +39,16 @@ def check_redis_url(name: str, url: str) -> None:
         raise SettingError(name, "what follows the host must be the number of a database, as in redis://host:6379/0")
     if parts.fragment or any(option not in REDIS_OPTIONS for option in options):
         raise SettingError(name, f"has an option that is none of {', '.join(REDIS_OPTIONS)}")
-    if parts.scheme == "rediss" and options.get("ssl_cert_reqs", ["required"])[0].lower() != "required":
+    _check_certificates(name, parts.scheme, {option: values[0] for option, values in options.items()})
+
+
+def _check_certificates(name: str, scheme: str, options: Mapping[str, str]) -> None:
+    if scheme == "rediss" and options.get("ssl_cert_reqs", "required").lower() != "required":
         raise SettingError(name, "certificates must be required; remove ssl_cert_reqs and give ssl_ca_certs=FILE")
-    for option in _FILES:
-        if option in options and not Path(options[option][0]).is_file():
+    for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if option in options and scheme != "rediss":
+            raise SettingError(name, f"{option} means something for rediss:// only")
+        if option in options and not Path(options[option]).is_file():
             raise SettingError(name, f"there is no file at {option}")
 
 

@@ -1,266 +1,72 @@
 """Aggregation: what waits in a lane becomes byte-exact bodies, in one small atomic commit.
 
-A round reads the lane's version, then retried, held and waiting records in that order, cuts bodies, stages each, and
-commits if the version still stands. Two rounds racing: one commits, the other starts over. A crash before the commit
-leaves the lane as it was.
+One `aggregate` bell is one round over a lane (see rounds.py), with the account's field definitions fetched first where
+they are needed. Nothing here waits: a lane that cannot go on is armed for later.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import orjson
-
-from worker.contact import Entry, digests, identities
-from worker.errors import FieldsNeeded, Refused
+from worker.definitions import Definitions
+from worker.errors import FieldsNeeded
 from worker.outcome import FieldTable
-from worker.packing import Limits
+from worker.preparing import Preparation
 from worker.providers.base import Lane, Provider
-from worker.steps import step
-from worker.store.bench import Bench, Cut, FailedRecord, LaneLook
-from worker.store.failures import Why, failure, stripped
-from worker.store.schedule import Bell
-from worker.walk import ClosedBody, Item, Walk
+from worker.rounds import LaneRound, Pace, Round
+from worker.store.bench import Bench
+from worker.store.schedule import Bell, Schedule
 
-#: Records read from the lane at a time.
-CHUNK = 2_000
-#: A round stops at so many refusals: they travel inside the commit.
-MAX_REFUSED = 1_000
-#: An unknown custom field asks for the definitions again if they are older than this.
-REFRESH_MS = 30_000
 #: How many rounds may lose the race for the commit before the lane is left to the next bell.
-MAX_ROUNDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a lane is cut: longest wait, most held records, bodies ahead of the sender, bodies open in all, bodies in one
-    round."""
-
-    max_wait_ms: int = 5_000
-    max_held: int = 5_000
-    ahead: int = 16
-    max_open: int = 64
-    max_bodies: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What a round did: bells to ring, and when to look at the lane again (-1: when something comes)."""
-
-    bells: tuple[Bell, ...] = ()
-    due_ms: int = -1
-    committed: bool = False
+MAX_RACES = 5
+#: Looks at the definitions in one round: one for what is unknown, more for fields that had to be created.
+MAX_LOOKS = 5
+#: When to look again, ms: while definitions are not to be had, while the destination rests, while enough is cut ahead.
+WITHOUT_FIELDS_MS = 5_000
+RESTING_MS = 1_000
+AHEAD_MS = 250
+LOST_RACE_MS = 50
 
 
 class Aggregation:
     """Cuts the lanes of one destination."""
 
-    def __init__(self, bench: Bench, provider: Provider, pace: Pace) -> None:
+    def __init__(
+        self, bench: Bench, provider: Provider, pace: Pace, definitions: Definitions, schedule: Schedule
+    ) -> None:
         self._bench = bench
         self._provider = provider
         self._pace = pace
+        self._definitions = definitions
+        self._schedule = schedule
 
-    def aggregate(self, lane: str, fields: FieldTable, tried: frozenset[str] = frozenset()) -> Round:
-        """One round, begun again while others are faster. Raises `FieldsNeeded`, but not for names that somebody has
-        `tried` to create already: records that carry those are refused."""
-        for _ in range(MAX_ROUNDS):
+    def aggregate(self, lane: str) -> tuple[Bell, ...]:
+        """One round; returns the bells to ring."""
+        done = self._round(lane)
+        if not done.committed and done.due_ms >= 0:
+            self._schedule.arm(lane, done.due_ms)
+        return done.bells
+
+    def _round(self, lane: str) -> Round:
+        tried: frozenset[str] = frozenset()
+        for _ in range(MAX_LOOKS):
+            try:
+                return self._race(lane, self._definitions.cached(), tried)
+            except FieldsNeeded as needed:
+                created = self._definitions.ready_for(needed.samples)
+                if created is None:
+                    break
+                tried |= created
+        return Round(due_ms=WITHOUT_FIELDS_MS)
+
+    def _race(self, lane: str, fields: FieldTable, tried: frozenset[str]) -> Round:
+        """A round, begun again while others are faster."""
+        for _ in range(MAX_RACES):
             look = self._bench.look(lane)
             if look.paused or look.dest.get("state") in ("paused", "stopped"):
-                return Round(due_ms=1_000)
+                return Round(due_ms=RESTING_MS)
             room = min(self._pace.ahead - look.unsent, self._pace.max_open - look.open, self._pace.max_bodies)
             if room <= 0:
-                return Round(due_ms=250)
-            if (done := _LaneRound(self, look, lane, fields, tried).run(room)) is not None:
+                return Round(due_ms=AHEAD_MS)
+            preparation = Preparation(self._provider, look.salt, fields, tried, look.now_ms)
+            where = Lane(lane, lane.partition("+")[0], look.options)
+            done = LaneRound(self._bench, look, where, preparation, self._pace).run(room)
+            if done is not None:
                 return done
-        return Round(due_ms=50)
-
-    @property
-    def bench(self) -> Bench:
-        return self._bench
-
-    @property
-    def provider(self) -> Provider:
-        return self._provider
-
-    @property
-    def pace(self) -> Pace:
-        return self._pace
-
-
-class _LaneRound:
-    """One walk over one lane, as one look saw it."""
-
-    def __init__(self, engine: Aggregation, look: LaneLook, lane: str, fields: FieldTable, tried: frozenset[str]) -> None:
-        self._bench = engine.bench
-        self._provider = engine.provider
-        self._pace = engine.pace
-        self._look = look
-        self._lane = lane
-        self._fields = fields
-        self._tried = tried
-
-    def run(self, room: int) -> Round | None:
-        """Walk and commit; None if somebody was faster."""
-        limits = self._limits()
-        walk = Walk(limits, self._item, max_held=self._pace.max_held, max_refused=MAX_REFUSED)
-        held = self._bench.entries(self._lane, "held", 0, -1) if self._look.held else []
-        cut = Cut(self._lane, self._look.version)
-        sizes: list[int] = []
-        for items, lengths in self._chunks(held):
-            sizes += lengths
-            if not self._feed(walk, items, cut, room):
-                break
-        self._end(walk, cut, room, ended=walk.now.consumed == self._reach())
-        if not walk.mark.consumed:
-            return Round(due_ms=max(250, self._next_due(0, len(held))))
-        self._balance(walk, cut, held, sizes)
-        step("aggregate.staged")
-        if not self._bench.commit(cut):
-            self._bench.unstage(n for n, _, _ in cut.bodies)
-            return None
-        step("aggregate.committed")
-        bells = [Bell("dispatch", self._lane.partition("+")[0])] * len(cut.bodies)
-        if cut.due_ms == 0:
-            bells.append(Bell("aggregate", self._lane))
-        return Round(tuple(bells), cut.due_ms, committed=True)
-
-    def _limits(self) -> Limits:
-        lane = Lane(self._lane, self._lane.partition("+")[0], self._look.options)
-        cap = self._look.dest.get("cap_bytes")
-        if cap is not None and self._look.now_ms - int(self._look.dest.get("cap_at", 0)) > 86_400_000:
-            cap = None  # once a day a body of full size asks whether the cap has gone
-        return self._provider.limits(lane, None if cap is None else int(cap))
-
-    def _reach(self) -> int:
-        return self._look.again + self._look.held + self._look.waiting
-
-    def _chunks(self, held: Sequence[Entry]) -> Iterator[tuple[list[Item | None], list[int]]]:
-        """All records in the order in which they count, with the bytes each takes in the waiting list."""
-        look = self._look
-        for start in range(0, look.again, CHUNK):
-            entries = self._bench.entries(self._lane, "again", start, min(CHUNK, look.again - start))
-            yield [self._item(entry) for entry in entries], [0] * len(entries)
-        if held:
-            yield [self._item(entry) for entry in held], [0] * len(held)
-        for start in range(0, look.waiting, CHUNK):
-            raws = self._bench.waiting(self._lane, start, min(CHUNK, look.waiting - start))
-            seqs = range(look.head + start, look.head + start + len(raws))
-            items = [self._item(Entry(seq, raw)) if raw else None for seq, raw in zip(seqs, raws, strict=True)]
-            yield items, list(map(len, raws))
-
-    def _item(self, entry: Entry) -> Item:
-        try:
-            ready = self._provider.prepare(entry.raw, self._fields)
-        except Refused as refused:
-            if refused.field.startswith("custom_fields.") and refused.code == "unknown_field" and self._is_stale():
-                raise FieldsNeeded({refused.field: None}) from None
-            return self._refused(entry, refused)
-        except FieldsNeeded as needed:
-            if not self._tried.issuperset(needed.samples):
-                raise
-            name = min(needed.samples)
-            return self._refused(entry, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
-        if ready.dropped and self._is_stale():
-            raise FieldsNeeded(dict.fromkeys(ready.dropped))
-        keys = digests(self._look.salt, ready.identities)
-        return Item(entry, ready.encoded, ready.identities, keys, None, len(ready.dropped))
-
-    def _is_stale(self) -> bool:
-        return self._look.now_ms - self._fields.fetched_ms > REFRESH_MS
-
-    def _refused(self, entry: Entry, refused: Refused) -> Item:
-        names = identities(orjson.loads(entry.raw), self._provider.identifiers)
-        return Item(entry, None, names, digests(self._look.salt, names), refused)
-
-    def _feed(self, walk: Walk, items: Sequence[Item | None], cut: Cut, room: int) -> bool:
-        """Feed one chunk; False when the round has to end."""
-        keys = [digest for item in items if item is not None for digest in item.digests]
-        busy = self._bench.busy(keys) if self._look.busy else set()
-        for item in items:
-            if (closed := walk.feed(item, busy)) is not None:
-                self._stage(closed, cut)
-                del closed  # megabytes that the next body should not grow beside
-                if len(cut.bodies) >= room:
-                    return False
-            if walk.is_full:
-                return False
-        return True
-
-    def _end(self, walk: Walk, cut: Cut, room: int, *, ended: bool) -> None:
-        """Decide whether the body being cut goes as it is."""
-        if len(cut.bodies) >= room:
-            return
-        refused_enough = len(walk.refused) >= MAX_REFUSED
-        if walk.open_rows == 0 or refused_enough or ((ended or walk.is_full) and self._is_due(walk)):
-            closed = walk.close()
-            if closed is not None:
-                self._stage(closed, cut)
-
-    def _is_due(self, walk: Walk) -> bool:
-        """Whether the oldest record of the unfinished body has waited long enough, or is to be flushed."""
-        look = self._look
-        at = walk.mark.consumed - look.again - look.held
-        if at < 0:
-            return look.held_at is None or look.now_ms - look.held_at >= self._pace.max_wait_ms
-        seq = look.head + at
-        return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
-
-    def _stage(self, closed: ClosedBody, cut: Cut) -> None:
-        number = self._bench.stage(closed.packed, closed.entries, closed.keys)
-        cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
-        if self._look.failed:
-            cut.strips = [*cut.strips, *self._strips(closed)]
-
-    def _strips(self, closed: ClosedBody) -> list[FailedRecord]:
-        """Older failed records of these contacts, without what the newer ones set."""
-        by_digest = {digest: item for item in closed.items for digest in item.digests}
-        found: list[FailedRecord] = []
-        for record_id, (keys, blob) in self._bench.failed(list(by_digest)).items():
-            lane, _, seq = record_id.rpartition(":")
-            touching = {id(by_digest[d]): by_digest[d] for d in _split(keys) if d in by_digest}
-            same_lane = lane == self._lane
-            record = FailedRecord(record_id, keys, blob)
-            for item in touching.values():
-                if record.blob and not (same_lane and int(seq) > item.entry.seq):
-                    newer = orjson.loads(item.entry.raw)
-                    record = stripped(record_id, record.blob, keys, newer, same_lane=same_lane)
-            if record.blob != blob:
-                found.append(record)
-        return found
-
-    def _balance(self, walk: Walk, cut: Cut, held: Sequence[Entry], sizes: Sequence[int]) -> None:
-        """Fill in the numbers of the commit; they must add up before anything moves."""
-        look, mark = self._look, walk.mark
-        cut.again = min(mark.consumed, look.again)
-        taken = min(mark.consumed - cut.again, len(held))
-        cut.cut = mark.consumed - cut.again - taken
-        cut.tombs, cut.merged, cut.dropped = mark.tombs, mark.merged, mark.dropped
-        cut.bytes = sum(sizes[: mark.consumed])
-        left = [*(item.entry for item in mark.held), *held[taken:]]
-        if left != list(held):
-            cut.held = left
-        cut.held_delta = len(left) - len(held) - cut.again
-        refused = walk.refused[: mark.refused]
-        cut.refused = [failure(self._lane, i.entry, _why(i.refused), look.now_ms, b"".join(i.digests)) for i in refused]
-        rows = sum(rows for _, rows, _ in cut.bodies)
-        if mark.consumed - mark.tombs != rows + mark.merged + mark.refused + len(mark.held):
-            raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
-        cut.due_ms = self._next_due(cut.cut, len(left), full=walk.now.consumed < self._reach())
-
-    def _next_due(self, cut: int, held: int, *, full: bool = False) -> int:
-        """When to look again, in ms: at once if more full bodies can be cut, else when the oldest has waited enough."""
-        look, wait = self._look, self._pace.max_wait_ms
-        if full:
-            return 0
-        if cut < look.waiting:
-            return min(wait, max(0, wait - look.age_ms(look.head + cut)))
-        return wait if held else -1
-
-
-def _why(refused: Refused | None) -> Why:
-    assert refused is not None
-    return Why(refused.code, str(refused), "aggregate")
-
-
-def _split(keys: bytes) -> list[bytes]:
-    return [keys[at : at + 8] for at in range(0, len(keys), 8)]
+        return Round(due_ms=LOST_RACE_MS)

@@ -1,4 +1,4 @@
-"""The custom field definitions of an account: fetched when a name is unknown, cached in Redis, shared by all workers."""
+"""The custom field definitions of an account: fetched when a name is unknown, cached in Redis, shared."""
 
 from collections.abc import Mapping
 

@@ -2,11 +2,11 @@
 
 1. A permit of the shared limiter, then a claim: the batch is leased, its fence moves on.
 2. The exact stored bytes go out. The reply becomes a verdict; the verdict becomes a plan; one script writes it down.
-3. Taken in: the rows wait for the platform's job. Named: those rows fail, all others go again at once. Refused without a
-   name: halves are probed until one record is proved bad alone; what was set aside goes as one body. Too large: halved.
-   Limited: nobody's fault, nothing is counted. Everything else that may pass: the same bytes again, later.
-4. A claim that lapses was a crash: the batch is due again by itself. Three crashes more than answers are poison, and are
-   searched like a refusal.
+3. Taken in: the rows wait for the platform's job. Named: those rows fail, all others go again at once. Refused without
+   a name: halves are probed until one record is proved bad alone; what was set aside goes as one body. Too large:
+   halved. Limited: nobody's fault, nothing is counted. Everything else that may pass: the same bytes again, later.
+4. A claim that lapses was a crash: the batch is due again by itself. Three crashes more than answers are poison, and
+   are searched like a refusal.
 """
 
 from collections.abc import Sequence
@@ -188,7 +188,7 @@ class Delivery:
         self._desk.ledger.settle(batch, plan)
 
     def _go_on(self, batch: Batch, left: Search, plan: Plan, whys: dict[int, Why] | None = None) -> None:
-        """Settle what is known, and send what is left at once; behind fresh traffic if it has taken too many requests."""
+        """Settle what is known, and send what is left at once; behind fresh traffic once it has taken many requests."""
         plan.set = {**self._counted(batch), **search_fields(left), "state": "ready", **plan.set}
         plan.ended = size(left.send) == 0
         plan.zset = "later" if int(batch.root_fields.get("requests", 0)) > PATIENCE else "due"

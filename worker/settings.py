@@ -120,6 +120,12 @@ class Settings(BaseSettings):
         path = self.config or Path(CONFIG_FILE)
         return path if path.is_file() else None
 
+    @classmethod
+    def without_environment(cls, **values: Any) -> Self:
+        """Defaults and these values, whatever the environment says: for the demonstration and for tests. Not
+        validated."""
+        return cls.model_construct(**values)
+
     @property
     def deadline_s(self) -> float:
         """The end of one HTTP exchange: well inside the lease, 30 seconds at most."""

@@ -1,4 +1,4 @@
-"""What sending and following have in common: one exchange under a permit, failing rows with their records, one log line.
+"""What sending and following share: one exchange under a permit, failing rows with their records, one log line.
 
 The desk of one destination holds its parts; it decides nothing.
 """
@@ -87,10 +87,10 @@ class Desk:
         records = self._records(batch, whys) if numbers else {}
         while len(numbers) > FAILURES_AT_ONCE:
             now, numbers = numbers[:FAILURES_AT_ONCE], numbers[FAILURES_AT_ONCE:]
-            batch = self._fail_some(batch, now, records, plan)
+            batch = self._fail_some(batch, now, records)
         return self.ledger.settle(batch, plan, [records[row] for row in numbers])
 
-    def _fail_some(self, batch: Batch, now: list[int], records: Mapping[int, FailedRecord], plan: Plan) -> Batch:
+    def _fail_some(self, batch: Batch, now: list[int], records: Mapping[int, FailedRecord]) -> Batch:
         """Fail some rows and keep the batch, still claimed, without them."""
         search = batch.search
         left = Search(*(without(part, now) for part in (search.send, search.rest, search.aside)))

@@ -8,6 +8,7 @@ import signal
 
 #: Every step there is, in the order of a contact's journey.
 STEPS = (
+    "tick.looked",
     "aggregate.staged",
     "aggregate.committed",
     "dispatch.claimed",
@@ -15,6 +16,8 @@ STEPS = (
     "dispatch.settled",
     "poll.claimed",
     "poll.asked",
+    "poll.fetched",
+    "poll.kept",
     "poll.settled",
 )
 _die_at = os.environ.get("CONTACT_INGEST_DIE_AT", "")

@@ -1,9 +1,9 @@
 """Following import jobs to their end: each look is scheduled work, and every batch ends.
 
-A job is asked about after a few seconds, then with growing gaps, until it has ended or the deadline has passed. When it
-reports failed rows, the error file is fetched at once and kept before it is read: it may be had only once. Rows it names
-fail with its reason; rows that are counted but not named end as delivered and are counted as unattributed, unless the
-arithmetic leaves only them.
+A job is asked about after a few seconds, then with growing gaps, until it has ended or the deadline has passed. When
+it reports failed rows, the error file is fetched at once and kept before it is read: it may be had only once. Rows it
+names fail with its reason; rows that are counted but not named end as delivered and are counted as unattributed,
+unless the arithmetic leaves only them.
 """
 
 from worker import outcome
@@ -117,9 +117,11 @@ class Tracking:
         content = self._desk.ledger.kept(batch, "file")
         if content is None:
             reply = self._desk.exchange(self._desk.provider.error_file(batch.fields["errors_url"]), None)
+            step("poll.fetched")
             if isinstance(reply, Response) and 200 <= reply.status < 300:
                 content = reply.body
                 self._desk.ledger.keep(batch, "file", content, FILE_KEPT_MS)
+                step("poll.kept")
             elif self._may_come(reply) and batch.now_ms - batch.count("ended_at_platform_ms") < FILE_WINDOW_MS:
                 self._later(batch, "error file not to be had yet")
                 return

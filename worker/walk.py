@@ -20,7 +20,6 @@ from worker.contact import Entry, merge
 from worker.errors import Refused
 from worker.packing import Body, Limits, Packed
 
-
 #: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
 #: however short it is, and the copy of a merged record sheds that.
 TAKEN = b""

@@ -16,7 +16,7 @@
     B books:<lane>      hash    the books: accepted waiting held batched delivered merged unchanged failed discarded
                                 unattributed, and repeated (calls counted once), dropped (fields left out)
     B aggdue            zset    lane -> when it is to be aggregated
-    B due, later, polls zset    batch -> when it is due to be sent, sent behind fresh traffic, asked about; also its lease
+    B due, later, polls zset    batch -> when it is due: to be sent, sent behind fresh traffic, asked about; its lease
     B free              zset    root -> when its contacts stop being busy (orphans)
     B busy              hash    identity digest -> root batch in flight with it
     B active            zset    claim -> when it lapses: exchanges under way

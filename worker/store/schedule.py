@@ -53,7 +53,11 @@ class Schedule:
 
     def arm(self, lane: str, delay_ms: int) -> None:
         """Look at a lane again after a while."""
-        self._store.client.zadd(self._keys("aggdue"), {lane: self.now_ms() + delay_ms})
+        at_ms = self.now_ms() + delay_ms
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.zadd(self._keys("aggdue"), {lane: at_ms})
+        pipe.delete(self._keys(f"bell:aggregate:{lane}"))
+        pipe.execute()
 
     def defer(self, kind: str, wait_ms: int) -> None:
         """The limiter said wait: no bells of this kind before."""

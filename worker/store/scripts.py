@@ -1,7 +1,7 @@
 """Running the Lua scripts: every write to the store is one of them.
 
-Each is safe to repeat with the same arguments (a call id, a version or a fence makes the second time a no-op), so a lost
-reply is met by asking again, here and nowhere else: the client's own silent retries are off.
+Each is safe to repeat with the same arguments (a call id, a version or a fence makes the second time a no-op), so a
+lost reply is met by asking again, here and nowhere else: the client's own silent retries are off.
 """
 
 import time

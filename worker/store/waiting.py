@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from worker.store.scripts import Arg, Store
 
-#: How long a call id is remembered: long enough for a reply lost on the wire, or for a producer that comes back with a key.
+#: How long a call id is remembered: for a reply lost on the wire, and for a producer that comes back with a key.
 CALL_TTL_MS = 60_000
 KEYED_CALL_TTL_MS = 86_400_000
 

@@ -3,6 +3,7 @@
 -- Returns {1, 0}, or {0, ms to wait}. A permit is held until one window after its reply (see note.lua), so the
 -- platform's own count, wherever it begins, is never above the limit.
 local now = clock()
+if redis.call('ZSCORE', k('permits'), ARGV[1]) then return {1, 0} end -- granted before, and the reply lost
 local state = redis.call('HMGET', k('rate'), 'limit', 'remaining', 'reset_at', 'blocked_until', 'silent')
 local blocked = tonumber(state[4] or 0)
 if blocked > now then return {0, math.ceil(blocked - now)} end

@@ -2,7 +2,21 @@
 -- Returns {'ok', now, batch, fields, fields of the root}, or {'paused' | 'stopped' | 'busy' | 'none', now},
 -- or {'probe', now}.
 local now, poll = clock(), ARGV[1] == 'poll'
+local function claimed(n)
+  local name = k('b:' .. n)
+  return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('b:' .. redis.call('HGET', name, 'root')))}
+end
 redis.call('DEL', k('bell:' .. ARGV[1]))
+-- The same token asked before, and the reply was lost: its claim stands, and lapses when its batch is due again.
+local lapses = redis.call('ZSCORE', k('active'), ARGV[3])
+if lapses then
+  for _, zset in ipairs(poll and {'polls'} or {'due', 'later'}) do
+    for _, n in ipairs(redis.call('ZRANGEBYSCORE', k(zset), lapses, lapses)) do
+      if redis.call('HGET', k('b:' .. n), 'token') == ARGV[3] then return claimed(n) end
+    end
+  end
+  return {poll and 'none' or 'probe', now}
+end
 local dest = redis.call('HMGET', k('dest'), 'state', 'probe_at', 'slots')
 if dest[1] == 'paused' and not poll then return {'paused', now} end
 redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now)
@@ -25,12 +39,13 @@ for _, zset in ipairs(poll and {'polls'} or {'due', 'later'}) do
       redis.call('ZADD', k(zset), now + ARGV[2], n)
       redis.call('ZADD', k('active'), now + ARGV[2], ARGV[3])
       redis.call('HINCRBY', name, 'fence', 1)
+      redis.call('HSET', name, 'token', ARGV[3])
       if not poll then
         redis.call('HINCRBY', name, 'deliveries', 1)
         redis.call('HINCRBY', k('b:' .. batch[2]), 'requests', 1)
         redis.call('HSET', name, 'state', 'sending')
       end
-      return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('b:' .. batch[2]))}
+      return claimed(n)
     end
   end
 end

@@ -1,0 +1,149 @@
+"""Whether a destination's account answers, and whether its lanes and batches move and add up.
+
+Looks only, with one cheap request to the platform and a few keys read; a recount of every key is asked for apart.
+"""
+
+import time
+from collections.abc import Iterator
+
+from worker.checks_base import Finding, Place, note, ok, wrong
+from worker.errors import TransportError
+from worker.outcome import Limited, Retry, Stop
+from worker.settings import Settings
+from worker.store import books
+from worker.wire import utc
+
+#: A batch due for longer than so many leases is one that nobody takes.
+STUCK_LEASES = 3
+#: Producers are refused when a lane is full; this much of it is worth a word before.
+LANE_SHARE = 0.8
+#: Of the batches numbered last, so many are looked at for bodies that were staged and never committed.
+LATEST = 2_000
+_PARTS = ("body", "rows", "entries", "keys")
+
+
+def check_account(place: Place) -> Finding:
+    """One probe: whether the platform answers, and accepts the key."""
+    about = f"{place.name}: account"
+    reply = place.desk.exchange(place.provider.probe(), None)
+    if isinstance(reply, TransportError):
+        why = f"the platform cannot be reached: {reply.reason}"
+        return wrong(about, why, f"check destinations.{place.name}.base_url, and the way out of this machine")
+    answer = place.provider.read_definitions(reply, round(time.time() * 1000))
+    if isinstance(answer, Stop):
+        refused = reply.status in (401, 403)
+        what = f"the API key is refused ({reply.status})" if refused else f"refused ({reply.status})"
+        remedy = f"mend destinations.{place.name}.api_key" if refused else f"mend destinations.{place.name}"
+        return wrong(about, f"{what}: {answer.why}", remedy)
+    if isinstance(answer, Retry):
+        return wrong(about, f"the platform does not serve: {answer.code}", "try again later; nothing is lost meanwhile")
+    if isinstance(answer, Limited):
+        return note(about, "the platform limits our rate at the moment")
+    return ok(about, f"answers in {reply.elapsed_ms} ms, {len(answer.by_name)} fields")
+
+
+def check_state(place: Place) -> Iterator[Finding]:
+    """Stops and pauses, with their reasons."""
+    state = place.schedule.state()
+    about = f"{place.name}: state"
+    what = state.get("state", "")
+    if what:
+        why = state.get("why", "") or state.get("code", "") or "no reason was given"
+        mend = "mend that, then " if what == "stopped" else ""
+        yield wrong(about, f"{what}: {why}", f"{mend}`contact-ingest resume {place.name}`")
+    else:
+        yield ok(about, "running")
+    for lane in place.schedule.lanes():
+        paused = place.store.client.hget(place.store.keys(f"lane:{lane}"), "paused")
+        if paused is not None:
+            yield wrong(f"lane {lane}", f"paused: {paused.decode()}", f"`contact-ingest resume {lane}`")
+
+
+def check_lanes(place: Place, settings: Settings) -> Iterator[Finding]:
+    client, keys = place.store.client, place.store.keys
+    for lane in place.schedule.lanes():
+        held = int(client.hget(keys(f"lane:{lane}"), "bytes") or 0)
+        if held > LANE_SHARE * settings.max_lane_bytes:
+            share = held / settings.max_lane_bytes
+            yield wrong(
+                f"lane {lane}",
+                f"is {share:.0%} full: {held:,} of {settings.max_lane_bytes:,} bytes; a full lane refuses producers",
+                "start more workers, mend what stops it, or raise CONTACT_INGEST_MAX_LANE_BYTES",
+            )
+
+
+def check_batches(place: Place, settings: Settings) -> Iterator[Finding]:
+    """Batches that should have moved long ago, unless the destination is held."""
+    client, keys = place.store.client, place.store.keys
+    about, now_ms = f"{place.name}: batches", place.schedule.now_ms()
+    old_ms = now_ms - round(STUCK_LEASES * settings.lease_s * 1000)
+    state = place.schedule.state()
+    zsets = (
+        () if state.get("state") == "stopped" else ("polls",) if state.get("state") == "paused" else ("due", "polls")
+    )
+    stuck = sum(int(client.zcount(keys(zset), "-inf", old_ms)) for zset in zsets)
+    if stuck:
+        late_s = STUCK_LEASES * settings.lease_s
+        yield wrong(
+            about,
+            f"{stuck} have been due for more than {late_s:g} s (since before {utc(old_ms)})",
+            "start workers, or more of them; `contact-ingest batches` lists them",
+        )
+    grace_ms = round((settings.poll_deadline_s + settings.lease_s * STUCK_LEASES) * 1000)
+    late = sum(0 < sent < now_ms - grace_ms for sent in _sent_ms(place))
+    if late:
+        yield wrong(
+            about,
+            f"{late} imports are past the deadline of {settings.poll_deadline_s:g} s and have not been ended",
+            "start workers; `contact-ingest batches` lists them",
+        )
+    if not stuck and not late:
+        yield ok(about, f"{client.zcard(keys('due'))} to send, {client.zcard(keys('polls'))} followed")
+
+
+def check_staged(place: Place) -> Iterator[Finding]:
+    """Bodies are staged with an expiry, which the commit takes away. Without both they would stay for ever."""
+    client, keys = place.store.client, place.store.keys
+    last = int(client.get(keys("serial")) or 0)
+    stray = 0
+    for start in range(max(1, last - LATEST + 1), last + 1, 200):
+        numbers = range(start, min(start + 200, last + 1))
+        pipe = client.pipeline(transaction=True)
+        for number in numbers:
+            pipe.exists(keys(f"b:{number}"))
+            for part in _PARTS:
+                pipe.ttl(keys(f"b:{number}:{part}"))
+        answers = pipe.execute()
+        step = 1 + len(_PARTS)
+        found = (answers[at : at + step] for at in range(0, len(answers), step))
+        stray += sum(not exists and -1 in ttls for exists, *ttls in found)
+    if stray:
+        yield wrong(
+            f"{place.name}: staged bodies",
+            f"{stray} belong to no batch and do not expire",
+            "another program may have changed keys under the prefix; look at them, then delete them",
+        )
+
+
+def check_books(place: Place, *, recount: bool) -> Iterator[Finding]:
+    """Promise 1: every record is in one place. `recount` reads every key, and takes its time."""
+    remedy = "stop producers, run `contact-ingest doctor --books` again; report it with its output if it stays"
+    for lane in books.read(place.store):
+        about = f"books of {lane.lane}"
+        said = books.disagreements(place.store, lane.lane) if recount else []
+        if said:
+            yield wrong(about, "; ".join(said), remedy)
+        elif not lane.balanced:
+            yield wrong(about, f"accepted {lane.counts['accepted']} is not the sum of the rest", remedy)
+        else:
+            yield ok(about, f"balance over {lane.counts['accepted']:,} records{', as recounted' if recount else ''}")
+
+
+def _sent_ms(place: Place) -> Iterator[int]:
+    client, keys = place.store.client, place.store.keys
+    pipe = client.pipeline(transaction=False)
+    for number in client.zrange(keys("polls"), 0, -1):
+        pipe.hmget(keys(f"b:{number.decode()}"), "state", "sent_ms")
+    for state, sent_ms in pipe.execute():
+        if state == b"polling":
+            yield int(sent_ms or 0)

@@ -1,0 +1,87 @@
+"""The command line: `contact-ingest`. Each module registers the commands of one subject; this file joins them.
+
+Exit codes: 0 all is well, 1 something is wrong or was refused, 2 wrong use, wrong settings or no Redis, 3 timed out,
+4 stopped midway, 130 interrupted. Errors are one line on standard error, without traceback and without contents.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import typer
+from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from worker.cli import batches, demo, doctor, enqueue, failures, flush, lanes, retry, sandbox, status
+from worker.cli.terminal import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, note
+from worker.errors import IngestError
+
+PROGRAM = "contact-ingest"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Raw contact records in, platform imports followed to their end.",
+    epilog="Each command says more with --help, and gives an example.",
+)
+for module in (demo, enqueue, status, batches, failures, retry, flush, lanes, doctor, sandbox):
+    module.register(app)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version(PROGRAM))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: bool = typer.Option(False, "--version", is_eager=True, callback=_show_version, help="Print the version."),
+) -> None:
+    """Raw contact records in, platform imports followed to their end."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        app(list(arguments), prog_name=PROGRAM)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except IngestError as problem:
+        note(f"error: {problem}")
+        return EXIT_USAGE
+    except RedisError as problem:
+        note(f"error: REDIS_URL: {_redis(problem)}")
+        return EXIT_USAGE
+    except Exception as problem:  # noqa: BLE001 - the text of a stranger's exception may quote a contact
+        note(f"error: {type(problem).__name__} at {_place(problem)}: this is a defect, please report it")
+        return EXIT_UNEXPECTED
+    return 0
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def _redis(problem: RedisError) -> str:
+    """What happened, without the server's words: they may quote the address with its password."""
+    silent = isinstance(problem, RedisConnectionError | RedisTimeoutError) and not isinstance(
+        problem, AuthenticationError
+    )
+    return f"Redis {'did not answer' if silent else 'refused'} ({type(problem).__name__})"
+
+
+def _place(problem: Exception) -> str:
+    """The innermost line of ours."""
+    place, trace = "an unknown place", problem.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__", "")
+        if name.startswith("worker."):
+            place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

@@ -1,0 +1,95 @@
+"""`batches` and `batch`: the bodies that were cut, how each fares, and everything about one of them."""
+
+from enum import StrEnum
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.choices import Json, Lane, To, opened, sites_of
+from worker.cli.terminal import examples, say, show_json, show_table
+from worker.errors import SettingError
+from worker.overview import span, why_batch
+from worker.store import overview
+from worker.store.overview import BatchView
+from worker.wiring import Site
+
+_COUNTS = ("rows", "bytes", "attempts", "deliveries")
+_ENDED = ("delivered", "failed", "unattributed")
+_COLUMNS = ("batch", "lane", "state", *_COUNTS, "job", "code", "age", *_ENDED, "request_id")
+_NUMBERS = ("batch", "age", *_COUNTS, *_ENDED)
+
+
+class State(StrEnum):
+    """Where a batch can be."""
+
+    ready = "ready"
+    sending = "sending"
+    polling = "polling"
+    checking = "checking"
+    done = "done"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("batches", epilog=examples("batches", "batches --state polling", "batches --lane newsletter --json"))(
+        batches
+    )
+    app.command("batch", epilog=examples("batch 12", "batch 12 --to newsletter --json"))(batch)
+
+
+def batches(
+    to: To = None,
+    lane: Lane = None,
+    state: Annotated[State | None, typer.Option("--state", help="Only in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = 50,
+    json: Json = False,
+) -> None:
+    """List batches, newest first. Settled ones are listed for seven days."""
+    shown: list[tuple[int, dict[str, Any]]] = []
+    for site in sites_of(opened(), to, lane):
+        now_ms = site.schedule.now_ms()
+        found = (b for b in overview.newest_batches(site.store) if _is_meant(b, lane, state))
+        shown += [(batch.count("created_ms"), batch.summary(now_ms)) for batch in islice(found, limit)]
+    shown.sort(key=lambda pair: (pair[0], pair[1]["batch"]), reverse=True)
+    rows = [row for _, row in shown[:limit]]
+    if json:
+        show_json({"batches": rows})
+    elif rows:
+        lines = [{**row, "age": span(row["age_s"])} for row in rows]
+        show_table(_COLUMNS, [[line[name] for name in _COLUMNS] for line in lines], numbers=_NUMBERS)
+    else:
+        say("No such batch." if lane or state or to else "No batch has been cut yet.")
+
+
+def batch(
+    number: Annotated[int, typer.Argument(metavar="ID", min=1)],
+    to: To = None,
+    json: Json = False,
+) -> None:
+    """Show everything about one batch: where it is and why, its parents and its parts. Never its contents."""
+    site, view = _one(sites_of(opened(), to), number)
+    now_ms = site.schedule.now_ms()
+    parts = overview.children(site.store, view)
+    shown = {**view.detail(now_ms), "children": parts, "why": why_batch(view, now_ms, parts)}
+    if json:
+        show_json(shown)
+        return
+    search = shown.pop("search")
+    texts = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in shown.items()}
+    if view.is_search:
+        texts |= {"rows probed": search["send"], "rows suspected": search["rest"], "rows set aside": search["aside"]}
+    show_table(["", ""], [[name, value] for name, value in texts.items() if value not in (None, "")])
+
+
+def _is_meant(batch: BatchView, lane: str | None, state: State | None) -> bool:
+    return lane in (None, batch.lane) and state in (None, batch.state)
+
+
+def _one(sites: list[Site], number: int) -> tuple[Site, BatchView]:
+    """The batch of this number; numbers are given out by destination."""
+    found = [(site, view) for site in sites if (view := overview.batch(site.store, number)) is not None]
+    if not found:
+        raise SettingError(f"batch {number}", "there is none, or it was settled too long ago to be listed")
+    if len(found) > 1:
+        raise SettingError("--to", f"name a destination; {' and '.join(site.name for site, _ in found)} have one")
+    return found[0]

@@ -1,0 +1,111 @@
+"""`doctor` and `health`: what is wrong and what to do, for people; a yes or no, for containers.
+
+Exit codes: 0 all is well, 1 there is a finding, 2 a setting is wrong. No secret is shown, in no format.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+import typer
+from pydantic import SecretStr
+
+from worker import checks
+from worker.addresses import masked
+from worker.checks_base import Finding
+from worker.errors import SettingError
+from worker.settings import ENV_PREFIX, Settings
+from worker.wiring import Wiring, wired
+
+_MARKS = {"ok": "ok     ", "note": "note   ", "wrong": "FINDING"}
+_HIDDEN = "********"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(doctor)
+    app.command()(health)
+
+
+def doctor(
+    books: Annotated[bool, typer.Option("--books", help="Also recount every key, and compare with the books.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Look for everything that can be wrong with this install, and say what to do. Exits 1 if anything is."""
+    parts = _parts()
+    findings: list[Finding] = []
+    if not as_json:
+        for line in _settings_lines(parts.settings):
+            typer.echo(line)
+        typer.echo()
+    for finding in checks.examine(parts, recount=books):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(_line(finding))
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    if as_json:
+        typer.echo(orjson.dumps(_report(parts.settings, findings), option=orjson.OPT_INDENT_2).decode())
+    else:
+        typer.echo(f"\n{wrong} finding{'s' * (wrong != 1)}" if wrong else "\nall is well")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def health(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Whether Redis answers and a worker ticks, for a container's health check. Exits 1 if not."""
+    pulse = checks.take_pulse(_parts())
+    mark = "ok" if pulse.healthy else "not healthy"
+    typer.echo(orjson.dumps(asdict(pulse)).decode() if as_json else f"{mark}: {pulse.says}")
+    if not pulse.healthy:
+        raise typer.Exit(1)
+
+
+def _parts() -> Wiring:
+    try:
+        return wired()
+    except SettingError as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(2) from None
+
+
+def _line(finding: Finding) -> str:
+    line = f"{_MARKS[finding.level]}  {finding.about}: {finding.says}" if finding.says else finding.about
+    return f"{line}\n         {finding.remedy}" if finding.remedy else line
+
+
+def _report(settings: Settings, findings: list[Finding]) -> dict[str, Any]:
+    return {
+        "healthy": all(finding.level != "wrong" for finding in findings),
+        "findings": [asdict(finding) for finding in findings],
+        "config": str(settings.file) if settings.file else None,
+        "settings": dict(_in_force(settings)),
+        "destinations": {
+            name: {field: _shown(value) for field, value in config} for name, config in settings.destinations.items()
+        },
+    }
+
+
+def _settings_lines(settings: Settings) -> Iterator[str]:
+    yield f"configuration file: {settings.file or 'none'}"
+    for name, value in _in_force(settings):
+        yield f"{name}={'' if value is None else value}"
+    for name, config in sorted(settings.destinations.items()):
+        yield f"[destinations.{name}]"
+        for field, value in config:
+            if value not in (None, "", ()):
+                yield f"{field} = {_shown(value)}"
+
+
+def _in_force(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Settings by the names they are set by."""
+    for name, field in Settings.model_fields.items():
+        if name != "destinations":
+            value = getattr(settings, name)
+            shown = masked(value.get_secret_value()) if isinstance(value, SecretStr) else _shown(value)
+            yield str(field.validation_alias or f"{ENV_PREFIX}{name.upper()}"), shown
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return _HIDDEN
+    return value if isinstance(value, bool | int | float | list | tuple | None) else str(value)

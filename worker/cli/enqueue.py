@@ -1,0 +1,224 @@
+"""`enqueue FILE`: the records of a file or of standard input into a lane, with every reject accounted for.
+
+Stopped midway, it says from where to go on and prints the command that does.
+"""
+
+import shlex
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+import typer
+from redis.exceptions import RedisError
+
+from worker.cli.choices import opened
+from worker.cli.loading import Load, Place
+from worker.cli.terminal import EXIT_MIDWAY, EXIT_WRONG, Bar, examples, note, say, show_json
+from worker.errors import IntakeError, SettingError
+from worker.intake import Filling, Receipt
+from worker.outcome import FieldTable
+from worker.providers.base import Lane
+from worker.sources.columns import parse_mapping
+from worker.sources.files import Source, open_source
+from worker.sources.rows import SourceError, open_rejects
+from worker.store.waiting import append
+from worker.wiring import Wiring, wired
+
+Ending = Literal["done", "stopped", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for, and how to ask for the rest of it."""
+
+    file: str
+    reading: tuple[str, ...]
+    key: str
+    rejects: str | None
+
+    def rest(self, place: Place) -> str:
+        words = ["contact-ingest", "enqueue", self.file, *self.reading, "--key", self.key]
+        words += ["--rejects", self.rejects] if self.rejects else []
+        words += ["--from-line", str(place)] if place > Place() else []
+        return shlex.join(words)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "enqueue",
+        epilog=examples(
+            "enqueue people.csv --to newsletter --rejects rejects.jsonl",
+            "enqueue crm.csv.gz --map 'E-mail=email' --map 'Plan=custom_fields.plan' --dry-run",
+            "enqueue - --format jsonl < people.jsonl",
+        ),
+    )(enqueue)
+
+
+def enqueue(  # noqa: PLR0913, PLR0917 - options of a command
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON or JSON lines, also gzipped; - reads stdin.")],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")
+    ] = None,
+    lists: Annotated[list[str] | None, typer.Option("--list", metavar="UUID", help="A list to join.")] = None,
+    maps: Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="A column's field.")] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="US", help="Of telephone numbers without +.")
+    ] = None,
+    rejects: Annotated[str | None, typer.Option("--rejects", metavar="FILE", help="Refused records go here.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, enqueue nothing.")] = False,
+    delimiter: Annotated[str | None, typer.Option("--delimiter", metavar="CHAR", help="Of the columns.")] = None,
+    format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="csv, json or jsonl.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The same again within a day is not counted twice.")] = None,
+    from_line: Annotated[str, typer.Option("--from-line", metavar="N", help="Go on from this line of the file.")] = "0",
+    json: Annotated[bool, typer.Option("--json", help="A receipt as JSON; cancel --receipt takes it.")] = False,
+) -> None:
+    """Put the records of a file into the lane of a destination.
+
+    Exits with 0 if all were accepted, 1 if any was refused, 4 if it stopped midway.
+    """
+    start = Place.parse(from_line)
+    parts = _unopened() if dry_run else opened(writes=True)
+    lane = parts.lane(to, list_ids=lists or ())
+    options = {"--to": to, "--region": region, "--delimiter": delimiter, "--format": format_name}
+    reading = [word for name, value in options.items() if value is not None for word in (name, value)]
+    reading += [
+        word for name, values in (("--list", lists), ("--map", maps)) for v in values or () for word in (name, v)
+    ]
+    reading += ["--json"] if json else []
+    order = Order(file, tuple(reading), key or uuid4().hex[:16], rejects)
+    mapping = parse_mapping(maps or ())
+    with (
+        open_source(file, mapping=mapping, region=region, format_name=format_name, delimiter=delimiter) as source,
+        _rejects(rejects, file, go_on=start > Place()) as out,
+    ):
+        load = Load(source, out, start)
+        if dry_run:
+            _check(parts, lane, source, load, json=json)
+        else:
+            _load(parts, lane, source, load, order)
+
+
+def _unopened() -> Wiring:
+    """A dry run asks Redis for the field definitions only, and does without."""
+    parts = wired()
+    if not parts.destinations:
+        raise SettingError("SENDGRID_API_KEY", "no destination is configured: set it, or write contact-ingest.toml")
+    return parts
+
+
+def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
+    """The rejects file; a run that goes on adds to what the one before has written."""
+    if path is None:
+        return nullcontext()
+    if go_on and Path(path).is_file() and not (source != "-" and Path(path).samefile(source)):
+        try:
+            return Path(path).open("ab")
+        except OSError as problem:
+            raise SourceError(f"--rejects {path}", problem.strerror or "cannot be written") from None
+    return open_rejects(path, source=source)
+
+
+def _load(parts: Wiring, lane: Lane, source: Source, load: Load, order: Order) -> None:
+    filling = Filling(parts.door(lane, on_refused=load.refuse))
+    store = parts.site(lane.destination).store
+    ending: Ending = "stopped"
+    problem = ""
+    try:
+        with _bar(source) as bar:
+            load.run(filling, order.key, lambda call: append(store, call), _shower(bar, source, load))
+        ending = "done"
+    except KeyboardInterrupt:
+        ending, problem = "interrupted", "interrupted"
+    except IntakeError as stopped:
+        problem = str(stopped)
+    except SourceError as broken:
+        if not load.read:
+            raise
+        problem = str(broken)
+    rest = "" if ending == "done" else order.rest(load.go_on)
+    _report(filling.receipt, source, load, rest=rest, json="--json" in order.reading)
+    if ending != "done":
+        note(f"error: enqueue: {problem}; stopped before line {_line(load.go_on)}. Go on with:")
+        note(rest)
+        raise typer.Exit(EXIT_MIDWAY) if ending == "stopped" else KeyboardInterrupt
+    if load.refused:
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _line(place: Place) -> str:
+    return f"{place.line}, record {place.records + 1} of it" if place.records else str(max(1, place.line))
+
+
+def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bool) -> None:
+    if json:
+        show_json(
+            {
+                "lane": receipt.lane,
+                "accepted": receipt.accepted,
+                "ranges": receipt.ranges,
+                "repeated_calls": receipt.repeated,
+                **_findings(source, load),
+                "stopped_before": str(load.go_on) if rest else None,
+                "go_on": rest or None,
+            }
+        )
+        return
+    say(f"{receipt.accepted} records accepted into lane {receipt.lane}")
+    if receipt.repeated:
+        say(f"(some had been counted before, under the same key: {receipt.repeated} calls)")
+    _say_findings(source, load)
+
+
+def _check(parts: Wiring, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
+    site = parts.site(lane.destination)
+    try:
+        table = site.definitions.cached()
+    except RedisError:
+        table = FieldTable()
+    with _bar(source) as bar:
+        load.check(site.provider, table, parts.settings.max_record_bytes, _shower(bar, source, load))
+    if json:
+        found = {"dry_run": True, "lane": lane.name, "would_accept": load.checked, "needs_fields": load.unready}
+        show_json({**found, "dropped_fields": load.dropped, **_findings(source, load)})
+    else:
+        say(f"{load.checked} records would be accepted into lane {lane.name}; nothing was enqueued")
+        if load.unready:
+            say(f"{load.unready} more need the account's field definitions, which a worker fetches")
+        if load.dropped:
+            say(f"{load.dropped} custom fields that the account lacks would be left out")
+        _say_findings(source, load)
+    if load.refused:
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _findings(source: Source, load: Load) -> dict[str, Any]:
+    return {
+        "refused": load.refused,
+        "first_refused": load.first_refused,
+        "ignored_columns": list(source.ignored_columns),
+        "unseen_columns": sorted(source.unseen_columns),
+    }
+
+
+def _say_findings(source: Source, load: Load) -> None:
+    if source.ignored_columns:
+        say(f"ignored columns: {', '.join(source.ignored_columns)}")
+    if source.unseen_columns:
+        say(f"mapped, but in no record: {', '.join(sorted(source.unseen_columns))}")
+    if load.refused:
+        say(f"{load.refused} records refused:")
+        for refused in load.first_refused:
+            say(f"  line {refused['line']}: {refused['field']}: {refused['rule']}")
+        if load.refused > len(load.first_refused):
+            say(f"  and {load.refused - len(load.first_refused)} more; --rejects FILE keeps them all")
+
+
+def _bar(source: Source) -> Bar:
+    return Bar("enqueue", source.size_bytes)
+
+
+def _shower(bar: Bar, source: Source, load: Load) -> Callable[[], None]:
+    return lambda: bar.at(source.position_bytes, f"{load.read:,} records read")

@@ -1,0 +1,106 @@
+"""`failures` and `failures export`: records that ended badly, and why. Contents are shown only when asked for."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Annotated, BinaryIO
+
+import orjson
+import typer
+
+from worker.cli.choices import Batch, Code, Lane, Narrowed, Since, To, Until, opened, sites_of
+from worker.cli.terminal import examples, note, say, show_json, show_table
+from worker.errors import SettingError
+from worker.store.failures import Failure
+
+#: Lines of a table, unless told otherwise.
+LINES = 50
+_COLUMNS = ("record", "code", "stage", "batch", "attempts", "last_at")
+
+group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(
+        group,
+        name="failures",
+        epilog=examples(
+            "failures",
+            "failures --code bad_email --since 2h",
+            "failures --batch 12 --json",
+            "failures export all.jsonl",
+        ),
+    )
+
+
+@group.callback()
+def failures(  # noqa: PLR0913, PLR0917 - options of a command
+    context: typer.Context,
+    to: To = None,
+    lane: Lane = None,
+    code: Code = None,
+    batch: Batch = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
+    contents: Annotated[bool, typer.Option("--contents", help="With --json: the contacts too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the records that failed, the one that failed longest ago first."""
+    narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
+    if context.invoked_subcommand is not None:
+        if narrowed.is_narrow or to or limit or contents or json:
+            raise SettingError("failures export", "put the options behind the word export")
+        return
+    if contents and not json:
+        raise SettingError("--contents", "is for --json, or use failures export FILE")
+    found = _found(to, lane, narrowed)
+    if json:
+        for failed in islice(found, limit):
+            show_json(failed.public(contents=contents))
+        return
+    most = limit or LINES
+    rows = [failed.public(contents=False) for failed in islice(found, most)]
+    if not rows:
+        say("No failed record.")
+        return
+    show_table(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows], numbers=("batch", "attempts"))
+    if next(found, None) is not None:
+        note(f"There are more than these {most}: use --limit, or failures export FILE.")
+
+
+@group.command("export", epilog=examples("failures export failed.jsonl", "failures export - --code bad_email"))
+def export(  # noqa: PLR0913, PLR0917 - options of a command
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, or - for standard output.")],
+    to: To = None,
+    lane: Lane = None,
+    code: Code = None,
+    batch: Batch = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Write failed records with their contents, one JSON object a line. The file is for its owner's eyes only."""
+    found = _found(to, lane, Narrowed(lane=lane, code=code, batch=batch, since=since, until=until))
+    written = 0
+    with _out(file) as out:
+        for failed in found:
+            out.write(orjson.dumps(failed.public(contents=True), option=orjson.OPT_APPEND_NEWLINE))
+            written += 1
+    note(f"{written} failed records written.")
+
+
+def _found(to: str | None, lane: str | None, narrowed: Narrowed) -> Iterator[Failure]:
+    """Everything that can be wrong with the question is found out now, not when the first failure is read."""
+    chosen = [(site, narrowed.at(site)) for site in sites_of(opened(), to, lane)]
+    return (failed for site, which in chosen for failed in site.replay.find(which))
+
+
+def _out(file: str) -> AbstractContextManager[BinaryIO]:
+    if file == "-":
+        return nullcontext(sys.stdout.buffer)
+    try:
+        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    except OSError as problem:
+        raise SettingError(file, problem.strerror or "cannot be written") from None

@@ -1,0 +1,67 @@
+"""`retry`: failed records go again, each under its old id."""
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.choices import Batch, Code, Json, Lane, Narrowed, Since, To, Until, opened, sites_of
+from worker.cli.terminal import examples, say, show_json
+from worker.errors import SettingError
+from worker.store.failures import Failure
+from worker.wiring import Site, Wiring
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "retry",
+        epilog=examples(
+            "retry newsletter:41 newsletter:977", "retry --code import_failed --since 2h", "retry --all --dry-run"
+        ),
+    )(retry)
+
+
+def retry(  # noqa: PLR0913, PLR0917 - options of a command
+    records: Annotated[list[str] | None, typer.Argument(metavar="[RECORD]...", help="Record ids, as listed.")] = None,
+    to: To = None,
+    lane: Lane = None,
+    code: Code = None,
+    batch: Batch = None,
+    since: Since = None,
+    until: Until = None,
+    every: Annotated[bool, typer.Option("--all", help="All that failed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    json: Json = False,
+) -> None:
+    """Put failed records back in front of their lanes: those named, those that the options mean, or --all."""
+    narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
+    if not (records or narrowed.is_narrow or to or every):
+        raise SettingError("retry", "name records, narrow with an option, or say --all")
+    parts = opened(writes=not dry_run)
+    moved = 0
+    for site, wanted in _wanted(parts, records, sites_of(parts, to, lane)):
+        which = narrowed.at(site)
+        if wanted is not None:
+            chosen = list(filter(which.holds, wanted))
+            moved += len(chosen) if dry_run else site.failures.retry(chosen)
+        else:
+            moved += sum(1 for _ in site.replay.find(which)) if dry_run else site.replay.retry(which)
+    if json:
+        show_json({"retried": moved, "dry_run": dry_run})
+    else:
+        say(f"{moved} failed records {'would go' if dry_run else 'go'} again.")
+
+
+def _wanted(parts: Wiring, records: list[str] | None, sites: list[Site]) -> list[tuple[Site, list[Failure] | None]]:
+    """The destinations meant, each with the failures that were named, if any were. Nothing moves if one is unknown."""
+    if not records:
+        return [(site, None) for site in sites]
+    ids = list(dict.fromkeys(records))
+    found: list[tuple[Site, list[Failure] | None]] = []
+    known: set[str] = set()
+    for site in sites:
+        mine = site.failures.get([i for i in ids if parts.destination_of(i.rpartition(":")[0]) == site.name])
+        known.update(failed.id for failed in mine)
+        found.append((site, mine))
+    if unknown := [record for record in ids if record not in known]:
+        raise SettingError("retry", f"not among the failed records: {', '.join(unknown[:20])}")
+    return found

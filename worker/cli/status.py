@@ -1,0 +1,107 @@
+"""`status`: where the records are, lane by lane, and why they are there."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from worker import overview
+from worker.cli.choices import Json, Lane, To, opened, sites_of
+from worker.cli.terminal import EXIT_WRONG, console, examples, show_json, table
+from worker.overview import LaneStatus
+from worker.store.fleet import GONE_S
+from worker.store.keys import BOOKS
+from worker.store.overview import look
+from worker.wiring import Site, Wiring
+
+EVERY_S = 1.0
+_COUNTS = tuple(name for name in BOOKS if name != "unattributed")
+_NUMBERS = (*BOOKS, "oldest", "rate/s", "time left")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status", epilog=examples("status", "status --watch", "status --json | jq '.lanes[] | {lane, why}'"))(
+        status
+    )
+
+
+def status(
+    to: To = None,
+    lane: Lane = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
+    json: Json = False,
+) -> None:
+    """Show every lane: its books, what it is doing, and why.
+
+    Exits with 1 if the books of a lane do not balance.
+    """
+    parts = opened()
+    sites = sites_of(parts, to, lane)
+    if watch:
+        _watch(parts, sites, lane, json=json)
+    found = statuses(parts, sites, lane)
+    if json:
+        show_json(report(found))
+    else:
+        console().print(_table(found))
+    if not overview.sums(found)["balanced"]:
+        raise typer.Exit(EXIT_WRONG)
+
+
+def statuses(parts: Wiring, sites: list[Site], lane: str | None = None) -> list[LaneStatus]:
+    """Every lane of these destinations, or the one, explained."""
+    attended = is_attended(parts)
+    found = [status for site in sites for status in overview.lanes(look(site.store), attended=attended)]
+    return [status for status in found if lane in (None, status.view.books.lane)]
+
+
+def is_attended(parts: Wiring) -> bool:
+    return any(member.silent_s < GONE_S for member in parts.fleet.members())
+
+
+def report(found: list[LaneStatus]) -> dict[str, Any]:
+    return {"lanes": [status.public() for status in found], "totals": overview.sums(found)}
+
+
+def _watch(parts: Wiring, sites: list[Site], lane: str | None, *, json: bool) -> None:
+    """Until Ctrl-C, which ends it with its own exit code."""
+    if json:
+        while True:
+            show_json(report(statuses(parts, sites, lane)))
+            time.sleep(EVERY_S)
+    with Live(console=console(), auto_refresh=False, screen=False) as live:
+        while True:
+            live.update(_table(statuses(parts, sites, lane)), refresh=True)
+            time.sleep(EVERY_S)
+
+
+def _table(found: list[LaneStatus]) -> RenderableType:
+    if not found:
+        return Text("No lane has been used yet.")
+    unattributed = any(status.view.books.counts["unattributed"] for status in found)
+    counts = BOOKS if unattributed else _COUNTS
+    rows = [_row(status, counts) for status in found]
+    sums = overview.sums(found)
+    rows.append(["total", *(sums[name] for name in counts), *[None] * 4])
+    columns = ["lane", *counts, "oldest", "rate/s", "time left", "state"]
+    why = table(["lane", "why"], [[status.view.books.lane, status.why] for status in found])
+    parts: list[RenderableType] = [table(columns, rows, numbers=_NUMBERS), Text(), why]
+    wrong = [status.view.books.lane for status in found if not status.view.books.balanced]
+    if wrong:
+        parts += [Text(), Text(f"The books do not balance: {', '.join(wrong)}")]
+    return Group(*parts)
+
+
+def _row(status: LaneStatus, counts: tuple[str, ...]) -> list[object]:
+    books = status.view.books
+    return [
+        books.lane,
+        *(books.counts[name] for name in counts),
+        None if status.oldest_waiting_s is None else overview.span(status.oldest_waiting_s),
+        status.rate_per_s,
+        None if status.time_left_s is None else overview.span(status.time_left_s),
+        status.state,
+    ]

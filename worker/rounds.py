@@ -1,0 +1,203 @@
+"""One round over a lane: read retried, held and waiting records in that order, cut bodies, stage each, and commit if
+the version still stands. Two rounds racing: one commits, the other starts over. A crash before the commit leaves the
+lane as it was.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from worker.contact import Entry
+from worker.errors import Refused
+from worker.packing import Limits
+from worker.preparing import Preparation
+from worker.providers.base import Lane
+from worker.steps import step
+from worker.store.bench import Bench, Cut, FailedRecord, LaneLook
+from worker.store.failures import Why, failure, stripped
+from worker.store.schedule import Bell
+from worker.walk import ClosedBody, Item, Walk
+
+#: Records read from the lane at a time.
+CHUNK = 2_000
+#: A round stops at so many refusals: they travel inside the commit.
+MAX_REFUSED = 1_000
+#: A cap that a 413 has taught is doubted once a day.
+CAP_BELIEVED_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a lane is cut: longest wait, most held records, bodies ahead of the sender, bodies open in all, bodies in one
+    round."""
+
+    max_wait_ms: int = 5_000
+    max_held: int = 5_000
+    ahead: int = 16
+    max_open: int = 64
+    max_bodies: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round did: bells to ring, and when to look at the lane again (-1: when something comes)."""
+
+    bells: tuple[Bell, ...] = ()
+    due_ms: int = -1
+    committed: bool = False
+
+
+class LaneRound:
+    """One walk over one lane, as one look saw it."""
+
+    def __init__(self, bench: Bench, look: LaneLook, lane: Lane, preparation: Preparation, pace: Pace) -> None:
+        self._bench = bench
+        self._look = look
+        self._lane = lane.name
+        self._options = lane
+        self._preparation = preparation
+        self._pace = pace
+
+    def run(self, room: int) -> Round | None:
+        """Walk and commit; None if somebody was faster."""
+        limits = self._limits()
+        walk = Walk(limits, self._preparation.item, max_held=self._pace.max_held, max_refused=MAX_REFUSED)
+        held = self._bench.entries(self._lane, "held", 0, self._look.held) if self._look.held else []
+        cut = Cut(self._lane, self._look.version)
+        sizes: list[int] = []
+        for items, lengths in self._chunks(held):
+            sizes += lengths
+            if not self._feed(walk, items, cut, room):
+                break
+        self._end(walk, cut, room, ended=walk.now.consumed == self._reach())
+        if not walk.mark.consumed:
+            return Round(due_ms=max(250, self._next_due(0, len(held))))
+        self._balance(walk, cut, held, sizes)
+        step("aggregate.staged")
+        if not self._bench.commit(cut):
+            self._bench.unstage(n for n, _, _ in cut.bodies)
+            return None
+        step("aggregate.committed")
+        bells = [Bell("dispatch", self._options.destination)] * len(cut.bodies)
+        if cut.due_ms == 0:
+            bells.append(Bell("aggregate", self._lane))
+        return Round(tuple(bells), cut.due_ms, committed=True)
+
+    def _limits(self) -> Limits:
+        cap = self._look.dest.get("cap_bytes")
+        if cap is not None and self._look.now_ms - int(self._look.dest.get("cap_at", 0)) > CAP_BELIEVED_MS:
+            cap = None  # once a day a body of full size asks whether the cap has gone
+        return self._preparation.provider.limits(self._options, None if cap is None else int(cap))
+
+    def _reach(self) -> int:
+        return self._look.again + self._look.held + self._look.waiting
+
+    def _chunks(self, held: Sequence[Entry]) -> Iterator[tuple[list[Item | None], list[int]]]:
+        """All records in the order in which they count, with the bytes each takes in the waiting list."""
+        look = self._look
+        for start in range(0, look.again, CHUNK):
+            entries = self._bench.entries(self._lane, "again", start, min(CHUNK, look.again - start))
+            yield [self._preparation.item(entry) for entry in entries], [0] * len(entries)
+        if held:
+            yield [self._preparation.item(entry) for entry in held], [0] * len(held)
+        for start in range(0, look.waiting, CHUNK):
+            raws = self._bench.waiting(self._lane, start, min(CHUNK, look.waiting - start))
+            seqs = range(look.head + start, look.head + start + len(raws))
+            items = [
+                self._preparation.item(Entry(seq, raw)) if raw else None for seq, raw in zip(seqs, raws, strict=True)
+            ]
+            yield items, list(map(len, raws))
+
+    def _feed(self, walk: Walk, items: Sequence[Item | None], cut: Cut, room: int) -> bool:
+        """Feed one chunk; False when the round has to end."""
+        keys = [digest for item in items if item is not None for digest in item.digests]
+        busy = self._bench.busy(keys) if self._look.busy else set()
+        for item in items:
+            if (closed := walk.feed(item, busy)) is not None:
+                self._stage(closed, cut)
+                del closed  # megabytes that the next body should not grow beside
+                if len(cut.bodies) >= room:
+                    return False
+            if walk.is_full:
+                return False
+        return True
+
+    def _end(self, walk: Walk, cut: Cut, room: int, *, ended: bool) -> None:
+        """Decide whether the body being cut goes as it is."""
+        if len(cut.bodies) >= room:
+            return
+        refused_enough = len(walk.refused) >= MAX_REFUSED
+        if walk.open_rows == 0 or refused_enough or ((ended or walk.is_full) and self._is_due(walk)):
+            closed = walk.close()
+            if closed is not None:
+                self._stage(closed, cut)
+
+    def _is_due(self, walk: Walk) -> bool:
+        """Whether the oldest record of the unfinished body has waited long enough, or is to be flushed."""
+        look = self._look
+        at = walk.mark.consumed - look.again - look.held
+        if at < 0:
+            return look.held_at is None or look.now_ms - look.held_at >= self._pace.max_wait_ms
+        seq = look.head + at
+        return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
+
+    def _stage(self, closed: ClosedBody, cut: Cut) -> None:
+        number = self._bench.stage(closed.packed, closed.entries, closed.keys)
+        cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
+        if self._look.failed:
+            cut.strips = [*cut.strips, *self._strips(closed)]
+
+    def _strips(self, closed: ClosedBody) -> list[FailedRecord]:
+        """Older failed records of these contacts, without what the newer ones set."""
+        by_digest = {digest: item for item in closed.items for digest in item.digests}
+        found: list[FailedRecord] = []
+        for record_id, (keys, blob) in self._bench.failed(list(by_digest)).items():
+            lane, _, seq = record_id.rpartition(":")
+            touching = {id(by_digest[d]): by_digest[d] for d in _split(keys) if d in by_digest}
+            same_lane = lane == self._lane
+            record = FailedRecord(record_id, keys, blob)
+            for item in touching.values():
+                if record.blob and not (same_lane and int(seq) > item.entry.seq):
+                    newer = orjson.loads(item.entry.raw)
+                    record = stripped(record_id, record.blob, keys, newer, same_lane=same_lane)
+            if record.blob != blob:
+                found.append(record)
+        return found
+
+    def _balance(self, walk: Walk, cut: Cut, held: Sequence[Entry], sizes: Sequence[int]) -> None:
+        """Fill in the numbers of the commit; they must add up before anything moves."""
+        look, mark = self._look, walk.mark
+        cut.again = min(mark.consumed, look.again)
+        taken = min(mark.consumed - cut.again, len(held))
+        cut.cut = mark.consumed - cut.again - taken
+        cut.tombs, cut.merged, cut.dropped = mark.tombs, mark.merged, mark.dropped
+        cut.bytes = sum(sizes[: mark.consumed])
+        left = [*(item.entry for item in mark.held), *held[taken:]]
+        if left != list(held):
+            cut.held = left
+        cut.held_delta = len(left) - len(held) - cut.again
+        refused = walk.refused[: mark.refused]
+        cut.refused = [failure(self._lane, i.entry, _why(i.refused), look.now_ms, b"".join(i.digests)) for i in refused]
+        rows = sum(rows for _, rows, _ in cut.bodies)
+        if mark.consumed - mark.tombs != rows + mark.merged + mark.refused + len(mark.held):
+            raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
+        cut.due_ms = self._next_due(cut.cut, len(left), full=walk.now.consumed < self._reach())
+
+    def _next_due(self, cut: int, held: int, *, full: bool = False) -> int:
+        """When to look again, in ms: at once if more full bodies can be cut, else when the oldest has waited enough."""
+        look, wait = self._look, self._pace.max_wait_ms
+        if full:
+            return 0
+        if cut < look.waiting:
+            return min(wait, max(0, wait - look.age_ms(look.head + cut)))
+        return wait if held else -1
+
+
+def _why(refused: Refused | None) -> Why:
+    assert refused is not None
+    return Why(refused.code, str(refused), "aggregate")
+
+
+def _split(keys: bytes) -> list[bytes]:
+    return [keys[at : at + 8] for at in range(0, len(keys), 8)]
