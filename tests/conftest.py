@@ -74,11 +74,13 @@ class Engine:
         )
         return journey(bell.target)
 
-    def pump(self) -> None:
-        """Look once, and do everything that follows from it at once."""
-        bells = deque(bell for site in self.parts.sites() for bell in site.schedule.tick(4).bells)
+    def pump(self) -> int:
+        """Look once, and do everything that follows from it at once; returns ms until something else is due."""
+        ticks = [site.schedule.tick(4) for site in self.parts.sites()]
+        bells = deque(bell for tick in ticks for bell in tick.bells)
         while bells:
             bells.extend(self.ring(bells.popleft()))
+        return min(tick.nearest_ms for tick in ticks)
 
     def run_until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
         deadline = time.monotonic() + timeout_s

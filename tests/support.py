@@ -257,13 +257,19 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._pattern = b""
         self._left = 0
+        self._every = 1
+        self._seen = 0
         #: How many replies have been lost so far.
         self.lost = 0
 
     @property
-    def url(self) -> str:
+    def port(self) -> int:
         assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{self._path}"
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}{self._path}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -276,9 +282,9 @@ class FaultProxy:
         self._thread.join()
         self._loop.close()
 
-    def lose_replies(self, pattern: bytes, count: int = 1) -> None:
-        """The replies to the next requests that contain `pattern` are lost."""
-        self._pattern, self._left, self.lost = pattern, count, 0
+    def lose_replies(self, pattern: bytes, count: int = 1, *, every: int = 1) -> None:
+        """Of the next requests that contain `pattern`, the first and then every so many lose their replies."""
+        self._pattern, self._left, self._every, self._seen, self.lost = pattern, count, every, 0, 0
 
     def _in_loop(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -290,37 +296,43 @@ class FaultProxy:
         for relay in relays:
             relay.cancel()
         await asyncio.gather(*relays, return_exceptions=True)
+        await asyncio.sleep(0)  # one turn of the loop, in which what was closed says so
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, to_there = await asyncio.open_connection(*self._target)
         doomed = asyncio.Event()
 
-        async def requests() -> None:
-            while piece := await reader.read(1 << 16):
-                if self._left and self._pattern in piece:
-                    self._left -= 1
-                    doomed.set()
-                to_there.write(piece)
-                await to_there.drain()
-
-        async def replies() -> None:
-            while piece := await there.read(1 << 16):
-                if doomed.is_set():
-                    self.lost += 1
-                    return
-                writer.write(piece)
-                await writer.drain()
-
-        ways = [asyncio.ensure_future(requests()), asyncio.ensure_future(replies())]
+        ways = [
+            asyncio.ensure_future(self._requests(reader, to_there, doomed)),
+            asyncio.ensure_future(self._replies(there, writer, doomed)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             pass  # the proxy ends: this connection too, and a task that says so would be reported as an error
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            # Closed before anything is awaited: an await may be the last thing that a cancelled task does.
             for end in (writer, to_there):
                 end.close()
-                with contextlib.suppress(OSError, asyncio.CancelledError):
-                    await end.wait_closed()
+            for way in ways:
+                way.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _requests(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+        while piece := await reader.read(1 << 16):
+            if self._left and self._pattern in piece:
+                self._seen += 1
+                if self._seen % self._every == 1 % self._every:
+                    self._left -= 1
+                    doomed.set()
+            there.write(piece)
+            await there.drain()
+
+    async def _replies(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+        while piece := await there.read(1 << 16):
+            if doomed.is_set():
+                self.lost += 1
+                return
+            writer.write(piece)
+            await writer.drain()

@@ -1,4 +1,4 @@
-"""`contact-ingest enqueue`: every record of a file is accepted or accounted for, and a stop loses and repeats nothing."""
+"""`contact-ingest enqueue`: every record of a file is accounted for, and a stop loses and repeats nothing."""
 
 import gzip
 import os
@@ -7,17 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 import orjson
 import pytest
 from redis import Redis
 
 from worker.cli import run
+from worker.cli.loading import Interrupts
 from worker.embedded import EmbeddedServer
 from worker.wiring import Wiring, install
 
-Said = namedtuple("Said", "code out err")
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
 
 
 @pytest.fixture
@@ -177,6 +182,43 @@ def test_another_file_under_the_same_key_loses_nothing(cli, engine, tmp_path):
     cli("enqueue", write_csv(tmp_path / "b.csv", 4), "--key", "monday")
 
     assert engine.books()["accepted"] == 7
+
+
+def test_equal_records_of_one_file_are_all_counted_under_one_key(cli, engine, tmp_path):
+    path = tmp_path / "people.jsonl"
+    path.write_bytes(b'{"email":"same@example.com"}\n' * 1500)
+
+    cli("enqueue", path, "--key", "monday")
+
+    assert engine.books()["accepted"] == 1500
+
+
+def test_a_call_whose_reply_was_lost_is_not_counted_again_by_the_run_that_goes_on(cli, engine, tmp_path):
+    path = write_csv(tmp_path / "people.csv", 1200)
+    cli("enqueue", path, "--key", "monday")
+
+    # As if the first run had stopped without hearing of its second call, which began on line 502.
+    went_on = cli("enqueue", path, "--key", "monday", "--from-line", "502", "--json")
+
+    assert orjson.loads(went_on.out)["ranges"] == [[500, 1199]]
+    assert engine.books()["accepted"] == 1200
+
+
+def test_ctrl_c_waits_for_the_end_of_a_call_and_a_second_one_does_not():
+    steps = []
+
+    def call(*, interrupts):
+        with Interrupts():
+            for _ in range(interrupts):
+                os.kill(os.getpid(), signal.SIGINT)
+            steps.append("end")
+
+    with pytest.raises(KeyboardInterrupt):
+        call(interrupts=1)
+    assert steps == ["end"]
+    with pytest.raises(KeyboardInterrupt):
+        call(interrupts=2)
+    assert steps == ["end"]
 
 
 def test_a_full_lane_stops_it_and_the_printed_command_goes_on_exactly(cli, make_engine, client, tmp_path):

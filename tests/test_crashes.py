@@ -146,6 +146,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     site.definitions._desk.exchange(site.provider.create_field("favourite", "blue"), None)
     proxy.lose_replies(_source(script)[1].encode())
 
+    began_s = time.monotonic()
     receipt = lossy.enqueue({**record, "custom_fields": {"favourite": "blue"}} for record in records(domain))
     doomed = lossy.enqueue([person(RECORDS, domain)])
     cancelled = cancel(site.store, doomed.lane, doomed.ranges)
@@ -157,6 +158,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     books.recount(site.store, "sendgrid")
 
     assert proxy.lost == 1, "the script did not run"
+    assert time.monotonic() - began_s < LEASE_S, "a lost reply cost a whole lease"
     assert receipt.accepted == RECORDS
     assert cancelled == (0 if script == "cancel" else 1)
     lossy.assert_books_balance()
@@ -169,3 +171,26 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     assert len(arrived) == len(set(arrived)) == RECORDS - len(BAD)
     assert client.hlen(site.store.keys("busy")) == 0
     assert client.zcard(site.store.keys("active")) == 0
+
+
+def test_the_books_balance_though_every_script_loses_its_first_reply(lossy, proxy, sandbox):
+    domain = "all-lost.example"
+    proxy.lose_replies(b"EVALSHA", 1_000_000, every=2)
+
+    receipt = lossy.enqueue(records(domain))
+
+    def step_on() -> bool:
+        # Without the ticker: a lost tick costs two seconds each, which has a test of its own.
+        for kind in ("aggregate", "dispatch", "poll"):
+            lossy.follow(kind, "sendgrid")
+        return lossy.is_settled(of=RECORDS)
+
+    wait_until(step_on, 60, lossy.books)
+
+    assert proxy.lost > 10
+    assert receipt.accepted == RECORDS
+    proxy.lose_replies(b"", 0)
+    lossy.assert_books_balance()
+    assert lossy.books()["delivered"] == RECORDS - len(BAD)
+    assert lossy.books()["failed"] == len(BAD)
+    assert len(list(sandbox.contacts())) == RECORDS - len(BAD)

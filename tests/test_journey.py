@@ -43,3 +43,39 @@ def test_a_bad_record_of_each_kind_fails_alone_with_its_reason(engine, sandbox):
     assert engine.books()["delivered"] == 995
     assert len(list(sandbox.contacts())) == 995
     engine.assert_books_balance()
+
+
+def test_hot_contacts_end_with_their_newest_values_while_twenty_jobs_finish_in_any_order(make_engine, sandbox):
+    engine = make_engine(max_body_bytes=65_536)
+    sandbox.dials(job_seconds=[0.2, 3.0])
+    filler = {"address_line_1": "x" * 100, "address_line_2": "y" * 100}
+    cold = [person(i, **filler) for i in range(20 * 240)]
+    hot = range(0, len(cold), 100)
+    enqueue(cold)
+    engine.run_until(lambda: sandbox.totals()["jobs_pending"] >= 15)
+
+    versions = 0
+    while sandbox.totals()["jobs_pending"]:
+        versions += 1
+        enqueue(
+            {
+                "email": f"p{i}@example.com",
+                "city": f"v{versions}",
+                f"{'first' if versions % 2 else 'last'}_name": f"v{versions}",
+            }
+            for i in hot
+        )
+        engine.pump()
+        if versions == 40:
+            break
+    engine.run_until_settled()
+
+    stored = {c["email"]: c for c in sandbox.contacts()}
+    odd, even = versions - (versions + 1) % 2, versions - versions % 2
+    assert versions > 5
+    assert {(stored[f"p{i}@example.com"]["city"]) for i in hot} == {f"v{versions}"}
+    assert {(stored[f"p{i}@example.com"]["first_name"]) for i in hot} == {f"v{odd}"}
+    assert {(stored[f"p{i}@example.com"]["last_name"]) for i in hot} == {f"v{even}"}
+    assert len(stored) == len(cold)
+    assert engine.books()["failed"] == 0
+    engine.assert_books_balance()

@@ -4,6 +4,7 @@ Records travel as the JSON bytes that were enqueued. What a platform makes of th
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -38,6 +39,8 @@ FIELDS = frozenset(
     }
 )
 DIGEST_BYTES = 8
+#: What a field is called by in a refusal; other text may be somebody's address or number in the wrong place.
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_. -]{0,99}").fullmatch
 
 
 @dataclass(slots=True, repr=False)
@@ -79,8 +82,8 @@ def admit(record: object, max_bytes: int) -> bytes:
         raw = orjson.dumps(record if type(record) is dict else dict(record))
     except (orjson.JSONEncodeError, RecursionError):
         raise _unencodable(record) from None
-    if b"null" in raw and (path := _not_finite(record, "")):
-        raise Refused(path, "NaN and infinities cannot be sent as JSON", "not_finite")
+    if b"null" in raw and (path := _not_finite(record, "")) is not None:
+        raise Refused(_label(path), "NaN and infinities cannot be sent as JSON", "not_finite")
     if len(raw) > max_bytes:
         raise Refused("record", f"is {len(raw)} bytes, over the {max_bytes} of a single record", "too_large")
     return raw
@@ -135,9 +138,12 @@ def _unencodable(record: Mapping[Any, Any]) -> Refused:
         try:
             orjson.dumps({name: value})
         except (orjson.JSONEncodeError, RecursionError) as problem:
-            label = name if name.isprintable() and name.isascii() else "record"
-            return Refused(label[:100], f"cannot be sent as JSON: {_kind(problem)}", "not_json")
+            return Refused(_label(name), f"cannot be sent as JSON: {_kind(problem)}", "not_json")
     return Refused("record", "cannot be sent as JSON", "not_json")
+
+
+def _label(name: str) -> str:
+    return name if _LABEL(name) else "record"
 
 
 def _kind(problem: Exception) -> str:
@@ -155,17 +161,16 @@ def _kind(problem: Exception) -> str:
     return "a type that JSON has no word for"
 
 
-def _not_finite(value: object, path: str) -> str:
+def _not_finite(value: object, path: str) -> str | None:
+    """Where the first number is that JSON has no word for; a field's name may be empty, so None says that there is
+    none."""
     if isinstance(value, float):
-        return "" if math.isfinite(value) else path
+        return None if math.isfinite(value) else path
     if isinstance(value, Mapping):
-        items: Iterable[tuple[Any, Any]] = value.items()
+        inner = ((f"{path}.{name}" if path else str(name), item) for name, item in value.items())
     elif isinstance(value, list | tuple):
-        items = ((path, item) for item in value)
-        return next((found for _, item in items if (found := _not_finite(item, path))), "")
+        inner = ((path, item) for item in value)
     else:
-        return ""
-    for name, item in items:
-        if found := _not_finite(item, f"{path}.{name}" if path else str(name)):
-            return found
-    return ""
+        return None
+    places = (_not_finite(item, name) for name, item in inner)
+    return next((place for place in places if place is not None), None)

@@ -57,7 +57,7 @@ class Delivery:
         try:
             if claim.count("deliveries") - claim.count("attempts") > POISON:
                 desk.throttle.release(permit)
-                self._settle(claim, outcome.Rejected("poison", "workers died while sending it"), "")
+                self._poisoned(claim)
             else:
                 body, offsets = desk.ledger.body(claim)
                 request = desk.provider.upsert(desk.lane(claim), slices(body, offsets, claim.search.send))
@@ -88,7 +88,7 @@ class Delivery:
             desk.schedule.resume(None)
             return (Bell(self._name, destination),)
         state = desk.schedule.state()
-        desk.schedule.stop(state.get("code", "stopped"), state.get("why", ""))
+        desk.schedule.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
         return ()
 
     def _settle(self, batch: Batch, verdict: outcome.Verdict, request: str) -> None:
@@ -159,6 +159,13 @@ class Delivery:
         """Nobody is failed unproved: only a row that was refused alone is."""
         whys = dict.fromkeys(rows(search.send), why) if size(search.send) == 1 else {}
         self._go_on(batch, after_refusal(search), Plan(), whys)
+
+    def _poisoned(self, batch: Batch) -> None:
+        """Searched like a refusal, unsent; each part then has as many crashes before it as the whole had."""
+        why = Why("poison", "workers died while sending it", self._name, batch.number)
+        fresh = Plan(set={"deliveries": batch.count("attempts") + 1})
+        whys = dict.fromkeys(rows(batch.search.send), why) if size(batch.search.send) == 1 else {}
+        self._go_on(batch, after_refusal(batch.search), fresh, whys)
 
     def _too_large(self, batch: Batch, search: Search, request: str) -> None:
         if size(search.send) == 1:

@@ -110,8 +110,8 @@ class Filling:
             self.receipt.position = self._position
             return None
         self._calls += 1
-        call = f"{self._name}:{self._calls}"
         door = self._door
+        call = f"{door.lane.name}:{self._name}:{self._calls}"  # one key may serve several lanes of a destination
         return Append(call, door.lane.name, self._options, door.room, self._records, keyed=door.key is not None)
 
     def took(self, appended: Appended) -> None:

@@ -12,8 +12,9 @@ from worker.store.overview import BatchView, DestinationView, LaneView
 
 #: The pace of a lane is that of the batches which ended in so long.
 PACE_MS = 60_000
-UNATTENDED = "no worker is running"
-STOPPED, PAUSED, IDLE = "stopped", "paused", "idle"
+STOPPED, PAUSED, IDLE, UNATTENDED = "stopped", "paused", "idle", "unattended"
+#: States that last until somebody does something about them.
+HALTED = (STOPPED, PAUSED, UNATTENDED)
 #: Past this, a lane that is due and not cut has another reason than waiting for a fuller body.
 OVERDUE_MS = 1_000
 
@@ -108,7 +109,7 @@ def _lane(view: DestinationView, lane: LaneView, *, attended: bool) -> LaneStatu
     mine = [batch for batch in view.open if batch.lane == lane.books.lane]
     state, why = _standing(view, lane) or ((IDLE, "idle") if not lane.left else _moving(view, lane, mine))
     if not attended and lane.left and state not in (STOPPED, PAUSED):
-        state, why = "unattended", UNATTENDED
+        state, why = UNATTENDED, "no worker is running"
     oldest_s = None if lane.oldest_ms is None else round(max(0, view.now_ms - lane.oldest_ms) / 1000, 1)
     return LaneStatus(lane, view.destination, state, why, oldest_s, _rate(view, lane), _next(view, lane, mine, state))
 

@@ -42,9 +42,14 @@ class Replay:
         return filter(which.holds, self._failures)
 
     def retry(self, which: Which) -> int:
-        """Put all that are meant back in front of their lanes; returns how many."""
-        chosen = [failed.id for failed in self.find(which)]
+        """Put all that are meant back in front of their lanes, oldest records first; returns how many."""
+        chosen = sorted((failed.id for failed in self.find(which)), key=_place)
         moved = 0
         for start in range(0, len(chosen), PAGE):
             moved += self._failures.retry(self._failures.get(chosen[start : start + PAGE]))
         return moved
+
+
+def _place(record_id: str) -> tuple[str, int]:
+    lane, _, seq = record_id.rpartition(":")
+    return lane, int(seq)

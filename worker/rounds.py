@@ -3,28 +3,28 @@ the version still stands. Two rounds racing: one commits, the other starts over.
 lane as it was.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import orjson
 
-from worker.contact import Entry
-from worker.errors import Refused
+from worker.contact import Entry, says_nothing, strip
+from worker.errors import FieldsNeeded, Refused
 from worker.packing import Limits
 from worker.preparing import Preparation
 from worker.providers.base import Lane
 from worker.steps import step
 from worker.store.bench import Bench, Cut, FailedRecord, LaneLook
 from worker.store.failures import Why, failure, stripped
-from worker.store.schedule import Bell
+from worker.store.schedule import CAP_BELIEVED_MS, Bell
 from worker.walk import ClosedBody, Item, Walk
 
 #: Records read from the lane at a time.
 CHUNK = 2_000
 #: A round stops at so many refusals: they travel inside the commit.
 MAX_REFUSED = 1_000
-#: A cap that a 413 has taught is doubted once a day.
-CAP_BELIEVED_MS = 86_400_000
+#: What a round has to leave is not looked at again before this, ms: it is busy, or not due.
+LEFT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class LaneRound:
         self._options = lane
         self._preparation = preparation
         self._pace = pace
+        self._stripped: dict[str, FailedRecord] = {}
+        self._superseded: set[int] = set()
 
     def run(self, room: int) -> Round | None:
         """Walk and commit; None if somebody was faster."""
@@ -65,15 +67,15 @@ class LaneRound:
         walk = Walk(limits, self._preparation.item, max_held=self._pace.max_held, max_refused=MAX_REFUSED)
         held = self._bench.entries(self._lane, "held", 0, self._look.held) if self._look.held else []
         cut = Cut(self._lane, self._look.version)
-        sizes: list[int] = []
-        for items, lengths in self._chunks(held):
-            sizes += lengths
-            if not self._feed(walk, items, cut, room):
-                break
-        self._end(walk, cut, room, ended=walk.now.consumed == self._reach())
-        if not walk.mark.consumed:
-            return Round(due_ms=max(250, self._next_due(0, len(held))))
+        try:
+            sizes = self._walk(walk, held, cut, room)
+        except FieldsNeeded:
+            self._bench.unstage(n for n, _, _ in cut.bodies)
+            raise
         self._balance(walk, cut, held, sizes)
+        if not cut.moves:
+            # As many are held as may be, and none of them is free: there is nothing to do before one is.
+            return Round(due_ms=max(LEFT_MS, cut.due_ms))
         step("aggregate.staged")
         if not self._bench.commit(cut):
             self._bench.unstage(n for n, _, _ in cut.bodies)
@@ -83,6 +85,16 @@ class LaneRound:
         if cut.due_ms == 0:
             bells.append(Bell("aggregate", self._lane))
         return Round(tuple(bells), cut.due_ms, committed=True)
+
+    def _walk(self, walk: Walk, held: Sequence[Entry], cut: Cut, room: int) -> list[int]:
+        """Feed records until a bound is reached or they are all walked; returns the bytes of each in the lane."""
+        sizes: list[int] = []
+        for items, lengths in self._chunks(held):
+            sizes += lengths
+            if not self._feed(walk, items, cut, room):
+                break
+        self._end(walk, cut, room, ended=walk.now.consumed == self._reach())
+        return sizes
 
     def _limits(self) -> Limits:
         cap = self._look.dest.get("cap_bytes")
@@ -115,7 +127,7 @@ class LaneRound:
         busy = self._bench.busy(keys) if self._look.busy else set()
         for item in items:
             if (closed := walk.feed(item, busy)) is not None:
-                self._stage(closed, cut)
+                self._stage(closed, walk, cut)
                 del closed  # megabytes that the next body should not grow beside
                 if len(cut.bodies) >= room:
                     return False
@@ -131,7 +143,7 @@ class LaneRound:
         if walk.open_rows == 0 or refused_enough or ((ended or walk.is_full) and self._is_due(walk)):
             closed = walk.close()
             if closed is not None:
-                self._stage(closed, cut)
+                self._stage(closed, walk, cut)
 
     def _is_due(self, walk: Walk) -> bool:
         """Whether the oldest record of the unfinished body has waited long enough, or is to be flushed."""
@@ -142,28 +154,38 @@ class LaneRound:
         seq = look.head + at
         return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
 
-    def _stage(self, closed: ClosedBody, cut: Cut) -> None:
+    def _stage(self, closed: ClosedBody, walk: Walk, cut: Cut) -> None:
         number = self._bench.stage(closed.packed, closed.entries, closed.keys)
         cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
-        if self._look.failed:
-            cut.strips = [*cut.strips, *self._strips(closed)]
-
-    def _strips(self, closed: ClosedBody) -> list[FailedRecord]:
-        """Older failed records of these contacts, without what the newer ones set."""
+        if not self._look.failed and not walk.refused:
+            return
         by_digest = {digest: item for item in closed.items for digest in item.digests}
-        found: list[FailedRecord] = []
+        self._strip_refused(by_digest, walk.refused)
+        if self._look.failed:
+            self._strip_failed(by_digest)
+
+    def _strip_refused(self, by_digest: Mapping[bytes, Item], refused: Sequence[Item]) -> None:
+        """Take from older records that this very walk has refused what the newer ones of their contacts set."""
+        for item in refused:
+            for newer in _touching(by_digest, item.digests):
+                if newer.entry.seq > item.entry.seq:
+                    left = strip(orjson.loads(item.entry.raw), orjson.loads(newer.entry.raw))
+                    item.entry = replace(item.entry, raw=orjson.dumps(left))
+                    if says_nothing(left):
+                        self._superseded.add(id(item))
+
+    def _strip_failed(self, by_digest: Mapping[bytes, Item]) -> None:
+        """The same for records that have failed before."""
         for record_id, (keys, blob) in self._bench.failed(list(by_digest)).items():
             lane, _, seq = record_id.rpartition(":")
-            touching = {id(by_digest[d]): by_digest[d] for d in _split(keys) if d in by_digest}
             same_lane = lane == self._lane
-            record = FailedRecord(record_id, keys, blob)
-            for item in touching.values():
+            record = self._stripped.get(record_id, FailedRecord(record_id, keys, blob))
+            for item in _touching(by_digest, _split(keys)):
                 if record.blob and not (same_lane and int(seq) > item.entry.seq):
                     newer = orjson.loads(item.entry.raw)
                     record = stripped(record_id, record.blob, keys, newer, same_lane=same_lane)
             if record.blob != blob:
-                found.append(record)
-        return found
+                self._stripped[record_id] = record
 
     def _balance(self, walk: Walk, cut: Cut, held: Sequence[Entry], sizes: Sequence[int]) -> None:
         """Fill in the numbers of the commit; they must add up before anything moves."""
@@ -177,26 +199,32 @@ class LaneRound:
         if left != list(held):
             cut.held = left
         cut.held_delta = len(left) - len(held) - cut.again
-        refused = walk.refused[: mark.refused]
+        refused = [item for item in walk.refused[: mark.refused] if id(item) not in self._superseded]
+        cut.merged += mark.refused - len(refused)
         cut.refused = [failure(self._lane, i.entry, _why(i.refused), look.now_ms, b"".join(i.digests)) for i in refused]
+        cut.strips = list(self._stripped.values())
         rows = sum(rows for _, rows, _ in cut.bodies)
-        if mark.consumed - mark.tombs != rows + mark.merged + mark.refused + len(mark.held):
+        if mark.consumed - mark.tombs != rows + cut.merged + len(refused) + len(mark.held):
             raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
-        cut.due_ms = self._next_due(cut.cut, len(left), full=walk.now.consumed < self._reach())
+        more = walk.now.consumed < self._reach() and len(walk.now.held) < self._pace.max_held
+        cut.due_ms = 0 if more else self._next_due(cut.cut, len(left))
 
-    def _next_due(self, cut: int, held: int, *, full: bool = False) -> int:
-        """When to look again, in ms: at once if more full bodies can be cut, else when the oldest has waited enough."""
+    def _next_due(self, cut: int, held: int) -> int:
+        """When to look again, in ms: when the oldest that is left will have waited enough."""
         look, wait = self._look, self._pace.max_wait_ms
-        if full:
-            return 0
         if cut < look.waiting:
-            return min(wait, max(0, wait - look.age_ms(look.head + cut)))
-        return wait if held else -1
+            return max(LEFT_MS, wait - look.age_ms(look.head + cut))
+        return max(LEFT_MS, wait) if held else -1
 
 
 def _why(refused: Refused | None) -> Why:
     assert refused is not None
     return Why(refused.code, str(refused), "aggregate")
+
+
+def _touching(by_digest: Mapping[bytes, Item], keys: Sequence[bytes]) -> list[Item]:
+    """The contacts that have any of these identities, each once."""
+    return list({id(by_digest[key]): by_digest[key] for key in keys if key in by_digest}.values())
 
 
 def _split(keys: bytes) -> list[bytes]:

@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         return value
 
     @classmethod
-    def load(cls) -> Self:
+    def load(cls) -> "Settings":
         """Read everything. Raises `SettingError` with the name of what is wrong."""
         own = (name for name, field in cls.model_fields.items() if field.validation_alias is None)
         known = {f"{ENV_PREFIX}{name.upper()}" for name in own if name != "destinations"}
@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         return path if path.is_file() else None
 
     @classmethod
-    def without_environment(cls, **values: Any) -> Self:
+    def without_environment(cls, **values: Any) -> "Settings":
         """Defaults and these values, whatever the environment says: for the demonstration and for tests. Not
         validated."""
         return cls.model_construct(**values)

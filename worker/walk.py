@@ -2,7 +2,7 @@
 refused. Pure: it reads no clock and no store; the caller feeds it records and commits what it has found.
 
 In order, a record is
-- refused, if it breaks a rule of the platform;
+- refused, if it breaks a rule of the platform, or would not fit a body that holds nothing else;
 - held, if its contact is in flight, or held earlier in this walk, or in a body this walk has closed;
 - merged, if its contact is in the body being cut and no identifier contradicts;
 - a new contact of that body, until a cap is reached and the next body begins.
@@ -97,7 +97,7 @@ class Walk:
         closed = None
         if item is None:
             self.now.tombs += 1
-        elif item.encoded is None:
+        elif item.encoded is None or self._is_too_large(item):
             self.refused.append(item)
             self.now.refused += 1
         elif self._is_free(item.digests, busy):
@@ -116,6 +116,14 @@ class Walk:
             self._body, self._items, self._rows = Body(self._limits), [], {}
         self._set_mark()
         return closed
+
+    def _is_too_large(self, item: Item) -> bool:
+        assert item.encoded is not None
+        length, most = len(item.encoded), self._limits.max_contact_bytes
+        if length > most:
+            item.refused = Refused("record", f"is {length} bytes as sent, over the {most} of a body", "too_large")
+            item.encoded = None
+        return item.encoded is None
 
     def _is_free(self, digests: Sequence[bytes], busy: AbstractSet[bytes]) -> bool:
         return busy.isdisjoint(digests) and self._closed.isdisjoint(digests) and self._waits.keys().isdisjoint(digests)
@@ -156,9 +164,12 @@ class Walk:
         return True
 
     def _merged(self, older: Item, newer: Item) -> Item | None:
-        """Both records as one under the newer id, or None if an identifier contradicts."""
+        """Both records as one under the newer id, or None if an identifier contradicts. They come in the order of their
+        ids, but for failures that are retried one by one: the id says which is newer."""
         if contradict(older.identities, newer.identities):
             return None
+        if older.entry.seq > newer.entry.seq:
+            older, newer = newer, older
         entry, last = older.entry, newer.entry
         raw = b"%b" % orjson.dumps(merge(orjson.loads(entry.raw), orjson.loads(last.raw)))
         seqs = (*entry.merged, entry.seq, *last.merged)
@@ -172,7 +183,7 @@ class Walk:
         if len(places) == 1:
             place = places.pop()
             both = self._merged(self.now.held[place], item)
-            if both is not None and both.encoded is not None:
+            if both is not None and both.encoded is not None and not self._is_too_large(both):
                 both.encoded = TAKEN
                 self.now.held[place] = both
                 self.now.merged += 1

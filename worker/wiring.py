@@ -149,12 +149,12 @@ _made: dict[int, Wiring] = {}
 
 def wired() -> Wiring:
     """This process's wiring."""
-    pid = os.getpid()
-    if pid not in _made:
-        parts = Wiring(Settings.load())
-        parts.validate()
-        install(parts)
-    return _made[pid]
+    found = _made.get(os.getpid())
+    if found is None:
+        found = Wiring(Settings.load())
+        found.validate()
+        install(found)
+    return found
 
 
 def install(parts: Wiring) -> None:

@@ -62,12 +62,12 @@ def batches(
 
 
 def batch(
-    number: Annotated[int, typer.Argument(metavar="ID", min=1)],
+    batch_id: Annotated[int, typer.Argument(min=1, help="Its number, as listed.")],
     to: To = None,
     json: Json = False,
 ) -> None:
     """Show everything about one batch: where it is and why, its parents and its parts. Never its contents."""
-    site, view = _one(sites_of(opened(), to), number)
+    site, view = _one(sites_of(opened(), to), batch_id)
     now_ms = site.schedule.now_ms()
     parts = overview.children(site.store, view)
     shown = {**view.detail(now_ms), "children": parts, "why": why_batch(view, now_ms, parts)}

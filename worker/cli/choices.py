@@ -44,11 +44,10 @@ def sites_of(parts: Wiring, to: str | None, lane: str | None = None) -> list[Sit
     destination = parts.destination_of(lane)
     if to not in (None, destination):
         raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
-    site = parts.site(destination)
-    lanes = site.schedule.lanes()
-    if lane not in lanes:
-        raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(lanes) or 'none so far'}")
-    return [site]
+    known = {name: site for site in parts.sites() for name in site.schedule.lanes()}
+    if lane not in known:
+        raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(sorted(known)) or 'none so far'}")
+    return [known[lane]]
 
 
 def site_of(parts: Wiring, to: str | None, lane: str | None) -> Site:

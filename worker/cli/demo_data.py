@@ -28,9 +28,9 @@ class Kind:
 KINDS = (
     Kind("a name that is too long", "last_name", "x" * 51, "aggregate", ("too_long",)),
     Kind("a national phone number", "phone", "201-555-0123", "aggregate", ("bad_phone",)),
-    Kind("a 400 that quotes the address", "last_name", "[[reject-named]]", "dispatch", ("invalid_address",)),
-    Kind("a 400 with a row number only", "last_name", "[[reject-index]]", "dispatch", ("invalid_row",)),
-    Kind("a 400 that names nobody", "last_name", "[[reject-silent]]", "dispatch", ("rejected",)),
+    Kind("a 400 that quotes the address", "last_name", "[[reject-named]]", "dispatch", ("bad_identifier",)),
+    Kind("a 400 with a row number only", "last_name", "[[reject-index]]", "dispatch", ("bad_identifier",)),
+    Kind("a 400 that names nobody", "last_name", "[[reject-silent]]", "dispatch", ("http_400",)),
     Kind("a row in the error file", "last_name", "[[fail-import]]", "import", ("import_error",)),
 )
 

@@ -19,7 +19,10 @@ INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """A fresh environment: what programs need to run, and these settings."""
-    return {name: os.environ[name] for name in INHERITED if name in os.environ} | dict(settings)
+    found = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    # Where this package lies, so that a checkout that was never installed works as well.
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), found.get("PYTHONPATH"))))
+    return found | dict(settings)
 
 
 class WorkerProcess(AbstractContextManager["WorkerProcess"]):

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from worker.cli.choices import opened
 from worker.cli.loading import Load, Place
-from worker.cli.terminal import EXIT_MIDWAY, EXIT_WRONG, Bar, examples, note, say, show_json
+from worker.cli.terminal import EXIT_MIDWAY, EXIT_WRONG, Bar, counted, examples, note, say, show_json
 from worker.errors import IntakeError, SettingError
 from worker.intake import Filling, Receipt
 from worker.outcome import FieldTable
@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
 
 
 def enqueue(  # noqa: PLR0913, PLR0917 - options of a command
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON or JSON lines, also gzipped; - reads stdin.")],
+    file: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines, also gzipped; - reads stdin.")],
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")
     ] = None,
@@ -166,9 +166,9 @@ def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bo
             }
         )
         return
-    say(f"{receipt.accepted} records accepted into lane {receipt.lane}")
+    say(f"{counted(receipt.accepted, 'record')} accepted into lane {receipt.lane}")
     if receipt.repeated:
-        say(f"(some had been counted before, under the same key: {receipt.repeated} calls)")
+        say(f"(some had been counted before, under the same key: {counted(receipt.repeated, 'call')})")
     _say_findings(source, load)
 
 
@@ -184,11 +184,11 @@ def _check(parts: Wiring, lane: Lane, source: Source, load: Load, *, json: bool)
         found = {"dry_run": True, "lane": lane.name, "would_accept": load.checked, "needs_fields": load.unready}
         show_json({**found, "dropped_fields": load.dropped, **_findings(source, load)})
     else:
-        say(f"{load.checked} records would be accepted into lane {lane.name}; nothing was enqueued")
+        say(f"{counted(load.checked, 'record')} would be accepted into lane {lane.name}; nothing was enqueued")
         if load.unready:
             say(f"{load.unready} more need the account's field definitions, which a worker fetches")
         if load.dropped:
-            say(f"{load.dropped} custom fields that the account lacks would be left out")
+            say(f"{counted(load.dropped, 'custom field')} that the account lacks would be left out")
         _say_findings(source, load)
     if load.refused:
         raise typer.Exit(EXIT_WRONG)
@@ -209,7 +209,7 @@ def _say_findings(source: Source, load: Load) -> None:
     if source.unseen_columns:
         say(f"mapped, but in no record: {', '.join(sorted(source.unseen_columns))}")
     if load.refused:
-        say(f"{load.refused} records refused:")
+        say(f"{counted(load.refused, 'record')} refused:")
         for refused in load.first_refused:
             say(f"  line {refused['line']}: {refused['field']}: {refused['rule']}")
         if load.refused > len(load.first_refused):

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from worker.cli.choices import Batch, Code, Lane, Narrowed, Since, To, Until, opened, sites_of
-from worker.cli.terminal import examples, note, say, show_json, show_table
+from worker.cli.terminal import counted, examples, note, say, show_json, show_table
 from worker.errors import SettingError
 from worker.store.failures import Failure
 
@@ -48,7 +48,10 @@ def failures(  # noqa: PLR0913, PLR0917 - options of a command
     contents: Annotated[bool, typer.Option("--contents", help="With --json: the contacts too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """List the records that failed, the one that failed longest ago first."""
+    """List the records that failed, the one that failed longest ago first.
+
+    `failures export` writes them to a file, with their contents.
+    """
     narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
     if context.invoked_subcommand is not None:
         if narrowed.is_narrow or to or limit or contents or json:
@@ -73,7 +76,7 @@ def failures(  # noqa: PLR0913, PLR0917 - options of a command
 
 @group.command("export", epilog=examples("failures export failed.jsonl", "failures export - --code bad_email"))
 def export(  # noqa: PLR0913, PLR0917 - options of a command
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, or - for standard output.")],
+    file: Annotated[str, typer.Argument(help="A new file, or - for standard output.")],
     to: To = None,
     lane: Lane = None,
     code: Code = None,
@@ -88,7 +91,7 @@ def export(  # noqa: PLR0913, PLR0917 - options of a command
         for failed in found:
             out.write(orjson.dumps(failed.public(contents=True), option=orjson.OPT_APPEND_NEWLINE))
             written += 1
-    note(f"{written} failed records written.")
+    note(f"{counted(written, 'failed record')} written.")
 
 
 def _found(to: str | None, lane: str | None, narrowed: Narrowed) -> Iterator[Failure]:

@@ -7,9 +7,9 @@ import typer
 
 from worker import overview
 from worker.cli.choices import Json, Lane, To, lanes_of, opened
-from worker.cli.status import is_attended, report, statuses
-from worker.cli.terminal import EXIT_TIMED_OUT, EXIT_WRONG, Bar, examples, note, say, show_json
-from worker.overview import UNATTENDED, LaneStatus
+from worker.cli.status import report, statuses
+from worker.cli.terminal import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from worker.overview import HALTED, LaneStatus
 from worker.wiring import Site, Wiring
 
 LOOK_S = 0.25
@@ -66,8 +66,9 @@ def _wait(parts: Wiring, chosen: list[tuple[Site, str]], timeout_s: float | None
     again_s = time.monotonic() + AGAIN_S
     found = _look(parts, chosen)
     most = max(1, _left(found))
-    if _left(found) and not is_attended(parts):
-        note(f"warning: {UNATTENDED}: start one with: celery -A tasks worker")
+    for status in found:
+        if status.state in HALTED:
+            note(f"warning: {status.view.books.lane}: {status.why}")
     with Bar("flush", most) as bar:
         while _left(found):
             if until_s is not None and time.monotonic() >= until_s:
@@ -103,6 +104,6 @@ def _show(found: list[LaneStatus], more: dict[str, Any], *, json: bool) -> None:
         return
     sums = overview.sums(found)
     names = ("waiting", "held", "batched", "delivered", "failed", "unattributed")
-    say(f"{len(found)} lanes flushed: " + ", ".join(f"{sums[name]} {name}" for name in names))
+    say(f"{counted(len(found), 'lane')} flushed: " + ", ".join(f"{sums[name]} {name}" for name in names))
     if more["timed_out"]:
         note("error: flush: the time is up; " + _words(found))

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from worker.cli.choices import Json, Lane, To, opened, site_of, sites_of
-from worker.cli.terminal import examples, say, show_json
+from worker.cli.terminal import counted, examples, say, show_json
 from worker.errors import SettingError
 from worker.store import books
 from worker.store.overview import look
@@ -50,7 +50,7 @@ def resume(to: To = None, lane: Lane = None) -> None:
 
 def cancel(
     lane: Annotated[str | None, typer.Argument(metavar="LANE")] = None,
-    ranges: Annotated[list[str] | None, typer.Argument(metavar="FIRST-LAST...")] = None,
+    ranges: Annotated[list[str] | None, typer.Argument(metavar="FIRST-LAST")] = None,
     receipt: Annotated[
         str | None, typer.Option("--receipt", metavar="FILE", help="What enqueue --json printed; - reads it here.")
     ] = None,
@@ -73,7 +73,7 @@ def cancel(
         show_json({"lane": lane, "discarded": gone})
     else:
         named = sum(max(0, last - first + 1) for first, last in reachable)
-        say(f"{gone} of {named} records discarded; the others wait no longer, or were discarded before.")
+        say(f"{gone} of {counted(named, 'record')} discarded{'' if gone == named else '; the others wait no longer'}.")
 
 
 def _range(text: str) -> tuple[int, int]:

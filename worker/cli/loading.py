@@ -86,7 +86,7 @@ class Load:
         self._start = start
         self._row: Row | None = None
         self._pending: list[tuple[Reject, str]] = []
-        self._place = start
+        self._line, self._records = -1, 0
         self.go_on = start
         self.read = 0
         self.refused = 0
@@ -102,15 +102,13 @@ class Load:
 
     def run(self, filling: Filling, key: str, send: Callable[[Append], Appended], show: Callable[[], None]) -> None:
         """Enqueue all. Raises `IntakeError`, or `KeyboardInterrupt`, with `go_on` in its place."""
-        for item, behind in self._items():
+        for item in self._items():
             full = False
             if isinstance(item, Row):
                 self._row = item
                 full = filling.add(item.record)
             else:
                 self._pending.append((item, "unreadable"))
-            self.read += 1
-            self._place = behind
             if full or len(self._pending) >= MOST_PENDING:
                 self._flush(filling, key, send)
                 show()
@@ -118,14 +116,13 @@ class Load:
 
     def check(self, provider: Provider, table: FieldTable, max_bytes: int, show: Callable[[], None]) -> None:
         """Apply every rule and enqueue nothing."""
-        for item, behind in self._items():
+        for item in self._items():
             if isinstance(item, Row):
                 self._check(item, provider, table, max_bytes)
             else:
                 self._pending.append((item, "unreadable"))
-            self.read += 1
-            self._place = behind
-            self._write_down()
+            if self._pending:
+                self._write_down()
             if self.read % MOST_PENDING == 0:
                 show()
 
@@ -143,15 +140,23 @@ class Load:
         else:
             self.checked += 1
 
-    def _items(self) -> Iterator[tuple[Row | Reject, Place]]:
-        """What lies behind the start, each with the place behind it."""
+    def _items(self) -> Iterator[Row | Reject]:
+        """What lies behind the start; where each stands is kept as plain numbers, since this runs for every record."""
         line, records = 0, 0
+        first_line, passed = self._start.line, self._start.records
         for item in self._source:
             records = records + 1 if item.line == line else 1
             line = item.line
-            here = Place(line, records)
-            if here > self._start:
-                yield item, here if self._source.format == "json" else Place(line + 1)
+            if line > first_line or (line == first_line and records > passed):
+                self.read += 1
+                self._line, self._records = line, records
+                yield item
+
+    def _behind(self) -> Place:
+        """The place behind the record in hand."""
+        if self._line < 0:
+            return self._start
+        return Place(self._line, self._records) if self._source.format == "json" else Place(self._line + 1)
 
     def _flush(self, filling: Filling, key: str, send: Callable[[Append], Appended]) -> None:
         with Interrupts():
@@ -176,4 +181,4 @@ class Load:
                 self.first_refused.append(said)
         self.refused += len(self._pending)
         self._pending.clear()
-        self.go_on = self._place
+        self.go_on = self._behind()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.choices import Batch, Code, Json, Lane, Narrowed, Since, To, Until, opened, sites_of
-from worker.cli.terminal import examples, say, show_json
+from worker.cli.terminal import counted, examples, say, show_json
 from worker.errors import SettingError
 from worker.store.failures import Failure
 from worker.wiring import Site, Wiring
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def retry(  # noqa: PLR0913, PLR0917 - options of a command
-    records: Annotated[list[str] | None, typer.Argument(metavar="[RECORD]...", help="Record ids, as listed.")] = None,
+    records: Annotated[list[str] | None, typer.Argument(metavar="RECORD", help="Record ids, as listed.")] = None,
     to: To = None,
     lane: Lane = None,
     code: Code = None,
@@ -48,7 +48,7 @@ def retry(  # noqa: PLR0913, PLR0917 - options of a command
     if json:
         show_json({"retried": moved, "dry_run": dry_run})
     else:
-        say(f"{moved} failed records {'would go' if dry_run else 'go'} again.")
+        say(f"{counted(moved, 'failed record')} {'would go again' if dry_run else 'to go again'}.")
 
 
 def _wanted(parts: Wiring, records: list[str] | None, sites: list[Site]) -> list[tuple[Site, list[Failure] | None]]:

@@ -18,7 +18,8 @@ from worker.store.overview import look
 from worker.wiring import Site, Wiring
 
 EVERY_S = 1.0
-_COUNTS = tuple(name for name in BOOKS if name != "unattributed")
+#: Counts that a table leaves out while they are zero everywhere.
+_SELDOM = ("merged", "unchanged", "discarded", "unattributed")
 _NUMBERS = (*BOOKS, "oldest", "rate/s", "time left")
 
 
@@ -53,13 +54,9 @@ def status(
 
 def statuses(parts: Wiring, sites: list[Site], lane: str | None = None) -> list[LaneStatus]:
     """Every lane of these destinations, or the one, explained."""
-    attended = is_attended(parts)
+    attended = any(member.silent_s < GONE_S for member in parts.fleet.members())
     found = [status for site in sites for status in overview.lanes(look(site.store), attended=attended)]
     return [status for status in found if lane in (None, status.view.books.lane)]
-
-
-def is_attended(parts: Wiring) -> bool:
-    return any(member.silent_s < GONE_S for member in parts.fleet.members())
 
 
 def report(found: list[LaneStatus]) -> dict[str, Any]:
@@ -81,10 +78,9 @@ def _watch(parts: Wiring, sites: list[Site], lane: str | None, *, json: bool) ->
 def _table(found: list[LaneStatus]) -> RenderableType:
     if not found:
         return Text("No lane has been used yet.")
-    unattributed = any(status.view.books.counts["unattributed"] for status in found)
-    counts = BOOKS if unattributed else _COUNTS
-    rows = [_row(status, counts) for status in found]
     sums = overview.sums(found)
+    counts = tuple(name for name in BOOKS if sums[name] or name not in _SELDOM)
+    rows = [_row(status, counts) for status in found]
     rows.append(["total", *(sums[name] for name in counts), *[None] * 4])
     columns = ["lane", *counts, "oldest", "rate/s", "time left", "state"]
     why = table(["lane", "why"], [[status.view.books.lane, status.why] for status in found])

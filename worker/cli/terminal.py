@@ -42,6 +42,10 @@ def note(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def show_json(value: Mapping[str, Any]) -> None:
     typer.echo(orjson.dumps(value).decode())
 

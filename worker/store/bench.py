@@ -77,6 +77,11 @@ class Cut:
     strips: Sequence[FailedRecord] = ()
     due_ms: int = -1
 
+    @property
+    def moves(self) -> bool:
+        """Whether a commit would change anything."""
+        return bool(self.bodies or self.cut or self.again or self.held is not None)
+
 
 class Bench:
     """Looking, staging, committing for one destination."""

@@ -11,6 +11,8 @@ from worker.store.scripts import Store
 
 #: A bell silences the next of its kind for this long: what a lost one costs.
 BELL_SILENCE_MS = 2_000
+#: A cap that a 413 has taught is doubted once a day.
+CAP_BELIEVED_MS = 86_400_000
 PROBE_FIRST_MS = 60_000
 PROBE_LAST_MS = 600_000
 
@@ -88,15 +90,22 @@ class Schedule:
         for name in [lane] if lane is not None else self.lanes():
             self.arm(name, 0)
 
-    def stop(self, code: str, why: str) -> None:
-        """The destination refuses us: nothing is sent until a probe gets through, or somebody resumes it."""
-        gap = min(int(self.state().get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
+    def stop(self, code: str, why: str, *, probed: bool = False) -> None:
+        """The destination refuses us: nothing is sent until a probe gets through, or somebody resumes it. Only a
+        probe that failed makes the gap to the next one longer. What a person has paused stays paused."""
+        state = self.state()
+        if state.get("state") == "paused" or (state.get("state") == "stopped" and not probed):
+            return
+        gap = min(int(state.get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
         fields = {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": self.now_ms() + gap}
         self._store.client.hset(self._keys("dest"), mapping=fields)
 
     def learn_cap(self, max_bytes: int) -> None:
-        """A body was too large: no larger ones for a day."""
-        self._store.client.hset(self._keys("dest"), mapping={"cap_bytes": max_bytes, "cap_at": self.now_ms()})
+        """A body was too large: no larger ones for a day. Bodies cut before that are refused too, and teach nothing."""
+        state, now_ms = self.state(), self.now_ms()
+        if "cap_bytes" in state and now_ms - int(state["cap_at"]) <= CAP_BELIEVED_MS:
+            max_bytes = min(max_bytes, int(state["cap_bytes"]))
+        self._store.client.hset(self._keys("dest"), mapping={"cap_bytes": max_bytes, "cap_at": now_ms})
 
     def lanes(self) -> list[str]:
         return sorted(name.decode() for name in self._store.client.hkeys(self._keys("lanes")))

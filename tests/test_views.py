@@ -1,0 +1,166 @@
+"""Row ranges, and the search of a refused body for the records that spoil it."""
+
+from array import array
+from math import ceil, log2
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.packing import Body, Limits, starts
+from worker.views import (
+    Search,
+    after_acceptance,
+    after_naming,
+    after_refusal,
+    alone,
+    halves,
+    rows,
+    size,
+    slices,
+    union,
+    without,
+)
+
+ROW_SETS = st.sets(st.integers(0, 60))
+
+
+def ranges(numbers):
+    return union(tuple((number, number + 1) for number in numbers))
+
+
+def run(search, platform):
+    """Follow a search to its end. `platform` says of the rows sent: ok, or refused, or the rows it names."""
+    accepted, failed, requests = [], [], 0
+    while size(search.send):
+        requests += 1
+        sent = list(rows(search.send))
+        verdict = platform(sent)
+        if verdict == "ok":
+            accepted += sent
+            search = after_acceptance(search)
+        elif verdict == "refused":
+            failed += sent if len(sent) == 1 else []
+            search = after_refusal(search)
+        else:
+            failed += verdict
+            search = after_naming(search, verdict)
+    assert search.is_plain
+    return accepted, failed, requests
+
+
+def strict(bad):
+    return lambda sent: "refused" if bad.intersection(sent) else "ok"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 300), st.data())
+def test_every_bad_row_fails_alone_and_every_other_row_is_accepted_once(n, data):
+    bad = data.draw(st.sets(st.integers(0, n - 1), max_size=min(n, 12)))
+
+    accepted, failed, _ = run(Search(((0, n),)), strict(bad))
+
+    assert sorted(failed) == sorted(bad)
+    assert sorted(accepted) == sorted(set(range(n)) - bad)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 30_000), st.data())
+def test_one_bad_row_costs_no_more_requests_than_promised(n, data):
+    bad = data.draw(st.integers(0, n - 1))
+
+    accepted, failed, requests = run(Search(((0, n),)), strict({bad}))
+
+    assert failed == [bad]
+    assert len(accepted) == n - 1
+    assert requests <= ceil(log2(n)) + 3
+
+
+def test_a_search_that_meets_no_refusal_again_accuses_nobody():
+    answers = iter(["refused"])
+
+    accepted, failed, _ = run(Search(((0, 1000),)), lambda _: next(answers, "ok"))
+
+    assert failed == []
+    assert sorted(accepted) == list(range(1000))
+
+
+@settings(deadline=None)
+@given(st.integers(2, 200), st.data())
+def test_named_rows_leave_and_all_others_go_again_at_once(n, data):
+    bad = data.draw(st.sets(st.integers(0, n - 1), min_size=1, max_size=5))
+
+    accepted, failed, requests = run(Search(((0, n),)), lambda sent: sorted(bad & set(sent)) or "ok")
+
+    assert sorted(failed) == sorted(bad)
+    assert sorted(accepted) == sorted(set(range(n)) - bad)
+    assert requests == 1 + (len(bad) < n)
+
+
+@pytest.mark.parametrize("hinted", [0, 7, 99])
+def test_a_hinted_row_goes_alone_before_anybody_is_failed(hinted):
+    search = alone(Search(((0, 50),), ((50, 80),), ((80, 100),)), hinted)
+
+    assert list(rows(search.send)) == [hinted]
+    accepted, failed, requests = run(search, strict({hinted}))
+    assert (failed, len(accepted), requests) == ([hinted], 99, 2)
+    accepted, failed, requests = run(search, strict(set()))
+    assert (failed, len(accepted), requests) == ([], 100, 2)
+
+
+def test_a_hint_that_lies_costs_the_innocent_nothing():
+    accepted, failed, _ = run(alone(Search(((0, 100),)), 10), strict({60}))
+
+    assert failed == [60]
+    assert len(accepted) == 99
+
+
+@given(ROW_SETS)
+def test_ranges_say_the_same_rows_as_the_set_they_came_from(numbers):
+    assert list(rows(ranges(numbers))) == sorted(numbers)
+    assert size(ranges(numbers)) == len(numbers)
+
+
+@given(ROW_SETS, ROW_SETS)
+def test_what_is_taken_away_is_gone_and_nothing_else(numbers, gone):
+    left = without(ranges(numbers), gone)
+
+    assert list(rows(left)) == sorted(numbers - gone)
+    assert all(start < stop for start, stop in left)
+
+
+@given(ROW_SETS)
+def test_halves_are_in_order_the_first_no_smaller(numbers):
+    first, second = halves(ranges(numbers))
+
+    assert [*rows(first), *rows(second)] == sorted(numbers)
+    assert size(first) - size(second) in (0, 1)
+
+
+@given(ROW_SETS, st.integers(0, 60))
+def test_a_union_of_disjoint_parts_joins_neighbours(numbers, at):
+    parts = (ranges(n for n in numbers if n < at), ranges(n for n in numbers if n >= at))
+
+    joined = union(*reversed(parts))
+
+    assert list(rows(joined)) == sorted(numbers)
+    assert all(stop < start for (_, stop), (start, _) in zip(joined, joined[1:], strict=False))
+
+
+@given(st.integers(1, 30), st.data())
+def test_slices_between_prefix_and_suffix_are_the_body_of_those_rows(n, data):
+    contacts = [{"n": number, "name": "é" * (number % 5)} for number in range(n)]
+    body = Body(Limits(100, 10_000, b"[", b"]"))
+    for contact in contacts:
+        body.add(orjson.dumps(contact))
+    packed = body.close()
+    chosen = data.draw(st.sets(st.integers(0, n - 1), min_size=1))
+
+    sent = b"[" + b"".join(slices(packed.body, starts(packed.offsets), ranges(chosen))) + b"]"
+
+    assert sent == orjson.dumps([contacts[number] for number in sorted(chosen)])
+
+
+def test_slices_of_nothing_are_nothing():
+    assert slices(b"[]", array("I", [1]), ()) == []
