@@ -71,7 +71,7 @@ class Canary:
         }
         with Redis.from_url(self.broker.url) as client:
             return any(
-                text.encode() in value for key in client.keys() for value in readers[client.type(key)](client, key)
+                text.encode() in value for key in client.scan_iter() for value in readers[client.type(key)](client, key)
             )
 
 

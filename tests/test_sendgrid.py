@@ -320,7 +320,7 @@ def test_a_refusal_never_repeats_what_it_refuses(record):
 
 
 def test_a_phone_that_is_not_e164_says_what_to_do():
-    with pytest.raises(Refused, match=r"phone: is not in E\.164 form .*region= or --region"):
+    with pytest.raises(Refused, match=r"phone: is not in E\.164 form .*--region US"):
         prepared({"email": "a@x.org", "phone": "030 123456"})
 
 

@@ -56,7 +56,7 @@ def enqueue(
     site = parts.site(lane.destination)
 
     def call(calling: Append) -> Appended:
-        return append(site.store, calling)
+        return append(site.store, calling, parts.settings.store_ack_replicas)
 
     return intake.enqueue(records, parts.door(lane, key=key, on_refused=on_refused), call)
 

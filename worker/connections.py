@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from worker.addresses import check_redis_url
 from worker.store.scripts import PAUSES_S, run_async
-from worker.store.waiting import Append, Appended
+from worker.store.waiting import ACK_MS, Append, Appended
 
 #: Silent longer than this, Redis counts as gone for one call.
 REDIS_TIMEOUT_S = 10.0
@@ -40,8 +40,18 @@ def connect_async(url: str) -> aio.Redis:
     )
 
 
-async def append_async(client: aio.Redis, base: str, append: Append) -> Appended:
-    """The enqueue script, repeated by its call id when a reply is lost."""
+async def append_async(client: aio.Redis, base: str, append: Append, replicas: int = 0) -> Appended:
+    """The enqueue script, repeated by its call id when a reply is lost; see `append` for `replicas`."""
+    if replicas:
+        async with client.client() as one:
+            appended = await _append(one, base, append)
+            if await one.wait(replicas, ACK_MS) < replicas:
+                raise RedisTimeoutError(f"fewer than {replicas} replicas have it")
+        return appended
+    return await _append(client, base, append)
+
+
+async def _append(client: aio.Redis, base: str, append: Append) -> Appended:
     for pause_s in PAUSES_S:
         try:
             return Appended.read(await run_async(client, "enqueue", base, append.arguments()))

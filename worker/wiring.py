@@ -81,7 +81,8 @@ class Wiring:
         loop = asyncio.get_running_loop()
         if loop not in self._async_clients:
             self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
-        return await append_async(self._async_clients[loop], self.site(lane.destination).store.keys.base, call)
+        base = self.site(lane.destination).store.keys.base
+        return await append_async(self._async_clients[loop], base, call, self.settings.store_ack_replicas)
 
     async def aclose(self) -> None:
         """End the running event loop's connection; the next use makes a new one."""

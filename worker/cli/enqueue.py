@@ -123,12 +123,12 @@ def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
 
 def _load(parts: Wiring, lane: Lane, source: Source, load: Load, order: Order) -> None:
     filling = Filling(parts.door(lane, on_refused=load.refuse))
-    store = parts.site(lane.destination).store
+    store, replicas = parts.site(lane.destination).store, parts.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""
     try:
         with _bar(source) as bar:
-            load.run(filling, order.key, lambda call: append(store, call), _shower(bar, source, load))
+            load.run(filling, order.key, lambda call: append(store, call, replicas), _shower(bar, source, load))
         ending = "done"
     except KeyboardInterrupt:
         ending, problem = "interrupted", "interrupted"

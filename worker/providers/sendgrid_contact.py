@@ -140,7 +140,7 @@ def _phone(text: str, field: str) -> str:
     if not _E164(text):
         raise Refused(
             field,
-            "is not in E.164 form (+ and 7 to 15 digits): give the region (region= or --region) or write it as +…",
+            "is not in E.164 form (+ and 7 to 15 digits): give --region US (or the like), or write it as +…",
             "bad_phone",
         )
     return text
