@@ -4,7 +4,6 @@ It runs in a thread of its own and is gone with its `with` block.
 """
 
 import asyncio
-import contextlib
 import ssl
 import threading
 from collections.abc import Callable
@@ -81,6 +80,4 @@ class Relay:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             for end in (writer, to_there):
-                end.close()
-                with contextlib.suppress(OSError, asyncio.CancelledError):
-                    await end.wait_closed()
+                end.transport.abort()  # a TLS client that has gone would be waited for

@@ -17,10 +17,17 @@ SALT = b"s" * 16
 
 IDENTITY = st.fixed_dictionaries(
     {},
-    optional={"email": st.sampled_from(["a@x.cd", "b@x.cd", "c@x.cd"]), "external_id": st.sampled_from(["p", "q", "r"])},
+    optional={
+        "email": st.sampled_from(["a@x.cd", "b@x.cd", "c@x.cd"]),
+        "external_id": st.sampled_from(["p", "q", "r"]),
+    },
 ).filter(bool)
 FIELDS = st.fixed_dictionaries(
-    {}, optional={"city": st.sampled_from(["", "here"]), "custom_fields": st.dictionaries(st.sampled_from("kl"), st.just(0))}
+    {},
+    optional={
+        "city": st.sampled_from(["", "here"]),
+        "custom_fields": st.dictionaries(st.sampled_from("kl"), st.just(0)),
+    },
 )
 #: None is a cancelled record; the text "bad" breaks a rule.
 RECORDS = st.none() | st.builds(lambda who, what: {**what, **who}, IDENTITY, FIELDS)

@@ -26,7 +26,7 @@ from worker.store.fleet import Fleet
 from worker.store.keys import SCHEMA
 from worker.store.waiting import Append, Appended, LaneRoom
 
-__all__ = ["Site", "Wiring", "install", "provider_of", "wired"]
+__all__ = ["Site", "Wiring", "install", "wired"]
 
 
 class Wiring:

@@ -180,7 +180,9 @@ def _print_result(console: Console, people: People, found: Findings, took_s: flo
     good = people.contacts - len(people.bad_ones)
     console.print(f"books     {totals['accepted']:,} accepted = {parts}; equal to a recount of the keys")
     console.print(f"store     {found.delivered:,} of {good:,} good contacts arrived, every field as enqueued")
-    console.print(f"failures  {sum(found.failed.values())} of {len(people.bad_ones)} bad ones failed, each for its reason")
+    console.print(
+        f"failures  {sum(found.failed.values())} of {len(people.bad_ones)} bad ones failed, each for its reason"
+    )
     console.print(f"requests  {journal['requests']:,} in all, the largest body {journal['max_body_bytes']:,} bytes")
     console.print(f"time      {took_s:.1f} s for {people.records:,} records, {rate:,.0f} a second, enqueue to verdict")
     for problem in found.wrong[:20]:

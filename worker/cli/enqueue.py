@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
     )(enqueue)
 
 
-def enqueue(  # noqa: PLR0913, PLR0917 - options of a command
+def enqueue(
     file: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines, also gzipped; - reads stdin.")],
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")

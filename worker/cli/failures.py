@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 @group.callback()
-def failures(  # noqa: PLR0913, PLR0917 - options of a command
+def failures(
     context: typer.Context,
     to: To = None,
     lane: Lane = None,
@@ -75,7 +75,7 @@ def failures(  # noqa: PLR0913, PLR0917 - options of a command
 
 
 @group.command("export", epilog=examples("failures export failed.jsonl", "failures export - --code bad_email"))
-def export(  # noqa: PLR0913, PLR0917 - options of a command
+def export(
     file: Annotated[str, typer.Argument(help="A new file, or - for standard output.")],
     to: To = None,
     lane: Lane = None,

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     )(retry)
 
 
-def retry(  # noqa: PLR0913, PLR0917 - options of a command
+def retry(
     records: Annotated[list[str] | None, typer.Argument(metavar="RECORD", help="Record ids, as listed.")] = None,
     to: To = None,
     lane: Lane = None,
