@@ -1,6 +1,7 @@
 """Connections to Redis. Their silent repeats are off: scripts are repeated by those who know that it is safe."""
 
 import asyncio
+from typing import Any
 
 from redis import Redis
 from redis import asyncio as aio
@@ -25,19 +26,21 @@ def connect(url: str) -> Redis:
         url,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=5.0,
-        socket_keepalive=True,
         health_check_interval=30,
         client_name="contact-ingest",
+        **_tcp(url),
     )
 
 
 def connect_async(url: str) -> aio.Redis:
     """A client for one event loop."""
     check_redis_url("REDIS_URL", url)
-    return aio.Redis.from_url(
-        url, retry=AsyncRetry(NoBackoff(), 0), socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=5.0
-    )
+    return aio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), socket_timeout=REDIS_TIMEOUT_S, **_tcp(url))
+
+
+def _tcp(url: str) -> dict[str, Any]:
+    """What Unix sockets do not have."""
+    return {} if url.startswith("unix:") else {"socket_connect_timeout": 5.0, "socket_keepalive": True}
 
 
 async def append_async(client: aio.Redis, base: str, append: Append, replicas: int = 0) -> Appended:

@@ -30,6 +30,7 @@ from worker.errors import IngestError
 from worker.sandbox.process import SandboxProcess
 from worker.settings import Destination, Settings
 from worker.store import books
+from worker.store.keys import BOOKS
 from worker.wiring import Site, Wiring, install
 
 KEY = "SG.demo"
@@ -169,22 +170,24 @@ def _summary(people: People, found: Findings, took_s: float) -> dict[str, Any]:
 
 
 def _print_result(console: Console, people: People, found: Findings, took_s: float, journal: dict[str, Any]) -> None:
-    planted = kinds_planted(people)
-    table = Table("bad on purpose", "planted", "failed", "as", box=None, pad_edge=False)
-    for name, count in planted.items():
-        table.add_row(name, str(count), str(found.failed[name]), found.reasons.get(name, "-")[:70])
-    console.print(table)
+    table = Table("bad on purpose", "planted", "failed", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    table.add_column("as", no_wrap=True, overflow="ellipsis")
+    for name, count in kinds_planted(people).items():
+        table.add_row(name, str(count), str(found.failed[name]), found.reasons.get(name, "-"))
+    console.print(table, highlight=False)
     totals = found.totals
-    parts = " + ".join(f"{totals[name]:,} {name}" for name in ("delivered", "merged", "failed") if totals[name])
-    rate = people.records / took_s
-    good = people.contacts - len(people.bad_ones)
-    console.print(f"books     {totals['accepted']:,} accepted = {parts}; equal to a recount of the keys")
-    console.print(f"store     {found.delivered:,} of {good:,} good contacts arrived, every field as enqueued")
-    console.print(
-        f"failures  {sum(found.failed.values())} of {len(people.bad_ones)} bad ones failed, each for its reason"
-    )
-    console.print(f"requests  {journal['requests']:,} in all, the largest body {journal['max_body_bytes']:,} bytes")
-    console.print(f"time      {took_s:.1f} s for {people.records:,} records, {rate:,.0f} a second, enqueue to verdict")
-    for problem in found.wrong[:20]:
-        console.print(f"WRONG     {problem}", style="red")
-    console.print("NOT BALANCED" if found.wrong else "balanced: every record is accounted for")
+    ended = [name for name in BOOKS if totals[name] and name not in ("accepted", "unattributed")]
+    parts = " + ".join(f"{totals[name]:,} {name}" for name in ended)
+    good, bad = people.contacts - len(people.bad_ones), len(people.bad_ones)
+    lines = [
+        f"books     {totals['accepted']:,} accepted = {parts}",
+        f"store     {found.delivered:,} of {good:,} good contacts arrived, every field as enqueued",
+        f"failures  {sum(found.failed.values())} of {bad} bad ones failed alone, each for its reason",
+        f"requests  {journal['requests']:,} in all, the largest body {journal['max_body_bytes']:,} bytes",
+        f"time      {took_s:.1f} s for {people.records:,} records, from enqueue to verdict",
+        *(f"WRONG     {problem}" for problem in found.wrong[:20]),
+        "NOT AS IT SHOULD BE" if found.wrong else "balanced: books and recount agree, every record is accounted for",
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)

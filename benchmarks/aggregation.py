@@ -1,0 +1,192 @@
+"""Aggregation: from the raw bytes of waiting records to closed bodies, step by step, and a full round on a real server.
+
+    python benchmarks/aggregation.py [--contacts N] [--rounds R] [--json]
+
+Yardsticks: `orjson.loads` and `orjson.dumps` of each record, which any path that looks at records and re-encodes them
+must pay; and `orjson.dumps` of the whole list. Once with records that need nothing changed and once with records that
+need mapping: an upper-case address, a renamed field, custom fields by name.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from measure import Step, Table, Timing, arguments, interleave, show
+from records import FIELDS, mapped, plain
+from stage import wired_to
+
+from worker import enqueue
+from worker.contact import Entry, digests
+from worker.embedded import EmbeddedServer
+from worker.outcome import FieldTable
+from worker.packing import Limits, Packed
+from worker.preparing import Preparation
+from worker.providers.base import Lane
+from worker.rounds import LaneRound, Pace
+from worker.store.bench import Bench, Cut
+from worker.walk import ClosedBody, Item, Walk
+from worker.wiring import Wiring
+
+SALT = b"benchmark-salt-1"
+NOBODY: frozenset[bytes] = frozenset()
+LANE = Lane("sendgrid", "sendgrid")
+ALL_BODIES = 1_000
+PAIR, WHOLE = "orjson.loads + orjson.dumps, each", "orjson.dumps, whole list"
+ROUND = "full round on a server"
+
+
+class TimedBench(Bench):
+    """A bench that holds the watch over its own round trips."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench._store)  # noqa: SLF001 - the same store, watched
+        self.seconds = {"read": 0.0, "stage": 0.0, "commit": 0.0}
+
+    def waiting(self, lane: str, start: int, count: int) -> list[bytes]:
+        began = time.perf_counter()
+        found = super().waiting(lane, start, count)
+        self.seconds["read"] += time.perf_counter() - began
+        return found
+
+    def stage(self, packed: Packed, entries: Any, keys: bytes) -> int:
+        began = time.perf_counter()
+        number = super().stage(packed, entries, keys)
+        self.seconds["stage"] += time.perf_counter() - began
+        return number
+
+    def commit(self, cut: Cut) -> bool:
+        began = time.perf_counter()
+        committed = super().commit(cut)
+        self.seconds["commit"] += time.perf_counter() - began
+        return committed
+
+
+class Bout:
+    """The steps over one set of records."""
+
+    def __init__(self, parts: Wiring, make: Callable[[int], dict[str, Any]], contacts: int) -> None:
+        self._parts = parts
+        self._records = [make(number) for number in range(contacts)]
+        self._raws = [b"%b" % orjson.dumps(record) for record in self._records]
+        self._provider = parts.site("sendgrid").provider
+        now_ms = time.time_ns() // 1_000_000
+        self._fields = FieldTable(FIELDS, now_ms)
+        self._preparation = Preparation(self._provider, SALT, self._fields, frozenset(), now_ms)
+        self._limits = self._provider.limits(LANE)
+        # In one body, however large, so that closing can be told from walking.
+        self._endless = Limits(contacts, 1 << 31, self._limits.prefix, self._limits.suffix)
+        self._names = [self._provider.prepare(raw, self._fields).identities for raw in self._raws]
+        self.parts_of_rounds: dict[str, list[float]] = {"read": [], "stage": [], "commit": []}
+
+    @property
+    def mean_bytes(self) -> int:
+        return round(sum(map(len, self._raws)) / len(self._raws))
+
+    def steps(self) -> list[Step]:
+        count = len(self._raws)
+        return [
+            Step(PAIR, count, lambda _: [orjson.dumps(orjson.loads(raw)) for raw in self._raws] and None),
+            Step(WHOLE, count, lambda _: orjson.dumps(self._records)),
+            Step("prepare", count, self._prepare),
+            Step("digests", count, self._digest),
+            Step("walk", count, lambda given: self._feed(*given), self._walk_and_items),
+            Step("close", count, lambda walk: walk.close(), self._walked),
+            Step("entries and digests of a body", count, self._describe, self._closed),
+            Step("all of these, real limits", count, self._aggregate),
+            Step(ROUND, count, lambda _: self._round(), self._refill),
+        ]
+
+    def _prepare(self, _: object) -> None:
+        prepare, fields = self._provider.prepare, self._fields
+        for raw in self._raws:
+            prepare(raw, fields)
+
+    def _digest(self, _: object) -> None:
+        for names in self._names:
+            digests(SALT, names)
+
+    def _items(self) -> list[Item]:
+        return [self._preparation.item(Entry(seq, raw)) for seq, raw in enumerate(self._raws)]
+
+    def _walk(self, limits: Limits) -> Walk:
+        return Walk(limits, self._preparation.item, max_held=5_000, max_refused=1_000)
+
+    def _walk_and_items(self) -> tuple[Walk, list[Item]]:
+        return self._walk(self._endless), self._items()
+
+    def _feed(self, walk: Walk, items: Sequence[Item]) -> None:
+        for item in items:
+            walk.feed(item, NOBODY)
+
+    def _walked(self) -> Walk:
+        walk, items = self._walk_and_items()
+        self._feed(walk, items)
+        return walk
+
+    def _closed(self) -> ClosedBody:
+        closed = self._walked().close()
+        assert closed is not None
+        return closed
+
+    def _describe(self, closed: ClosedBody) -> None:
+        b"\n".join(closed.entries)
+        closed.keys  # noqa: B018 - made when asked for
+
+    def _aggregate(self, _: object) -> None:
+        walk = self._walk(self._limits)
+        for seq, raw in enumerate(self._raws):
+            closed = walk.feed(self._preparation.item(Entry(seq, raw)), NOBODY)
+            if closed is not None:
+                self._describe(closed)
+        if (last := walk.close()) is not None:
+            self._describe(last)
+
+    def _refill(self) -> None:
+        self._parts.client.flushall()
+        enqueue(self._records)
+
+    def _round(self) -> float:
+        """Look, read, prepare, walk, stage, commit, as a worker does on one bell."""
+        bench = TimedBench(Bench(self._parts.site("sendgrid").store))
+        began = time.perf_counter()
+        look = bench.look("sendgrid")
+        preparation = replace(self._preparation, salt=look.salt, now_ms=look.now_ms)
+        done = LaneRound(bench, look, LANE, preparation, Pace(max_wait_ms=0)).run(ALL_BODIES)
+        took = time.perf_counter() - began
+        if done is None or not done.committed or self._parts.client.llen(bench._keys("wait:sendgrid")):  # noqa: SLF001
+            raise AssertionError("the round has left something")
+        for name, seconds in bench.seconds.items():
+            self.parts_of_rounds[name].append(seconds)
+        return took
+
+
+def timed(parts: Wiring, make: Callable[[int], dict[str, Any]], contacts: int, rounds: int) -> Table:
+    bout = Bout(parts, make, contacts)
+    found = interleave(bout.steps(), rounds)
+    says = {"read": "LRANGE", "stage": "SET of bodies and their rows", "commit": "one script"}
+    for name, seconds in bout.parts_of_rounds.items():
+        label = f"  of which {name} ({says[name]})"
+        found[label] = Timing(label, [s / contacts for s in seconds[-rounds:]])
+    table = Table(
+        f"aggregating {contacts:,} records of {bout.mean_bytes} bytes, {make.__name__}, {rounds} rounds",
+        ("step", "µs/record", "to loads+dumps", "to whole list"),
+        [(t.name, t.micros, t.ratio(found[PAIR]), t.ratio(found[WHOLE])) for t in found.values()],
+        (
+            f"yardsticks: {PAIR}; and {WHOLE}; in the same rounds.",
+            "prepare: decode, check, map, encode. walk: in-flight and same-contact look-ups, counting, appending.",
+        ),
+    )
+    return table
+
+
+def main() -> None:
+    given = arguments(__doc__, contacts=20_000, rounds=7).parse_args()
+    with EmbeddedServer() as server, wired_to(server.url, "http://127.0.0.1:9") as parts:
+        tables = [timed(parts, make, given.contacts, given.rounds) for make in (plain, mapped)]
+    show(tables, as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()
