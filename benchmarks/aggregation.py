@@ -87,7 +87,7 @@ class Bout:
     def steps(self) -> list[Step]:
         count = len(self._raws)
         return [
-            Step(PAIR, count, lambda _: [orjson.dumps(orjson.loads(raw)) for raw in self._raws] and None),
+            Step(PAIR, count, self._decode_and_encode),
             Step(WHOLE, count, lambda _: orjson.dumps(self._records)),
             Step("prepare", count, self._prepare),
             Step("digests", count, self._digest),
@@ -97,6 +97,10 @@ class Bout:
             Step("all of these, real limits", count, self._aggregate),
             Step(ROUND, count, lambda _: self._round(), self._refill),
         ]
+
+    def _decode_and_encode(self, _: object) -> None:
+        for raw in self._raws:
+            orjson.dumps(orjson.loads(raw))
 
     def _prepare(self, _: object) -> None:
         prepare, fields = self._provider.prepare, self._fields

@@ -170,8 +170,9 @@ def _summary(people: People, found: Findings, took_s: float) -> dict[str, Any]:
 
 
 def _print_result(console: Console, people: People, found: Findings, took_s: float, journal: dict[str, Any]) -> None:
-    table = Table("bad on purpose", "planted", "failed", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
+    table = Table(box=None, pad_edge=False)
+    for heading, width in (("bad on purpose", 30), ("planted", 7), ("failed", 6)):
+        table.add_column(heading, min_width=width, no_wrap=True)
     table.add_column("as", no_wrap=True, overflow="ellipsis")
     for name, count in kinds_planted(people).items():
         table.add_row(name, str(count), str(found.failed[name]), found.reasons.get(name, "-"))
