@@ -64,7 +64,9 @@ def run_through(stage: Stage, records: int = 50) -> None:
     with stage.worker(pool="prefork", concurrency=2) as worker:
         stage.enqueue(person(i, last_name="[[reject-named]]" if i == 7 else "x") for i in range(records))
         found = stage.wait_until_settled(records)
-        assert worker.stop() == 0
+        worker.child.terminate()
+        wait_until(lambda: worker.has_ended, 30, lambda: worker.log)
+        assert worker.wait() == 0
         assert "Traceback" not in worker.log
     assert found["delivered"] == records - 1
     assert found["failed"] == 1

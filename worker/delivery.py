@@ -9,6 +9,7 @@
    are searched like a refusal.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class Delivery:
         if not permit.granted:
             desk.schedule.defer(self._name, permit.wait_ms)
             return ()
+        claimed_s = time.monotonic()
         claim = desk.ledger.claim(self._name)
         if isinstance(claim, Idle):
             desk.throttle.release(permit)
@@ -62,7 +64,7 @@ class Delivery:
                 body, offsets = desk.ledger.body(claim)
                 request = desk.provider.upsert(desk.lane(claim), slices(body, offsets, claim.search.send))
                 del body
-                reply = desk.exchange(request, permit)
+                reply = desk.exchange(request, permit, claimed_s)
                 step("dispatch.sent")
                 verdict = self._verdict(reply)
                 if isinstance(verdict, outcome.Limited) and isinstance(reply, Response):

@@ -139,8 +139,8 @@ class LaneRound:
         """Decide whether the body being cut goes as it is."""
         if len(cut.bodies) >= room:
             return
-        refused_enough = len(walk.refused) >= MAX_REFUSED
-        if walk.open_rows == 0 or refused_enough or ((ended or walk.is_full) and self._is_due(walk)):
+        at_once = walk.open_rows == 0 or walk.body_is_full or len(walk.refused) >= MAX_REFUSED
+        if at_once or ((ended or walk.is_full) and self._is_due(walk)):
             closed = walk.close()
             if closed is not None:
                 self._stage(closed, walk, cut)

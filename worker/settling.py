@@ -6,6 +6,7 @@ The desk of one destination holds its parts; it decides nothing.
 import logging
 import random
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -53,10 +54,14 @@ class Desk:
     provider: Provider
     policy: Policy
 
-    def exchange(self, request: Request, permit: Permit | None) -> Response | TransportError:
-        """One exchange; whatever comes of it, the limiter hears."""
+    def exchange(
+        self, request: Request, permit: Permit | None, claimed_s: float | None = None
+    ) -> Response | TransportError:
+        """One exchange; whatever comes of it, the limiter hears. The deadline runs from `claimed_s` (monotonic), the
+        moment before the claim: a process frozen since then beyond its lease must send nothing when it wakes."""
+        spent_s = 0.0 if claimed_s is None else time.monotonic() - claimed_s
         try:
-            response = self.transport.exchange(request, deadline_s=self.policy.deadline_s)
+            response = self.transport.exchange(request, deadline_s=max(0.0, self.policy.deadline_s - spent_s))
         except NotSent as problem:
             if permit is not None:
                 self.throttle.release(permit)

@@ -122,7 +122,7 @@ class Tracking:
                 content = reply.body
                 self._desk.ledger.keep(batch, "file", content, FILE_KEPT_MS)
                 step("poll.kept")
-            elif self._may_come(reply) and batch.now_ms - batch.count("ended_at_platform_ms") < FILE_WINDOW_MS:
+            elif self._may_come(reply) and self._has_time(batch):
                 self._later(batch, "error file not to be had yet")
                 return
         body, offsets = self._desk.ledger.body(batch)
@@ -132,6 +132,13 @@ class Tracking:
         errored = batch.count("errored") if batch.count("errored") >= 0 else None
         all_failed = batch.fields["all_failed"] == "1"
         self._judge(batch, errors, errored, batch.fields.get("reason", ""), all_failed=all_failed)
+
+    def _has_time(self, batch: Batch) -> bool:
+        """Whether the file may be waited for: at the deadline it is the job's own numbers that count."""
+        return (
+            batch.now_ms - batch.count("ended_at_platform_ms") < FILE_WINDOW_MS
+            and batch.now_ms - batch.count("sent_ms") < self._desk.policy.poll_deadline_ms
+        )
 
     def _may_come(self, reply: Response | TransportError) -> bool:
         if isinstance(reply, Response):

@@ -88,6 +88,11 @@ class Walk:
         return len(self._body)
 
     @property
+    def body_is_full(self) -> bool:
+        """Whether no contact more, however short, would go into the body being cut."""
+        return len(self._body) >= self._limits.max_contacts
+
+    @property
     def is_full(self) -> bool:
         """At a bound: commit what there is before going on."""
         return len(self.now.held) >= self._max_held or len(self.refused) >= self._max_refused
