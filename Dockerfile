@@ -8,7 +8,6 @@ COPY tasks ./tasks
 RUN pip install --no-cache-dir --constraint constraints.txt '.[demo]' && useradd --create-home ingest
 USER ingest
 
-# A stopping worker first finishes the exchange in hand: give it more than 35 seconds.
-ENV REMAP_SIGTERM=SIGQUIT
+# SIGTERM is a warm shutdown: the worker first finishes what is in hand. Give it 75 seconds.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=20s CMD ["contact-ingest", "health"]
 CMD ["celery", "-A", "tasks", "worker", "--without-gossip", "--without-mingle"]

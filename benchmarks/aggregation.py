@@ -173,7 +173,7 @@ def timed(parts: Wiring, make: Callable[[int], dict[str, Any]], contacts: int, r
     for name, seconds in bout.parts_of_rounds.items():
         label = f"  of which {name} ({says[name]})"
         found[label] = Timing(label, [s / contacts for s in seconds[-rounds:]])
-    table = Table(
+    return Table(
         f"aggregating {contacts:,} records of {bout.mean_bytes} bytes, {make.__name__}, {rounds} rounds",
         ("step", "µs/record", "to loads+dumps", "to whole list"),
         [(t.name, t.micros, t.ratio(found[PAIR]), t.ratio(found[WHOLE])) for t in found.values()],
@@ -182,7 +182,6 @@ def timed(parts: Wiring, make: Callable[[int], dict[str, Any]], contacts: int, r
             "prepare: decode, check, map, encode. walk: in-flight and same-contact look-ups, counting, appending.",
         ),
     )
-    return table
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A backlog that waits before a worker starts: are the bodies full, is none too large, and how much memory does it take?
+"""A backlog that waits before a worker starts: are all bodies full, none too large, and how much memory is needed?
 
     python benchmarks/backlog.py [--contacts N] [--rounds R] [--json]
 
@@ -110,7 +110,9 @@ def run(number: int, contacts: int) -> tuple[Table, list[str]]:
         ("peak of the worker's main process, MB", _mb(peaks.main), f"under {MAX_PEAK_BYTES // MEGABYTE} is promised"),
     ]
     rows += [(f"peak of pool child {at}, MB", _mb(peak), "the same") for at, peak in enumerate(peaks.pool, 1)]
-    table = Table(f"backlog of {contacts:,} contacts of about 300 bytes, run {number}", ("step", "value", ""), list(rows))
+    table = Table(
+        f"backlog of {contacts:,} contacts of about 300 bytes, run {number}", ("step", "value", ""), list(rows)
+    )
     table.notes = ("yardsticks: 6,000,000 bytes a request; 150 MB a process.", *(f"WRONG: {what}" for what in wrong))
     return table, wrong
 

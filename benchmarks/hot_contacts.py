@@ -29,8 +29,8 @@ HOT_EVERY = 100
 #: Between two updates of every hot contact.
 PAUSE_S = 0.25
 #: Imports that are pending together, how long each takes, and how many such fillings of the pipe a run has.
-PENDING, FILLINGS = 20, 3
-JOB_SECONDS = [0.3, 3.0]
+PENDING, FILLINGS = 20, 10
+JOB_SECONDS = [0.2, 1.5]
 SMALLEST_BODY = 65_536
 
 

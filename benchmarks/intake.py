@@ -22,7 +22,7 @@ from worker.wiring import Wiring
 PUSHED_AT_A_TIME = 1_000
 #: A round trip a record takes long; so many are enough to know it.
 ONE_BY_ONE = 2_000
-CALLS = (1, 10, 100, 500)
+CALLS = (500, 100, 10)
 YARDSTICK = "bare RPUSH, 1,000 at a time"
 
 
@@ -30,55 +30,62 @@ def pieces(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def steps(parts: Wiring, app: Celery, contacts: int) -> list[Step]:
-    records = [plain(number) for number in range(contacts)]
-    raws = [orjson.dumps(record) for record in records]
-    client = parts.client
+class Producer:
+    """The ways to put the same records into the server. What Celery is sent lies in its queue; nobody works there."""
 
-    def empty() -> None:
-        client.flushall()
+    def __init__(self, parts: Wiring, app: Celery, contacts: int) -> None:
+        self._client = parts.client
+        self._app = app
+        self._records = [plain(number) for number in range(contacts)]
+        self._raws = [orjson.dumps(record) for record in self._records]
 
-    def push(_: object) -> None:
-        for piece in pieces(raws, PUSHED_AT_A_TIME):
-            client.rpush("bare", *piece)
+    def steps(self) -> list[Step]:
+        count = len(self._records)
+        few = min(count, ONE_BY_ONE)
+        return [
+            Step(YARDSTICK, count, self._push, self._empty),
+            Step("orjson.dumps each + RPUSH, 1,000", count, self._encode_and_push, self._empty),
+            Step("enqueue(an iterable of all)", count, lambda _: enqueue(iter(self._records)), self._empty),
+            *(Step(f"enqueue, {size} a call", count, self._calls_of(size), self._empty) for size in CALLS),
+            Step("enqueue(record)", few, self._enqueue_each, self._empty),
+            Step("Celery send_task, one a record", few, self._send_each, self._empty),
+        ]
 
-    def encode_and_push(_: object) -> None:
-        for piece in pieces(records, PUSHED_AT_A_TIME):
-            client.rpush("bare", *map(orjson.dumps, piece))
+    def _empty(self) -> None:
+        self._client.flushall()
 
-    def calls_of(size: int, count: int) -> Callable[[object], None]:
+    def _push(self, _: object) -> None:
+        for piece in pieces(self._raws, PUSHED_AT_A_TIME):
+            self._client.rpush("bare", *piece)
+
+    def _encode_and_push(self, _: object) -> None:
+        for piece in pieces(self._records, PUSHED_AT_A_TIME):
+            self._client.rpush("bare", *map(orjson.dumps, piece))
+
+    def _calls_of(self, size: int) -> Callable[[object], None]:
         def run(_: object) -> None:
-            for piece in pieces(records[:count], size):
-                enqueue(piece[0] if size == 1 else piece)
+            for piece in pieces(self._records, size):
+                enqueue(piece)
 
         return run
 
-    def send(count: int) -> Callable[[object], None]:
-        def run(_: object) -> None:
-            for record in records[:count]:
-                app.send_task("contacts.enqueue", args=[record], ignore_result=True)
+    def _enqueue_each(self, _: object) -> None:
+        for record in self._records[:ONE_BY_ONE]:
+            enqueue(record)
 
-        return run
-
-    few = min(contacts, ONE_BY_ONE)
-    made = [
-        Step(YARDSTICK, contacts, push, empty),
-        Step("orjson.dumps each + RPUSH, 1,000", contacts, encode_and_push, empty),
-        Step("enqueue(an iterable of all)", contacts, lambda _: enqueue(iter(records)) and None, empty),
-    ]
-    for size in reversed(CALLS):
-        count = contacts if size > 1 else few
-        name = f"enqueue, {size} a call" if size > 1 else "enqueue(record)"
-        made.append(Step(name, count, calls_of(size, count), empty))
-    made.append(Step("Celery send_task, one a record", few, send(few), empty))
-    return made
+    def _send_each(self, _: object) -> None:
+        for record in self._records[:ONE_BY_ONE]:
+            self._app.send_task("contacts.enqueue", args=[record], ignore_result=True)
 
 
 def main() -> None:
     given = arguments(__doc__, contacts=20_000, rounds=5).parse_args()
-    with EmbeddedServer() as server, wired_to(server.url, "http://127.0.0.1:9") as parts:
-        with Celery("bare", broker=server.url, set_as_current=False) as app:
-            found = interleave(steps(parts, app, given.contacts), given.rounds)
+    with (
+        EmbeddedServer() as server,
+        wired_to(server.url, "http://127.0.0.1:9") as parts,
+        Celery("bare", broker=server.url, set_as_current=False) as app,
+    ):
+        found = interleave(Producer(parts, app, given.contacts).steps(), given.rounds)
     yardstick = found[YARDSTICK]
     table = Table(
         f"enqueueing {given.contacts:,} records of about 300 bytes, {given.rounds} rounds",

@@ -61,9 +61,7 @@ class Table:
         cells = [list(self.columns), *([_text(cell) for cell in row] for row in self.rows)]
         widths = [max(len(row[at]) for row in cells) for at in range(len(self.columns))]
         lines = [
-            "  ".join(
-                cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths))
-            )
+            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(widths[at]) for at, cell in enumerate(row[1:], 1))])
             for row in cells
         ]
         lines.insert(1, "  ".join("-" * width for width in widths))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -124,13 +125,13 @@ def contacts_for(way: Way, count: int) -> Sequence[Any]:
 def timed(contacts: int, rounds: int) -> Table:
     inputs = {encoded: contacts_for(Way("", dump_all, encoded), contacts) for encoded in (False, True)}
     few = inputs[False][:SQUARE_CONTACTS]
-    steps = [Step(way.name, contacts, way.run, lambda way=way: inputs[way.encoded]) for way in WAYS]
+    steps = [Step(way.name, contacts, way.run, partial(inputs.__getitem__, way.encoded)) for way in WAYS]
     # One record costs (n+1)/2 encodings among n: from the few to all, times the quotient.
     steps.append(Step(SQUARE.name, len(few), SQUARE.run, lambda: few))
     found = interleave(steps, rounds)
     yardstick, grown = found[YARDSTICK.name], (contacts + 1) / (len(few) + 1)
-    table = Table(f"packing {contacts:,} contacts of {_mean_bytes(inputs[True])} bytes, {rounds} rounds", ())
-    table.columns = ("step", "µs/record", "ratio", "peak MB")
+    title = f"packing {contacts:,} contacts of {_mean_bytes(inputs[True])} bytes, {rounds} rounds"
+    table = Table(title, ("step", "µs/record", "ratio", "peak MB"))
     for way in WAYS:
         timing = found[way.name]
         table.rows.append((way.name, timing.micros, timing.ratio(yardstick), _peak_mb(way, contacts)))

@@ -60,9 +60,12 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(dials: Mapping[str, Any] | None = None, **settings: Any) -> Iterator[Stage]:
-    with EmbeddedServer() as server, SandboxProcess(key=KEY, dials={"limits": NO_LIMITS, **(dials or {})}) as sandbox:
-        with wired_to(server.url, sandbox.url, **settings) as parts:
-            yield Stage(server, sandbox, parts)
+    with (
+        EmbeddedServer() as server,
+        SandboxProcess(key=KEY, dials={"limits": NO_LIMITS, **(dials or {})}) as sandbox,
+        wired_to(server.url, sandbox.url, **settings) as parts,
+    ):
+        yield Stage(server, sandbox, parts)
 
 
 @contextlib.contextmanager
@@ -81,7 +84,7 @@ def wired_to(redis_url: str, platform_url: str, **settings: Any) -> Iterator[Wir
         parts.close()
 
 
-def follow(ended: Callable[[], bool], progress: Callable[[], object], log: Path, pause_s: float = 0.02) -> None:
+def follow(ended: Callable[[], bool], progress: Callable[[], object], log: Path, pause_s: float = 0.05) -> None:
     """Look until it has ended; an error with the end of the worker's log if nothing changes any more."""
     last, changed_s = progress(), time.monotonic()
     while not ended():

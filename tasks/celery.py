@@ -5,6 +5,7 @@ Every setting that differs from Celery's defaults has its reason beside it. Test
 
 import logging
 import ssl
+import sys
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +13,7 @@ from celery import Celery
 from celery.signals import setup_logging
 from celery.worker.consumer import consumer
 
-from tasks.ticker import Ticker
+from tasks.ticker import BAD_SETTING, Ticker
 from worker.errors import SettingError
 from worker.logs import configure
 from worker.settings import Settings
@@ -25,8 +26,22 @@ QUOTING = {
     consumer.MESSAGE_DECODE_ERROR: ("a message that cannot be decoded was deleted", 0),
 }
 
-settings = Settings.load()
-broker = (settings.broker_url or settings.redis_url).get_secret_value()
+
+def _load() -> Settings:
+    """Celery would wrap an exception into a page of its own; a wrong setting ends the start with one line."""
+    try:
+        found = Settings.load()
+    except SettingError as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        raise SystemExit(BAD_SETTING) from None
+    if not found.destinations:
+        sys.stderr.write("SENDGRID_API_KEY: no destination is configured: set it, or write contact-ingest.toml\n")
+        raise SystemExit(BAD_SETTING)
+    return found
+
+
+settings = _load()
+broker = settings.broker
 
 
 def _tls(url: str) -> dict[str, Any] | None:
@@ -84,7 +99,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
 )
-if urlsplit(broker).scheme in ("redis", "rediss", "unix"):
+if urlsplit(broker).scheme in ("redis", "rediss", "redis+socket"):
     app.conf.broker_transport_options = {
         "visibility_timeout": 300,  # only for messages popped and not yet acknowledged
         "unacked_restore_interval": 5,  # the default sweep takes 100 s to notice
@@ -123,7 +138,3 @@ def _logs(**_: object) -> None:
         handler.addFilter(Unquoted())
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
-
-
-if not settings.destinations:
-    raise SettingError("SENDGRID_API_KEY", "no destination is configured: set it, or write contact-ingest.toml")

@@ -242,6 +242,34 @@ def test_a_record_refused_after_a_good_older_one_loses_nothing_to_it(engine):
     assert failed_raw(engine)["p1@example.com"] == newer
 
 
+def test_an_older_record_that_is_retried_takes_nothing_from_a_newer_failed_one(engine, sandbox):
+    newer = person(1, city="new", last_name="x" * 51)
+    enqueue(person(1, city="old", last_name="[[fail-import]]"))
+    engine.run_until_settled()
+    enqueue(newer)
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 2
+    sandbox.dials(markers={"fail_import": "[[never]]"})
+
+    engine.site.failures.retry([failed for failed in engine.site.failures if failed.id == "sendgrid:0"])
+    engine.run_until_settled()
+
+    assert failed_raw(engine) == {"p1@example.com": newer}
+
+
+def test_an_address_that_the_platform_writes_differently_is_still_the_same_contact(engine, sandbox):
+    sandbox.dials(unicode_addresses=True)
+    odd = "ann@XN--BCHER-KVA.example"
+    enqueue({"email": odd, "city": "old", "last_name": "[[fail-import]]"})
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 1
+
+    enqueue({"email": odd, "city": "new", "last_name": "fine"})
+    engine.run_until_settled()
+
+    assert engine.books() | {"delivered": 1, "merged": 1, "failed": 0} == engine.books()
+
+
 def test_a_newer_record_of_another_lane_leaves_the_failed_one_its_identifiers(engine, sandbox):
     enqueue(person(1, last_name="x" * 51))
     engine.run_until_settled()

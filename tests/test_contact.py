@@ -18,7 +18,7 @@ VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "
 RECORDS = st.fixed_dictionaries(
     {"email": st.sampled_from(["a@example.com", "b@example.com"])},
     optional={
-        **{name: VALUES for name in ("first_name", "city", "external_id")},
+        **dict.fromkeys(("first_name", "city", "external_id"), VALUES),
         "custom_fields": st.dictionaries(st.sampled_from("pqr"), VALUES, max_size=3) | st.just("text"),
     },
 )
@@ -57,7 +57,7 @@ def contact(**more):
         (contact(first_name=SECRET + "\ud800"), "first_name", "not_json"),
         (contact(tags=deep(500, SECRET)), "tags", "not_json"),
         (contact(tags=deep(100_000, SECRET)), "tags", "not_json"),
-        (contact(**{"custom_fields": {5: SECRET}}), "custom_fields", "not_json"),
+        (contact(custom_fields={5: SECRET}), "custom_fields", "not_json"),
         ({"email": "a@example.com", 5: SECRET}, "record", "bad_name"),
         (contact(first_name=SECRET.encode()), "first_name", "not_json"),
         (contact(first_name={SECRET}), "first_name", "not_json"),
@@ -113,12 +113,13 @@ def test_any_one_identifier_is_enough(name):
 @given(st.dictionaries(st.text(max_size=3), st.recursive(VALUES | st.floats(), st.lists, max_leaves=5), max_size=4))
 def test_a_record_is_admitted_unchanged_or_refused_and_nothing_else(extra):
     record = {**extra, "email": "a@example.com"}
+    raw, code = b"", ""
     try:
         raw = admit(record, MAX_BYTES)
     except Refused as refused:
-        assert refused.code in ("not_finite", "not_json", "too_large")
-    else:
-        assert orjson.loads(raw) == record
+        code = refused.code
+
+    assert code in ("not_finite", "not_json", "too_large") or orjson.loads(raw) == record
 
 
 @given(RECORDS, RECORDS)

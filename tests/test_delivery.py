@@ -100,9 +100,7 @@ def test_a_named_record_fails_alone_and_the_rest_go_again_at_once(engine, sandbo
 @pytest.mark.parametrize("bad", [0, 17_321, 29_999])
 def test_one_nameless_bad_record_among_thirty_thousand_is_found_in_eighteen_requests(make_engine, sandbox, bad):
     engine = make_engine(max_wait_s=60)
-    enqueue(
-        {"email": f"p{n}@x.cd", **({"last_name": "[[reject-silent]]"} if n == bad else {})} for n in range(30_000)
-    )
+    enqueue({"email": f"p{n}@x.cd", **({"last_name": "[[reject-silent]]"} if n == bad else {})} for n in range(30_000))
 
     engine.run_until_settled()
 
@@ -157,7 +155,9 @@ def test_after_many_requests_for_one_body_the_rest_goes_behind_fresh_traffic(eng
 
 
 def test_refused_custom_field_ids_are_tried_again_before_their_records_fail(engine):
-    refusal = reply(400, {"errors": [{"field": "custom_fields", "message": "invalid custom field ids supplied - e9_T"}]})
+    refusal = reply(
+        400, {"errors": [{"field": "custom_fields", "message": "invalid custom field ids supplied - e9_T"}]}
+    )
     platform = facing(engine, *[refusal] * 4)
     client, keys = engine.site.store.client, engine.site.store.keys
     table = {"fields": {"plan": ["e9_T", "Text"]}, "fetched_ms": engine.site.schedule.now_ms()}
@@ -350,9 +350,7 @@ def test_when_the_window_is_over_the_records_fail_as_given_up_and_can_be_retried
 @pytest.mark.parametrize(
     "answer", [FateUnknown("reset"), FateUnknown("deadline"), reply(202, b"<html>"), reply(200, {}), reply(504)]
 )
-def test_an_unknown_fate_is_no_success_and_keeps_its_contacts_busy_after_a_later_attempt_has_ended(
-    make_engine, answer
-):
+def test_an_unknown_fate_is_no_success_and_keeps_its_contacts_busy_after_a_later_attempt_has_ended(make_engine, answer):
     engine = make_engine(orphan_wait_s=600)
     facing(engine, answer)
     number = batch_on_its_way(engine)

@@ -278,7 +278,7 @@ def test_a_stopped_destination_is_found_with_the_reason(parts):
     says, remedy = wrong()["sendgrid: state"]
 
     assert says == "stopped: the key was revoked"
-    assert "resume" in remedy
+    assert "contact-ingest resume --to sendgrid" in remedy
 
 
 def test_a_paused_destination_and_a_paused_lane_are_found_with_the_reason(parts):
@@ -289,7 +289,7 @@ def test_a_paused_destination_and_a_paused_lane_are_found_with_the_reason(parts)
     found = wrong()
 
     assert found["sendgrid: state"][0] == "paused: moving house"
-    assert found["lane sendgrid"][0] == "paused: wrong list"
+    assert found["lane sendgrid"] == ("paused: wrong list", "`contact-ingest resume --lane sendgrid`")
 
 
 def test_batches_that_nobody_takes_are_found(parts, client):

@@ -1,6 +1,8 @@
 """The store under any interleaving of what can happen to it: after every single step the books balance, the contacts
 in flight are those of the live bodies, and nothing is forgotten."""
 
+import contextlib
+import itertools
 import re
 from collections import Counter
 from dataclasses import replace
@@ -9,15 +11,23 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from peer import Peer, advance, reply
 from pydantic import SecretStr
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from worker import intake
 from worker.aggregation import Aggregation
-from worker.contact import digests
 from worker.delivery import Delivery
+from worker.embedded import EmbeddedServer
 from worker.errors import FateUnknown, NotSent, StaleFence
 from worker.intake import Door
 from worker.outcome import FieldTable
@@ -227,7 +237,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.step(self.site.delivery.dispatch)
 
     @precondition(lambda self: self.has("polls"))
-    @rule(mood=st.sampled_from(["done", "done", "done", "named", "pending", "retry", "limited", "unreadable", "stop", "crash"]))
+    @rule(
+        mood=st.sampled_from(
+            ["done", "done", "done", "named", "pending", "retry", "limited", "unreadable", "stop", "crash"]
+        )
+    )
     def poll(self, mood):
         self.platform.mood = mood
         self.advance(30)
@@ -346,10 +360,8 @@ class StoreMachine(RuleBasedStateMachine):
         return LaneRound(self.bench, look, lane, preparation, PACE).run(2)
 
     def step(self, journey):
-        try:
+        with contextlib.suppress(Crash):
             journey("sendgrid")
-        except Crash:
-            pass
 
     def advance(self, seconds):
         if self.platform.orphans and seconds >= LEASE_S:
@@ -395,3 +407,46 @@ def test_a_script_that_the_server_has_forgotten_is_sent_again(engine):
     engine.site.store.client.script_flush()
 
     assert engine.site.schedule.tick(4).bells == ()
+
+
+def fill_up(client):
+    """Leave no room for anything: all that would take memory is refused from now on."""
+    for size in (100_000, 1_000, 10):
+        with contextlib.suppress(OutOfMemoryError):
+            for number in itertools.count():
+                client.set(f"other:{size}:{number}:{client.incr('fillings')}", b"x" * size)
+
+
+def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
+    answers = [reply(429, retry_after="1"), reply(401)]
+
+    def answer(request):
+        if request.method == "PUT":
+            return answers.pop(0) if answers else reply(202, {"job_id": "job-1"})
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    with EmbeddedServer(extra=["--maxmemory", "12000000"]) as server:
+        destination = Destination(platform="sendgrid", api_key="SG.k", base_url="http://127.0.0.1:9")
+        settings_ = Settings(REDIS_URL=server.url, max_wait_s=0)
+        parts = Wiring(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
+        site = parts.site("sendgrid")
+        desk = replace(site.desk, transport=Peer(answer))
+        records = [{"email": f"p{number}@example.com"} for number in range(500)]
+        intake.enqueue(records, parts.door(PLAIN), lambda call: append(site.store, call))
+        site.aggregation.aggregate("sendgrid")
+
+        for _ in range(8):
+            parts.client.config_set("maxmemory", 0)  # the clock is a key too
+            advance(site, 65)
+            parts.client.config_set("maxmemory", 12_000_000)
+            fill_up(parts.client)
+            with pytest.raises(OutOfMemoryError):
+                parts.client.set("one", b"more")
+            bells = {bell.kind for bell in site.schedule.tick(4).bells}
+            for kind, journey in (("dispatch", Delivery(desk).dispatch), ("poll", Tracking(desk).poll)):
+                if kind in bells:
+                    journey("sendgrid")
+
+        [lane] = books.read(site.store)
+        assert lane.counts | {"delivered": 500, "batched": 0} == lane.counts
+        parts.close()

@@ -1,5 +1,7 @@
 """Every import is followed to an end, and what its platform says of single records reaches them."""
 
+from itertools import pairwise
+
 import orjson
 import pytest
 from peer import Peer, advance, reply, speak_to
@@ -121,7 +123,9 @@ def dying(*_):
 
 
 def test_rows_that_are_counted_but_not_named_end_as_delivered_and_unattributed(engine):
-    enqueue(person(n, **({"last_name": UNNAMED} if n < 3 else {"last_name": MARK} if n == 3 else {})) for n in range(20))
+    enqueue(
+        person(n, **({"last_name": UNNAMED} if n < 3 else {"last_name": MARK} if n == 3 else {})) for n in range(20)
+    )
 
     engine.run_until_settled()
 
@@ -188,9 +192,7 @@ def test_a_job_that_counts_nothing_but_completes_is_believed(engine, sandbox):
         (FateUnknown("deadline"), "deadline"),
     ],
 )
-def test_a_job_without_an_end_is_asked_about_until_the_deadline_and_then_fails_as_no_verdict(
-    make_engine, report, seen
-):
+def test_a_job_without_an_end_is_asked_about_until_the_deadline_and_then_fails_as_no_verdict(make_engine, report, seen):
     engine = make_engine(poll_deadline_s=6 * HOUR_S)
     jobs = facing(engine, report)
 
@@ -218,7 +220,7 @@ def test_gaps_between_looks_grow_from_seconds_to_a_minute_and_no_further(make_en
         poll(engine, gaps[-1] + 0.1)
 
     assert 4 < gaps[0] <= 5
-    assert all(later >= earlier - 0.5 for earlier, later in zip(gaps, gaps[1:], strict=False))
+    assert all(later >= earlier - 0.5 for earlier, later in pairwise(gaps))
     assert 59 < gaps[-1] <= 60
 
 
@@ -257,6 +259,14 @@ def test_errors_without_a_file_are_counted_beside_the_books(engine):
     poll(engine)
 
     assert_books(engine, delivered=5, failed=0, unattributed=2)
+
+
+def test_as_many_errors_as_rows_were_sent_are_all_of_them(engine):
+    facing(engine, job("errored", errored_count=5), records=5)
+
+    poll(engine)
+
+    assert_books(engine, delivered=0, failed=5, unattributed=0)
 
 
 def test_an_errored_job_without_numbers_and_file_counts_one_at_least(engine):
@@ -324,7 +334,9 @@ def test_an_error_file_that_cannot_be_had_at_the_moment_is_tried_again(engine):
 @pytest.mark.parametrize("deadline_s", [120, 6 * HOUR_S])
 def test_without_its_error_file_a_job_ends_by_its_numbers_and_the_innocent_are_not_blamed(make_engine, deadline_s):
     engine = make_engine(poll_deadline_s=deadline_s)
-    facing(engine, job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL), files=[reply(503)], records=5)
+    facing(
+        engine, job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL), files=[reply(503)], records=5
+    )
 
     for _ in range(70):
         poll(engine)

@@ -50,13 +50,13 @@ def check_state(place: Place) -> Iterator[Finding]:
     if what:
         why = state.get("why", "") or state.get("code", "") or "no reason was given"
         mend = "mend that, then " if what == "stopped" else ""
-        yield wrong(about, f"{what}: {why}", f"{mend}`contact-ingest resume {place.name}`")
+        yield wrong(about, f"{what}: {why}", f"{mend}`contact-ingest resume --to {place.name}`")
     else:
         yield ok(about, "running")
     for lane in place.schedule.lanes():
         paused = place.store.client.hget(place.store.keys(f"lane:{lane}"), "paused")
         if paused is not None:
-            yield wrong(f"lane {lane}", f"paused: {paused.decode()}", f"`contact-ingest resume {lane}`")
+            yield wrong(f"lane {lane}", f"paused: {paused.decode()}", f"`contact-ingest resume --lane {lane}`")
 
 
 def check_lanes(place: Place, settings: Settings) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from worker import checks
 from worker.addresses import masked
 from worker.checks_base import Finding
+from worker.cli.terminal import examples
 from worker.errors import SettingError
 from worker.settings import ENV_PREFIX, Settings
 from worker.wiring import Wiring, wired
@@ -23,8 +24,8 @@ _HIDDEN = "********"
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(doctor)
-    app.command()(health)
+    app.command(epilog=examples("doctor", "doctor --books --json"))(doctor)
+    app.command(epilog=examples("health"))(health)
 
 
 def doctor(

@@ -93,7 +93,8 @@ class Bench:
 
     def look(self, lane: str) -> LaneLook:
         k = self._keys
-        self._client.set(k("salt"), secrets.token_bytes(16), nx=True)
+        if not self._client.exists(k("salt")):
+            self._client.set(k("salt"), secrets.token_bytes(16), nx=True)
         pipe = self._client.pipeline(transaction=True)
         pipe.get(k("v"))
         pipe.time()

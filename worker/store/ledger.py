@@ -4,6 +4,7 @@ A claim is a lease with a fence; its due time is the lease. Every verdict is one
 moves the books with the records.
 """
 
+import contextlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+from redis.exceptions import OutOfMemoryError
 
 from worker.contact import Entry
 from worker.errors import StaleFence
@@ -153,7 +155,8 @@ class Ledger:
 
     def keep(self, batch: Batch, part: str, content: bytes, ttl_ms: int) -> None:
         """Put something fetched aside for this batch, so that a crash does not lose what can be fetched only once."""
-        self._store.client.set(self._store.keys(f"b:{batch.number}:{part}"), content, px=ttl_ms)
+        with contextlib.suppress(OutOfMemoryError):  # then the one who has it now is the only one to read it
+            self._store.client.set(self._store.keys(f"b:{batch.number}:{part}"), content, px=ttl_ms)
 
     def kept(self, batch: Batch, part: str) -> bytes | None:
         content = self._store.client.get(self._store.keys(f"b:{batch.number}:{part}"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.store.keys import Keys
-from worker.store.scripts import Store
+from worker.store.scripts import Arg, Store
 
 #: A bell silences the next of its kind for this long: what a lost one costs.
 BELL_SILENCE_MS = 2_000
@@ -55,19 +55,12 @@ class Schedule:
 
     def arm(self, lane: str, delay_ms: int) -> None:
         """Look at a lane again after a while."""
-        at_ms = self.now_ms() + delay_ms
-        pipe = self._store.client.pipeline(transaction=False)
-        pipe.zadd(self._keys("aggdue"), {lane: at_ms})
-        pipe.delete(self._keys(f"bell:aggregate:{lane}"))
-        pipe.execute()
+        self._store.run("write", f"aggregate:{lane}", "ZADD", "aggdue", self.now_ms() + delay_ms, lane)
 
     def defer(self, kind: str, wait_ms: int) -> None:
         """The limiter said wait: no bells of this kind before."""
         name = "wait_until" if kind == "dispatch" else "poll_wait_until"
-        pipe = self._store.client.pipeline(transaction=False)
-        pipe.hset(self._keys("dest"), name, self.now_ms() + wait_ms)
-        pipe.delete(self._keys(f"bell:{kind}"))
-        pipe.execute()
+        self._store.run("write", kind, "HSET", "dest", name, self.now_ms() + wait_ms)
 
     def state(self) -> Mapping[str, str]:
         found = self._store.client.hgetall(self._keys("dest"))
@@ -97,15 +90,19 @@ class Schedule:
         if state.get("state") == "paused" or (state.get("state") == "stopped" and not probed):
             return
         gap = min(int(state.get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
-        fields = {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": self.now_ms() + gap}
-        self._store.client.hset(self._keys("dest"), mapping=fields)
+        at_ms = self.now_ms() + gap
+        self._write_dest({"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": at_ms})
 
     def learn_cap(self, max_bytes: int) -> None:
         """A body was too large: no larger ones for a day. Bodies cut before that are refused too, and teach nothing."""
         state, now_ms = self.state(), self.now_ms()
         if "cap_bytes" in state and now_ms - int(state["cap_at"]) <= CAP_BELIEVED_MS:
             max_bytes = min(max_bytes, int(state["cap_bytes"]))
-        self._store.client.hset(self._keys("dest"), mapping={"cap_bytes": max_bytes, "cap_at": now_ms})
+        self._write_dest({"cap_bytes": max_bytes, "cap_at": now_ms})
+
+    def _write_dest(self, fields: Mapping[str, Arg]) -> None:
+        changes = [part for name, value in fields.items() for part in ("HSET", "dest", name, value)]
+        self._store.run("write", "dispatch", *changes)
 
     def lanes(self) -> list[str]:
         return sorted(name.decode() for name in self._store.client.hkeys(self._keys("lanes")))

@@ -3,10 +3,8 @@
 --       reset ms, block ms (-1: they do not), and the configured limit (0: none).
 -- Returns ms for which the endpoint is blocked from now on.
 local now, permit = clock(), ARGV[1]
-if ARGV[3] == 'unused' then
-  redis.call('ZREM', k('permits'), permit)
-  return 0
-end
+redis.call('ZREM', k('permits'), permit) -- runs with full memory, and lets what follows run
+if ARGV[3] == 'unused' then return 0 end
 local limit, remaining, reset, block = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local window = tonumber(ARGV[2])
 if window == 0 then

@@ -2,6 +2,7 @@
 -- Returns {ms until something is due next, dispatch bells, poll bells, lane...}.
 local now, silence, most = clock(), ARGV[1], tonumber(ARGV[2])
 local nearest = 60000
+redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now) -- runs with full memory, and lets what follows run
 local function ring(what) return redis.call('SET', k('bell:' .. what), 1, 'PX', silence, 'NX') end
 local function count_due(zset)
   local due = redis.call('ZCOUNT', k(zset), '-inf', now)
