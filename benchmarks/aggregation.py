@@ -135,7 +135,7 @@ class Bout:
         return closed
 
     def _describe(self, closed: ClosedBody) -> None:
-        b"\n".join(closed.entries)
+        assert closed.entries
         closed.keys  # noqa: B018 - made when asked for
 
     def _aggregate(self, _: object) -> None:

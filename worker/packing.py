@@ -85,7 +85,8 @@ class Body:
         if self._replaced:
             self._rebuild()
         self._starts.append(len(self._bytes) + 1)
-        body = bytes(self._bytes) + self._limits.suffix
+        body = b"".join((self._bytes, self._limits.suffix))
+        self._bytes = bytearray()  # megabytes, twice
         return Packed(body, self._starts.tobytes(), len(self._starts) - 1)
 
     def _plain(self, row: int) -> bytes:

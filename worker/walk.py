@@ -46,8 +46,9 @@ class ClosedBody:
     items: Sequence[Item]
 
     @property
-    def entries(self) -> list[bytes]:
-        return [item.entry.to_bytes() for item in self.items]
+    def entries(self) -> bytes:
+        """The records, a line each."""
+        return b"\n".join([item.entry.to_bytes() for item in self.items])
 
     @property
     def keys(self) -> bytes:

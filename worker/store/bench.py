@@ -18,6 +18,8 @@ from worker.store.scripts import Arg, Store
 
 #: How long a staged body may wait for its commit.
 STAGED_MS = 300_000
+#: How much of a body is sent at a time.
+PIECE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +161,18 @@ class Bench:
         blobs, keys = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
         return {id_: (key, blob) for id_, blob, key in zip(ids, blobs, keys, strict=True) if blob is not None and key}
 
-    def stage(self, packed: Packed, entries: Iterable[bytes], keys: bytes) -> int:
+    def stage(self, packed: Packed, entries: bytes, keys: bytes) -> int:
         """Store a body under a fresh number, to be made permanent by the commit; returns the number."""
         number = int(self._client.incr(self._keys("serial")))
-        pipe = self._client.pipeline(transaction=False)
-        for part, value in (
-            ("body", packed.body),
-            ("rows", packed.offsets),
-            ("entries", b"\n".join(entries)),
-            ("keys", keys),
-        ):
-            pipe.set(self._keys(f"b:{number}:{part}"), value, px=STAGED_MS)
-        pipe.execute()
+        for part, value in (("body", packed.body), ("rows", packed.offsets), ("entries", entries), ("keys", keys)):
+            self._put(self._keys(f"b:{number}:{part}"), value)
         return number
+
+    def _put(self, name: str, value: bytes) -> None:
+        """In pieces: a client copies what it sends, and the first piece brings the expiry for all of them."""
+        self._client.set(name, value[:PIECE_BYTES], px=STAGED_MS)
+        for start in range(PIECE_BYTES, len(value), PIECE_BYTES):
+            self._client.append(name, value[start : start + PIECE_BYTES])
 
     def unstage(self, numbers: Iterable[int]) -> None:
         names = [self._keys(f"b:{n}:{part}") for n in numbers for part in ("body", "rows", "entries", "keys")]
