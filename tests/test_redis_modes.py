@@ -24,10 +24,10 @@ from worker.wiring import Wiring
 
 #: What an ACL user needs: the commands of the scripts, of the engine and of Celery's broker. README lists the same.
 COMMANDS_LISTED = """
-    append brpop client|setinfo client|setname del eval evalsha exec exists get hdel hello hget hgetall hincrby hkeys hlen
-    hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi persist pexpire ping
-    psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set smembers srem time ttl unwatch
-    watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore
+    append brpop client|setinfo client|setname del eval evalsha exec exists get hdel hello hget hgetall hincrby
+    hkeys hlen hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi
+    persist pexpire ping psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set smembers
+    srem time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore
 """
 COMMANDS = frozenset(COMMANDS_LISTED.split())
 #: Channels: Celery's remote control. A subscription to a pattern is allowed by its very words only; 0 is the database.
