@@ -19,8 +19,9 @@ BELIEVED_MS = 3_600_000
 class Definitions:
     """The field table of one destination."""
 
-    def __init__(self, desk: Desk, store: Store) -> None:
+    def __init__(self, desk: Desk, store: Store, *, creates: bool) -> None:
         self._desk = desk
+        self._creates = creates
         self._store = store
 
     def cached(self) -> FieldTable:
@@ -39,7 +40,7 @@ class Definitions:
         tried: frozenset[str] = frozenset()
         try:
             table = self.cached()
-            if table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
+            if self._creates and table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
                 lacking = {name: value for name, value in samples.items() if name.lower() not in table.by_name}
                 self._create(lacking)
                 tried = frozenset(lacking)

@@ -60,7 +60,7 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
     throttle = Throttle(store, provider.account, dict(provider.rates), lease_ms)
     transport = Transport(deadline_s=settings.deadline_s)
     desk = Desk(ledger, schedule, throttle, transport, provider, _policy(settings))
-    definitions = Definitions(desk, store)
+    definitions = Definitions(desk, store, creates=config.unknown_fields == "create")
     pace = Pace(max_wait_ms=round(settings.max_wait_s * 1000), max_open=settings.max_open_batches)
     aggregation = Aggregation(Bench(store), provider, pace, definitions, schedule)
     failures = Failures(store)
