@@ -110,6 +110,12 @@ class Chores:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + CHORES_S
+        # Sweeping comes first: it frees memory, and works where the rest no longer does.
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP_S
+            settings = self._parts.settings
+            for site in self._parts.sites():
+                site.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
         fleet = self._parts.fleet
         fleet.beat(self._name, self._slots)
         total = fleet.slots()
@@ -120,8 +126,3 @@ class Chores:
             site.schedule.set_slots(total if len(sites) == 1 else max(1, total - 1))
             if short:
                 site.schedule.short_of_memory(5_000)
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + SWEEP_S
-            settings = self._parts.settings
-            for site in sites:
-                site.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))

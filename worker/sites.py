@@ -56,7 +56,7 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
     store = Store(client, Keys(settings.key_prefix, name))
     schedule = Schedule(store)
     lease_ms = round(settings.lease_s * 1000)
-    ledger = Ledger(store, Terms(lease_ms, round(settings.orphan_wait_s * 1000), slots=8))
+    ledger = Ledger(store, Terms(lease_ms, round(settings.orphan_wait_s * 1000), SLOTS))
     throttle = Throttle(store, provider.account, dict(provider.rates), lease_ms)
     transport = Transport(deadline_s=settings.deadline_s)
     desk = Desk(ledger, schedule, throttle, transport, provider, _policy(settings))

@@ -86,7 +86,9 @@ class Tracking:
         policy = self._desk.policy
         if batch.now_ms - batch.count("sent_ms") >= policy.poll_deadline_ms:
             why = Why("no_verdict", f"the import had not ended by the deadline; last seen: {status}", "import")
-            self._end(batch, dict.fromkeys(rows(batch.search.send), why), 0)
+            # The import may end yet: its contacts wait as those of an orphan do.
+            whys = dict.fromkeys(rows(batch.search.send), why)
+            self._end(batch, whys, 0, orphan_ms=self._desk.ledger.terms.orphan_ms)
             return
         looks = batch.count("looks") + 1
         gap_ms = max(floor_ms, min(GAP_LAST_MS, round(policy.poll_first_ms * GAP_GROWTH ** min(looks, 20))))
@@ -158,13 +160,16 @@ class Tracking:
         unnamed = max(0, errored - len(whys)) if errored is not None else int(not whys)
         self._end(batch, whys, unnamed)
 
-    def _end(self, batch: Batch, whys: dict[int, Why], unattributed: int, status: str = "") -> None:
+    def _end(
+        self, batch: Batch, whys: dict[int, Why], unattributed: int, status: str = "", *, orphan_ms: int = 0
+    ) -> None:
         delivered = size(batch.search.send) - len(whys)
         plan = Plan(
             set={**search_fields(Search(batch.search.send)), **({"job_status": status} if status else {})},
             ended=True,
             delivered=delivered,
             unattributed=unattributed,
+            orphan_ms=orphan_ms,
         )
         self._desk.fail(batch, whys, plan)
         self._desk.report(batch, plan, len(whys), batch.count("sent_ms"))

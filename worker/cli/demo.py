@@ -39,6 +39,8 @@ POLL_FIRST_S = 1.0
 MAX_WAIT_S = 2.0
 #: Without progress for so long, something is wrong.
 STUCK_S = 60.0
+#: What of a failure's reason fits beside the rest on 80 columns.
+REASON_WIDTH = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +171,17 @@ def _summary(people: People, found: Findings, took_s: float) -> dict[str, Any]:
     }
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= REASON_WIDTH else f"{text[: REASON_WIDTH - 1]}…"
+
+
 def _print_result(console: Console, people: People, found: Findings, took_s: float, journal: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading, width in (("bad on purpose", 30), ("planted", 7), ("failed", 6)):
         table.add_column(heading, min_width=width, no_wrap=True)
-    table.add_column("as", no_wrap=True, overflow="ellipsis")
+    table.add_column("as")
     for name, count in kinds_planted(people).items():
-        table.add_row(name, str(count), str(found.failed[name]), found.reasons.get(name, "-"))
+        table.add_row(name, str(count), str(found.failed[name]), _short(found.reasons.get(name, "-")))
     console.print(table, highlight=False)
     totals = found.totals
     ended = [name for name in BOOKS if totals[name] and name not in ("accepted", "unattributed")]
