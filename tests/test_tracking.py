@@ -452,7 +452,7 @@ def test_contacts_are_free_once_their_job_has_ended(engine):
 
 
 def test_parts_of_one_body_with_jobs_of_their_own_free_its_contacts_together(engine, sandbox):
-    sandbox.dials(job_seconds=[0.0, 0.4])
+    sandbox.dials(job_seconds=[0.1, 2.0])
     enqueue(person(n, **({"last_name": "[[reject-silent]]"} if n == 5 else {})) for n in range(8))
 
     engine.run_until(lambda: 0 < engine.books()["delivered"] < 7)
