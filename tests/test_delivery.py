@@ -330,7 +330,7 @@ def test_when_the_window_is_over_the_records_fail_as_given_up_and_can_be_retried
     platform = facing(engine, *[reply(500)] * 500)
     batch_on_its_way(engine, person(1), person(2))
 
-    for _ in range(40):
+    for _ in range(60):  # an hour, and the longest pause there is
         dispatch(engine)
         advance(engine.site, 100)
 
