@@ -14,6 +14,7 @@ from celery.signals import setup_logging
 from celery.worker.consumer import consumer
 
 from tasks.ticker import BAD_SETTING, Ticker
+from worker.destinations import none_configured
 from worker.errors import SettingError
 from worker.logs import configure
 from worker.settings import Settings
@@ -35,7 +36,7 @@ def _load() -> Settings:
         sys.stderr.write(f"{wrong}\n")
         raise SystemExit(BAD_SETTING) from None
     if not found.destinations:
-        sys.stderr.write("SENDGRID_API_KEY: no destination is configured: set it, or write contact-ingest.toml\n")
+        sys.stderr.write(f"{none_configured()}\n")
         raise SystemExit(BAD_SETTING)
     return found
 

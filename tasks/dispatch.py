@@ -1,4 +1,4 @@
-"""`contacts.dispatch DESTINATION`: send one due batch, if the limit permits."""
+"""`contacts.dispatch DESTINATION`: send due batches while the limit permits, for about a second."""
 
 from celery import shared_task
 
@@ -8,4 +8,4 @@ from worker.wiring import wired
 
 @shared_task(name="contacts.dispatch")
 def dispatch(destination: str) -> None:
-    ring(wired().site(destination).delivery.dispatch(destination))
+    ring(wired().site(destination).delivery.stretch(destination))

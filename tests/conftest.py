@@ -114,11 +114,12 @@ def make_engine(
 
     def make(*, destinations: dict[str, dict[str, Any]] | None = None, **settings: Any) -> Engine:
         base: dict[str, Any] = {"max_wait_s": 0, "poll_first_s": 0.05, "orphan_wait_s": 1, "lease_s": 45}
+        ours = {"platform": "sendgrid", "api_key": KEY, "base_url": sandbox.url}
         configs = destinations or {"sendgrid": {}}
         settings_ = Settings(REDIS_URL=redis_server.url, **{**base, **settings}).model_copy(
             update={
                 "destinations": {
-                    name: Destination(**{"platform": "sendgrid", "api_key": KEY, "base_url": sandbox.url, **config})
+                    name: Destination(**config if "platform" in config else {**ours, **config})
                     for name, config in configs.items()
                 }
             }

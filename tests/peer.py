@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from worker.courier import Courier
 from worker.delivery import Delivery
 from worker.store.keys import Keys
 from worker.tracking import Tracking
@@ -41,8 +42,8 @@ class Peer:
 def speak_to(peer: Peer, engine: Any) -> None:
     """Let the engine's only destination be this peer."""
     site = engine.site
-    site.desk.transport.close()
-    desk = replace(site.desk, transport=peer)
+    site.desk.courier.close()
+    desk = replace(site.desk, courier=Courier(peer, site.provider, site.store))
     engine.parts._sites[site.name] = replace(site, desk=desk, delivery=Delivery(desk), tracking=Tracking(desk))
 
 

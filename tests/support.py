@@ -205,7 +205,9 @@ class Stage:
     def enqueue(self, records: Iterable[Mapping[str, Any]], key: str | None = None) -> Receipt:
         """The door, without the process-wide wiring, so that stages can be used side by side."""
         lane = self.parts.lane("sendgrid")
-        return intake.enqueue(records, self.parts.door(lane, key=key), lambda call: append(self.site.store, call))
+        door = self.parts.door(lane, key=key)
+        [receipt] = intake.enqueue(records, [(door, lambda call: append(self.site.store, call))])
+        return receipt
 
     def follow(self, kind: str, target: str) -> None:
         """Do in this process what a bell says."""

@@ -11,6 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
+
+from worker.cli.demo_check import check
+from worker.cli.demo_platforms import KEY, LOOPS
+from worker.cli.demo_scenes import SCENES
+from worker.embedded import EmbeddedServer
+from worker.sandbox.process import SandboxProcess
+from worker.settings import Settings
+from worker.wiring import Wiring
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = {"REDIS_URL": "redis://127.0.0.1:1/0", "SENDGRID_API_KEY": "SG.real", "CONTACT_INGEST_NONSENSE": "1"}
@@ -40,11 +49,9 @@ def family(pid):
     return found
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    log = tmp_path_factory.mktemp("demo") / "worker.log"
-    done = subprocess.run(
-        command("--contacts", "3000", "--bad", "12", "--json", "--log", str(log)),
+def run(log, *options):
+    return subprocess.run(
+        command("--json", "--log", str(log), *options),
         cwd=ROOT,
         env={**os.environ, **FOREIGN},
         capture_output=True,
@@ -52,6 +59,12 @@ def demo(tmp_path_factory):
         timeout=110,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    log = tmp_path_factory.mktemp("demo") / "worker.log"
+    done = run(log, "--contacts", "3000", "--bad", "12")
     return done, log.read_text()
 
 
@@ -64,6 +77,70 @@ def test_every_contact_arrives_every_bad_one_fails_for_its_reason_and_the_books_
     assert result["delivered"] == 2988
     assert sorted(result["failed"].values()) == [2] * 6
     assert result["balanced"] is True
+
+
+def test_at_loops_contacts_arrive_one_by_one_and_bad_ones_fail_alone(tmp_path):
+    done = run(tmp_path / "log", "--to", "loops", "--contacts", "20")
+    result = json.loads(done.stdout.splitlines()[-1])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result["wrong"] == []
+    assert result["delivered"] == 14
+    assert result["failed"] == {"a name that is too long": 2, "a 400 of Loops": 2, "a 409 of Loops": 2}
+    assert result["books"]["failed"] == 6
+    assert result["balanced"] is True
+
+
+def test_at_emarsys_rows_refused_inside_a_success_fail_alone_and_a_race_is_won(tmp_path):
+    done = run(tmp_path / "log", "--to", "emarsys", "--contacts", "300", "--bad", "12")
+    result = json.loads(done.stdout.splitlines()[-1])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result["wrong"] == []
+    assert result["delivered"] == 291
+    assert result["failed"] == dict.fromkeys(
+        ("a name that is too long", "a row refused in a success", "a choice that is not there"), 3
+    )
+    assert result["balanced"] is True
+
+
+def test_one_stream_into_three_platforms_fails_only_where_a_platform_refuses_and_three_books_balance(tmp_path):
+    log = tmp_path / "log"
+    done = run(log, "--to", "all", "--contacts", "20", "--bad", "7")
+    result = json.loads(done.stdout.splitlines()[-1])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result["wrong"] == []
+    parts = result["destinations"]
+    assert {name: part["delivered"] for name, part in parts.items()} == {"sendgrid": 16, "loops": 18, "emarsys": 18}
+    assert {name: part["books"]["failed"] for name, part in parts.items()} == {"sendgrid": 4, "loops": 2, "emarsys": 2}
+    assert [part["books"]["accepted"] for part in parts.values()] == [result["records"]] * 3
+    assert [part["balanced"] for part in parts.values()] == [True] * 3
+    assert "example.com" not in (log.read_text() + done.stderr + done.stdout).lower()
+
+
+def test_a_field_that_differs_and_a_contact_too_many_are_found():
+    people = SCENES["loops"].people(20, 0, 1)
+    want = [
+        LOOPS.wanted(contact, {"plan": "plan", "visits": "visits"}) for contact in people.expected("loops").values()
+    ]
+    with SandboxProcess(key=KEY) as sandbox, EmbeddedServer() as server:
+        names = LOOPS.add_fields(sandbox)
+        parts = Wiring(
+            Settings.without_environment(
+                redis_url=SecretStr(server.url), destinations={"loops": LOOPS.destination(sandbox.url)}
+            )
+        )
+        sandbox.seed("loops", [{**want[0], "firstName": "Other"}, *want[1:-1], {"email": "stranger@example.com"}])
+        found = check(people, LOOPS, sandbox, parts.site("loops"), names)
+        parts.close()
+
+    assert found.delivered == 18
+    assert found.wrong[:3] == [
+        "a contact arrived that should not have",
+        "1 contacts arrived with a field that differs",
+        "1 good contacts did not arrive",
+    ]
 
 
 def test_no_address_appears_in_any_log_and_the_info_lines_do(demo):
@@ -94,3 +171,28 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
         time.sleep(0.05)
     assert len(pids) >= 3
     assert child.returncode == 130
+
+
+def test_the_variables_that_the_sandbox_command_prints_make_a_destination_of_each_platform(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # no configuration file
+    child = subprocess.Popen(
+        [sys.executable, "-m", "worker", "sandbox"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        url = re.search(r"http://\S+", child.stdout.readline())[0]
+        for _ in range(8):
+            name, _, value = child.stdout.readline().strip().removeprefix("export ").partition("=")
+            monkeypatch.setenv(name, value)
+        parts = Wiring(Settings.load())
+        parts.validate()
+        for site in parts.sites():
+            assert site.provider.probe().url.startswith(url)
+    finally:
+        child.kill()
+        child.communicate()
+
+    assert parts.destinations == ("emarsys", "loops", "sendgrid")

@@ -29,7 +29,14 @@ SPEAKERS = {
     "uvicorn": {"worker/sandbox"},
 }
 CATCHERS = {
-    "redis": {"worker/intake.py", "tasks/ticker.py", "worker/cli", "worker/checks", "worker/checks_base.py"},
+    "redis": {
+        "worker/courier.py",
+        "worker/intake.py",
+        "tasks/ticker.py",
+        "worker/cli",
+        "worker/checks",
+        "worker/checks_base.py",
+    },
 }
 
 
@@ -73,6 +80,20 @@ def test_each_protocol_is_spoken_in_its_own_room(library):
 
     assert speaking, "nobody speaks it: the list is out of date"
     assert [path for path in speaking if not path.startswith(allowed)] == []
+
+
+def test_no_file_of_the_engine_names_a_platform():
+    allowed = (
+        "worker/providers/",
+        "worker/sandbox/",
+        "worker/destinations.py",
+        "worker/cli/demo",
+        "worker/cli/sandbox.py",
+    )
+    names = re.compile("|".join(REGISTRY), re.IGNORECASE)
+    naming = [relative(p) for p in [*PRODUCT, *ROOT.glob("worker/**/*.lua")] if names.search(p.read_text())]
+
+    assert [path for path in naming if not path.startswith(allowed)] == []
 
 
 def test_files_stay_small():

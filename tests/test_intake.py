@@ -136,7 +136,7 @@ def test_a_call_repeated_because_its_reply_was_lost_counts_once(slow_engine):
         answers.append(append(site.store, call))
         return answers[-1]
 
-    receipt = intake.enqueue(people(3), slow_engine.parts.door(slow_engine.parts.lane(None)), twice)
+    [receipt] = intake.enqueue(people(3), [(slow_engine.parts.door(slow_engine.parts.lane(None)), twice)])
 
     assert answers == [Appended("again", 0, 3)]
     assert (receipt.accepted, receipt.ranges) == (3, [(0, 2)])

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from worker.contact import FIELDS
 from worker.errors import IngestError
 from worker.sources import objects, stream
-from worker.sources.columns import parse_mapping
+from worker.sources.columns import BY_NAME_ONLY, parse_mapping
 from worker.sources.files import open_source
 from worker.sources.rows import Reject, Row, SourceError, open_rejects, write_reject
 
@@ -288,12 +288,21 @@ def test_several_addresses_in_a_cell_become_a_list(put):
 
 
 def test_every_neutral_field_can_be_a_column(put):
-    names = sorted(FIELDS - {"custom_fields", "alternate_emails"})
+    names = sorted(FIELDS - BY_NAME_ONLY - {"custom_fields", "alternate_emails"})
     cells = ["+15042345678" if name.startswith("phone") else name for name in names]
 
     found = read(put("people.csv", f"{','.join(names)}\n{','.join(cells)}\n"))
 
     assert rows(found) == [(2, dict(zip(names, cells, strict=True)))]
+
+
+@pytest.mark.parametrize("column", sorted(BY_NAME_ONLY))
+def test_a_column_becomes_consent_or_a_source_only_when_it_is_mapped(put, column):
+    path = put("people.csv", f"email,{column}\na@example.com,yes\n")
+
+    with open_source(path) as source:
+        assert rows(list(source)) == [(2, {"email": "a@example.com"})]
+    assert column in source.ignored_columns
 
 
 @pytest.mark.parametrize(

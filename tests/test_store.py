@@ -25,13 +25,14 @@ from redis.exceptions import OutOfMemoryError
 
 from worker import intake
 from worker.aggregation import Aggregation
+from worker.courier import Courier
 from worker.delivery import Delivery
 from worker.embedded import EmbeddedServer
 from worker.errors import FateUnknown, NotSent, StaleFence
 from worker.intake import Door
 from worker.outcome import FieldTable
 from worker.packing import Limits
-from worker.preparing import Preparation
+from worker.preparing import NO_RULES, Preparation
 from worker.providers.base import Lane
 from worker.providers.sendgrid import SendGrid
 from worker.rounds import LaneRound, Pace
@@ -160,9 +161,10 @@ class StoreMachine(RuleBasedStateMachine):
         site = self.parts.site("sendgrid")
         self.platform = Platform()
         provider = Small(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
-        desk = replace(site.desk, transport=Peer(self.platform.answer), provider=provider)
+        courier = Courier(Peer(self.platform.answer), provider, site.store)
+        desk = replace(site.desk, courier=courier, provider=provider)
         self.bench = Bench(site.store)
-        aggregation = Aggregation(self.bench, provider, PACE, site.definitions, site.schedule)
+        aggregation = Aggregation(self.bench, provider, NO_RULES, PACE, site.definitions, site.schedule)
         self.site = replace(
             site,
             provider=provider,
@@ -200,7 +202,7 @@ class StoreMachine(RuleBasedStateMachine):
         for name in names:
             self.version += 1
             records.append({"email": f"{name}@example.com", "city": str(self.version), **more})
-        intake.enqueue(records, Door(lane, ROOM, 10_000), lambda call: append(self.store, call))
+        intake.enqueue(records, [(Door(lane, ROOM, 10_000), lambda call: append(self.store, call))])
 
     @rule(lane=st.sampled_from(LANES))
     def aggregate(self, lane):
@@ -453,9 +455,9 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
         settings_ = Settings(REDIS_URL=server.url, max_wait_s=0)
         parts = Wiring(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
         site = parts.site("sendgrid")
-        desk = replace(site.desk, transport=Peer(answer))
+        desk = replace(site.desk, courier=Courier(Peer(answer), site.provider, site.store))
         records = [{"email": f"p{number}@example.com"} for number in range(500)]
-        intake.enqueue(records, parts.door(PLAIN), lambda call: append(site.store, call))
+        intake.enqueue(records, [(parts.door(PLAIN), lambda call: append(site.store, call))])
         site.aggregation.aggregate("sendgrid")
 
         for _ in range(8):

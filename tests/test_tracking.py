@@ -288,10 +288,10 @@ def test_an_errored_job_without_numbers_and_file_counts_one_at_least(engine):
 def test_an_error_file_at_a_private_or_plain_address_is_not_fetched(engine, url):
     site = engine.site
     jobs = Jobs(job("errored", requested_count=3, errored_count=1, errors_url=url))
-    transport = site.desk.transport
+    transport = site.desk.courier
 
     def answer(request):
-        return transport.exchange(request) if request.endpoint == "error_file" else jobs.answer(request)
+        return transport.exchange(request, deadline_s=5) if request.endpoint == "error_file" else jobs.answer(request)
 
     peer = Peer(answer)
     speak_to(peer, engine)

@@ -218,7 +218,7 @@ def dark_door(stage: Stage, url: str):
 
     def enqueue(records, list_ids):
         lane = parts.lane("dark", list_ids=list_ids)
-        intake.enqueue(records, parts.door(lane), lambda call: append(parts.site("dark").store, call))
+        intake.enqueue(records, [(parts.door(lane), lambda call: append(parts.site("dark").store, call))])
 
     return enqueue
 

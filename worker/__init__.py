@@ -12,14 +12,19 @@ cli/                           the command line
 sandbox/, embedded             stand-ins of the platforms, and a real server, for trying it all out
 """
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from typing import Any, overload
 
 from worker import intake
 from worker.errors import IngestError, IntakeError, LaneFull, SettingError, StoreUnavailable
 from worker.intake import Receipt, Record, Records, RefusedRecord
-from worker.store.waiting import Append, Appended, append
+from worker.providers.base import Lane
 from worker.store.waiting import cancel as cancel_ranges
 from worker.wiring import wired
+
+#: Several destinations, or each with what its platform takes per request.
+Several = list[str] | tuple[str, ...] | Mapping[str, Mapping[str, Any]]
+OnRefused = Callable[[RefusedRecord], None]
 
 __all__ = [
     "IngestError",
@@ -36,48 +41,67 @@ __all__ = [
 ]
 
 
+@overload
 def enqueue(
     records: Records,
     to: str | None = None,
     *,
+    list_ids: Sequence[str] = ...,
+    key: str | None = ...,
+    on_refused: OnRefused | None = ...,
+) -> Receipt: ...
+
+
+@overload
+def enqueue(
+    records: Records, to: Several, *, key: str | None = ..., on_refused: OnRefused | None = ...
+) -> dict[str, Receipt]: ...
+
+
+def enqueue(
+    records: Records,
+    to: str | Several | None = None,
+    *,
     list_ids: Sequence[str] = (),
     key: str | None = None,
-    on_refused: Callable[[RefusedRecord], None] | None = None,
-) -> Receipt:
-    """Put a record, or an iterable of any length, into the lane of a destination.
+    on_refused: OnRefused | None = None,
+) -> Receipt | dict[str, Receipt]:
+    """Put a record, or an iterable of any length, into the lane of a destination, or of several.
 
     `to` names the destination; it may be left out where there is only one. `list_ids` are lists that the contacts join.
-    `key` makes the call idempotent for a day: the same key with the same records counts nothing twice. Records that
-    break a rule are refused and listed in the receipt; `on_refused` hears of each. Raises `LaneFull` or
-    `StoreUnavailable`, which carry the receipt so far and the position to go on from, and `SettingError`.
+    A list of destinations, or a mapping of each to what its platform takes per request (`{"a": {"list_ids": [...]}}`),
+    puts every record into all of them, and the answer maps each to its receipt. `key` makes the call idempotent for a
+    day: the same key with the same records counts nothing twice. Records that break a rule are refused and listed in
+    the receipt; `on_refused` hears of each. Raises `LaneFull` or `StoreUnavailable`, which carry the receipt so far and
+    the position to go on from, and `SettingError`.
     """
     parts = wired()
-    lane = parts.lane(to, list_ids=list_ids)
-    site = parts.site(lane.destination)
-
-    def call(calling: Append) -> Appended:
-        return append(site.store, calling, parts.settings.store_ack_replicas)
-
-    return intake.enqueue(records, parts.door(lane, key=key, on_refused=on_refused), call)
+    lanes = parts.lanes(to, list_ids)
+    doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.caller(lane)) for lane in lanes]
+    return _answer(to, lanes, intake.enqueue(records, doors))
 
 
 async def aenqueue(
     records: Records | AsyncIterable[Record],
-    to: str | None = None,
+    to: str | Several | None = None,
     *,
     list_ids: Sequence[str] = (),
     key: str | None = None,
-    on_refused: Callable[[RefusedRecord], None] | None = None,
-) -> Receipt:
+    on_refused: OnRefused | None = None,
+) -> Receipt | dict[str, Receipt]:
     """`enqueue` for asyncio: never blocks the loop. Takes asynchronous iterables as well."""
     parts = wired()
-    lane = parts.lane(to, list_ids=list_ids)
-    door = parts.door(lane, key=key, on_refused=on_refused)
+    lanes = parts.lanes(to, list_ids)
+    doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.async_caller(lane)) for lane in lanes]
+    return _answer(to, lanes, await intake.aenqueue(records, doors))
 
-    async def call(calling: Append) -> Appended:
-        return await parts.append(lane, calling)
 
-    return await intake.aenqueue(records, door, call)
+def _answer(
+    to: str | Several | None, lanes: Sequence[Lane], receipts: Sequence[Receipt]
+) -> Receipt | dict[str, Receipt]:
+    if to is None or isinstance(to, str):
+        return receipts[0]
+    return {lane.destination: receipt for lane, receipt in zip(lanes, receipts, strict=True)}
 
 
 async def aclose() -> None:

@@ -10,6 +10,7 @@ from worker.outcome import FieldTable
 from worker.preparing import Preparation
 from worker.providers.base import Lane, Provider
 from worker.rounds import LaneRound, Pace, Round
+from worker.rules import FieldRules
 from worker.store.bench import Bench
 from worker.store.schedule import Bell, Schedule
 
@@ -28,10 +29,17 @@ class Aggregation:
     """Cuts the lanes of one destination."""
 
     def __init__(
-        self, bench: Bench, provider: Provider, pace: Pace, definitions: Definitions, schedule: Schedule
+        self,
+        bench: Bench,
+        provider: Provider,
+        rules: FieldRules,
+        pace: Pace,
+        definitions: Definitions,
+        schedule: Schedule,
     ) -> None:
         self._bench = bench
         self._provider = provider
+        self._rules = rules
         self._pace = pace
         self._definitions = definitions
         self._schedule = schedule
@@ -64,7 +72,7 @@ class Aggregation:
             room = min(self._pace.ahead - look.unsent, self._pace.max_open - look.open, self._pace.max_bodies)
             if room <= 0:
                 return Round(due_ms=AHEAD_MS)
-            preparation = Preparation(self._provider, look.salt, fields, tried, look.now_ms)
+            preparation = Preparation(self._provider, look.salt, fields, tried, look.now_ms, self._rules)
             where = Lane(lane, lane.partition("+")[0], look.options)
             done = LaneRound(self._bench, look, where, preparation, self._pace).run(room)
             if done is not None:

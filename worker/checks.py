@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from worker import checks_destination, checks_server
 from worker.checks_base import Finding, Parts, alive, ok, wrong
+from worker.destinations import none_configured
 from worker.errors import SettingError
 from worker.store.fleet import GONE_S
 
@@ -40,7 +41,7 @@ def examine(parts: Parts, *, recount: bool = False) -> Iterator[Finding]:
     except RedisError as problem:
         yield _unreachable("broker", "CELERY_BROKER_URL", problem)
     if not parts.settings.destinations:
-        yield wrong("destinations", "none is configured", "set SENDGRID_API_KEY, or write contact-ingest.toml")
+        yield wrong("destinations", "none is configured", str(none_configured()))
     for place in parts.sites():
         yield checks_destination.check_account(place)
         try:

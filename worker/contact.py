@@ -35,9 +35,18 @@ FIELDS = frozenset(
         "line",
         "facebook",
         "unique_name",
+        "user_group",
+        "source",
+        "subscribed",
+        "mailing_lists",
+        "opt_in",
         "custom_fields",
     }
 )
+#: Fields whose values are maps, of which a record may set some entries and leave the others as they are.
+_MAPS = ("custom_fields", "mailing_lists")
+#: Fields that say what a person has agreed to: they come from the record, never from a setting or a default.
+CONSENT = frozenset({"subscribed", "opt_in", "mailing_lists"})
 DIGEST_BYTES = 8
 #: What a field is called by in a refusal; other text may be somebody's address or number in the wrong place.
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_. -]{0,99}").fullmatch
@@ -106,22 +115,24 @@ def _folded(name: str, value: str) -> str:
 
 
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Both records in one, the newer winning field by field, custom fields one by one."""
+    """Both records in one, the newer winning field by field, custom fields and mailing lists one by one."""
     both = {**old, **new}
-    before, after = old.get("custom_fields"), new.get("custom_fields")
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        both["custom_fields"] = {**before, **after}
+    for field in _MAPS:
+        before, after = old.get(field), new.get(field)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            both[field] = {**before, **after}
     return both
 
 
 def strip(old: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
     """What of `old` a newer record of the contact does not set. Identifiers stay: they say whom it is about."""
     kept = {name: value for name, value in old.items() if name in IDENTIFIERS or name not in newer}
-    before, after = old.get("custom_fields"), newer.get("custom_fields")
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        custom = {name: value for name, value in before.items() if name not in after}
-        if custom:
-            kept["custom_fields"] = custom
+    for field in _MAPS:
+        before, after = old.get(field), newer.get(field)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            left = {name: value for name, value in before.items() if name not in after}
+            if left:
+                kept[field] = left
     return kept
 
 

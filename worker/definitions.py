@@ -50,10 +50,11 @@ class Definitions:
 
     def _refresh(self) -> bool:
         desk = self._desk
-        permit = desk.throttle.acquire("definitions")
+        request = desk.provider.definitions()
+        permit = desk.throttle.acquire(request.endpoint)
         if not permit.granted:
             return False
-        reply = desk.exchange(desk.provider.definitions(), permit)
+        reply = desk.exchange(request, permit)
         if not isinstance(reply, Response):
             return False
         table = desk.provider.read_definitions(reply, desk.schedule.now_ms())

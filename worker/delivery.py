@@ -14,15 +14,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker import outcome
-from worker.errors import FateUnknown, StaleFence, TransportError
+from worker.errors import FateUnknown, NoToken, StaleFence, TransportError
 from worker.settling import Desk, backoff_ms, request_id
 from worker.steps import step
 from worker.store.failures import Why
 from worker.store.ledger import Batch, Child, Idle, Plan, search_fields
 from worker.store.schedule import Bell
+from worker.store.throttle import Permit
 from worker.views import Search, after_acceptance, after_naming, after_refusal, alone, halves, rows, size, slices, union
 from worker.wire import Response
 
+#: One task goes on to the next batch as long as this: small requests follow each other without a bell for each.
+STRETCH_S = 1.0
 #: Crashes of a worker with a batch in hand, beyond the answers it got, that make the batch suspect.
 POISON = 3
 #: Requests for one root after which what is left goes behind fresh traffic.
@@ -35,6 +38,8 @@ FIELD_WAIT_S = 3.0
 #: A cap learned from refusals never goes below this.
 SMALLEST_CAP = 65_536
 
+Errors = Sequence[outcome.RowError]
+
 
 class Delivery:
     """Sends the batches of one destination."""
@@ -42,6 +47,14 @@ class Delivery:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._name = "dispatch"
+
+    def stretch(self, destination: str) -> tuple[Bell, ...]:
+        """Send due batches while the limiter permits and each is quick; returns the bells to ring."""
+        ends_s = time.monotonic() + STRETCH_S
+        while bells := self.dispatch(destination):
+            if time.monotonic() >= ends_s:
+                return bells
+        return ()
 
     def dispatch(self, destination: str) -> tuple[Bell, ...]:
         """Send one due batch, if the limiter permits; returns the bells to ring."""
@@ -57,28 +70,34 @@ class Delivery:
             return self._probe(claim, destination) if claim.why == "probe" else ()
         step("dispatch.claimed")
         try:
-            if claim.count("deliveries") - claim.count("attempts") > POISON:
-                desk.throttle.release(permit)
-                self._poisoned(claim)
-            else:
-                body, offsets = desk.ledger.body(claim)
-                request = desk.provider.upsert(desk.lane(claim), slices(body, offsets, claim.search.send))
-                del body
-                reply = desk.exchange(request, permit, claimed_s)
-                step("dispatch.sent")
-                verdict = self._verdict(reply)
-                if isinstance(verdict, outcome.Limited) and isinstance(reply, Response):
-                    desk.limited(self._name, permit, reply, verdict.after_s)
-                claim.fields["sent_bytes"] = str(request.length)
-                self._settle(claim, verdict, request_id(reply) if isinstance(reply, Response) else "")
+            self._send(claim, permit, claimed_s)
         except StaleFence:
             return ()  # the lease lapsed, and whoever took the batch over goes on with it
         step("dispatch.settled")
         return (Bell(self._name, destination),)
 
+    def _send(self, claim: Batch, permit: Permit, claimed_s: float) -> None:
+        desk = self._desk
+        if claim.count("deliveries") - claim.count("attempts") > POISON:
+            desk.throttle.release(permit)
+            self._poisoned(claim)
+            return
+        body, offsets = desk.ledger.body(claim)
+        request = desk.provider.upsert(desk.lane(claim), slices(body, offsets, claim.search.send))
+        del body
+        reply = desk.exchange(request, permit, claimed_s)
+        step("dispatch.sent")
+        verdict = self._verdict(reply)
+        if isinstance(verdict, outcome.Limited) and isinstance(reply, Response):
+            desk.limited(self._name, permit, reply, verdict.after_s)
+        claim.fields["sent_bytes"] = str(request.length)
+        self._settle(claim, verdict, request_id(reply) if isinstance(reply, Response) else "")
+
     def _verdict(self, reply: Response | TransportError) -> outcome.Verdict:
         if isinstance(reply, Response):
             return self._desk.provider.read_upsert(reply, self._desk.schedule.now_ms() / 1000)
+        if isinstance(reply, NoToken) and reply.refused:
+            return outcome.Stop("unauthorized", "the credentials were refused a token")
         return outcome.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
 
     def _probe(self, claim: Idle, destination: str) -> tuple[Bell, ...]:
@@ -99,8 +118,11 @@ class Delivery:
         match verdict:
             case outcome.Pending(job):
                 self._taken_in(batch, search, job, request)
-            case outcome.Done(failed):
-                self._applied(batch, search, failed, request)
+            case outcome.Done(failed, again):
+                self._applied(batch, (failed, again), request)
+            case outcome.AllFailed(code, reason):
+                why = Why(code, reason, self._name, batch.number, request)
+                self._go_on(batch, after_acceptance(search), Plan(), dict.fromkeys(rows(search.send), why))
             case outcome.Named(failed):
                 self._named(batch, search, failed, request)
             case outcome.Rejected(code, reason):
@@ -132,11 +154,22 @@ class Delivery:
         child = Child({**follow, "deliveries": 1}, "polls", first)
         self._go_on(batch, after_acceptance(search), Plan(children=[child]))
 
-    def _applied(self, batch: Batch, search: Search, failed: Sequence[outcome.RowError], request: str) -> None:
-        """A platform without jobs: what is not named is delivered."""
-        whys = self._desk.locate(batch, failed, self._name, request)
-        plan = Plan(delivered=size(search.send) - len(whys))
-        self._go_on(batch, after_acceptance(search), plan, whys)
+    def _applied(self, batch: Batch, named: tuple[Errors, Errors], request: str) -> None:
+        """A platform without jobs: what is not named is delivered. Some of what is named may succeed another time."""
+        failed, again = (self._desk.locate(batch, errors, self._name, request) for errors in named)
+        if self._is_over(batch):
+            failed, again = {**failed, **again}, {}
+        search = batch.search
+        plan = Plan(
+            delivered=size(search.send) - len(failed.keys() | again.keys()),
+            unattributed=sum(not found for found in self._desk.places(batch, named[0])),
+        )
+        left = tuple((row, row + 1) for row in sorted(again.keys() - failed.keys()))
+        if left:
+            fields = {**self._counted(batch), **search_fields(Search(union(left))), "state": "ready"}
+            wait_ms = backoff_ms(batch.count("attempts"), None)
+            plan.children = [Child({**fields, "deliveries": batch.count("attempts") + 1}, "due", wait_ms)]
+        self._go_on(batch, after_acceptance(search), plan, failed)
 
     def _named(self, batch: Batch, search: Search, failed: Sequence[outcome.RowError], request: str) -> None:
         if any(error.fields for error in failed) and batch.count("attempts") < FIELD_RETRIES:
@@ -179,9 +212,8 @@ class Delivery:
         self._desk.ledger.settle(batch, Plan(set={"rows": 0}, ended=True, refund=True, children=children))
 
     def _retry(self, batch: Batch, verdict: outcome.Retry, request: str) -> None:
-        first_ms = batch.count("first_ms") or batch.now_ms
         orphan_ms = self._desk.ledger.terms.orphan_ms if verdict.unknown else 0
-        if batch.now_ms - first_ms >= self._desk.policy.retry_window_ms:
+        if self._is_over(batch):
             reason = f"gave up after {batch.count('attempts') + 1} attempts, the last one: {verdict.code}"
             why = Why("gave_up", reason, self._name, batch.number, request)
             plan = Plan(orphan_ms=orphan_ms)
@@ -190,6 +222,11 @@ class Delivery:
         wait_ms = backoff_ms(batch.count("attempts"), verdict.after_s)
         fields = {"code": verdict.code, "request_id": request}
         self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
+
+    def _is_over(self, batch: Batch) -> bool:
+        """Whether the same bytes have been sent again for long enough."""
+        first_ms = batch.count("first_ms") or batch.now_ms
+        return batch.now_ms - first_ms >= self._desk.policy.retry_window_ms
 
     def _again(self, batch: Batch, plan: Plan) -> None:
         """The same bytes, later."""

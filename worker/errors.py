@@ -10,6 +10,7 @@
     ├── FieldsNeeded            aggregation met a custom field name that the cache does not know
     └── TransportError
         ├── NotSent             no byte of the request can have been acted upon
+        │   └── NoToken         no token was to be had to sign it with
         └── FateUnknown         bytes went out and no readable answer came back
 
 No message holds an address, a name, a body, a header or a key: messages end in logs.
@@ -82,6 +83,14 @@ class TransportError(IngestError):
 
 class NotSent(TransportError):  # noqa: N818 - says what is known
     """No byte of the request can have been acted upon: send again freely."""
+
+
+class NoToken(NotSent):
+    """No token was to be had, so the request was not sent. `refused` tells that the credentials are wrong."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.refused = refused
 
 
 class FateUnknown(TransportError):  # noqa: N818 - says what is known

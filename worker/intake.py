@@ -5,7 +5,7 @@ atomic and carries an id, so that a repeat after a lost reply, or by a producer 
 counts nothing twice.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -138,46 +138,53 @@ class Filling:
             self._door.on_refused(said)
 
 
-def enqueue(records: Records, door: Door, call: Callable[[Append], Appended]) -> Receipt:
-    """Put records into a lane. Raises `LaneFull` or `StoreUnavailable`, with the receipt so far."""
-    filling = Filling(door)
-
-    def flush() -> None:
-        append = filling.next_call()
-        if append is None:
-            return
-        try:
-            appended = call(append)
-        except RedisError as problem:
-            raise filling.broke(problem) from None
-        filling.took(appended)
-
+def enqueue(records: Records, doors: Sequence[tuple[Door, Callable[[Append], Appended]]]) -> list[Receipt]:
+    """Put records into a lane, or into several at once. Raises `LaneFull` or `StoreUnavailable`, with the receipt of
+    the lane concerned so far; the others keep what they have taken, and with a key all of it can be repeated."""
+    fillings = [(Filling(door), call) for door, call in doors]
     for record in [records] if isinstance(records, Mapping) else records:
-        if filling.add(record):
-            flush()
-    flush()
-    return filling.receipt
+        for filling, call in fillings:
+            if filling.add(record):
+                _flush(filling, call)
+    for filling, call in fillings:
+        _flush(filling, call)
+    return [filling.receipt for filling, _ in fillings]
 
 
-async def aenqueue(records: Records | AsyncIterable[Record], door: Door, call: Callable[[Append], Any]) -> Receipt:
-    """The same without blocking: `call` is awaited."""
-    filling = Filling(door)
+def _flush(filling: Filling, call: Callable[[Append], Appended]) -> None:
+    append = filling.next_call()
+    if append is None:
+        return
+    try:
+        appended = call(append)
+    except RedisError as problem:
+        raise filling.broke(problem) from None
+    filling.took(appended)
 
-    async def flush() -> None:
-        append = filling.next_call()
-        if append is None:
-            return
-        try:
-            appended = await call(append)
-        except RedisError as problem:
-            raise filling.broke(problem) from None
-        filling.took(appended)
 
+async def aenqueue(
+    records: Records | AsyncIterable[Record], doors: Sequence[tuple[Door, Callable[[Append], Awaitable[Appended]]]]
+) -> list[Receipt]:
+    """The same without blocking: the calls are awaited."""
+    fillings = [(Filling(door), call) for door, call in doors]
     async for record in _each(records):
-        if filling.add(record):
-            await flush()
-    await flush()
-    return filling.receipt
+        for filling, call in fillings:
+            if filling.add(record):
+                await _aflush(filling, call)
+    for filling, call in fillings:
+        await _aflush(filling, call)
+    return [filling.receipt for filling, _ in fillings]
+
+
+async def _aflush(filling: Filling, call: Callable[[Append], Awaitable[Appended]]) -> None:
+    append = filling.next_call()
+    if append is None:
+        return
+    try:
+        appended = await call(append)
+    except RedisError as problem:
+        raise filling.broke(problem) from None
+    filling.took(appended)
 
 
 async def _each(records: Records | AsyncIterable[Record]) -> AsyncIterator[object]:

@@ -30,9 +30,11 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Applied at once; `failed` rows were not."""
+    """Applied at once; `failed` rows were not. Those of `again` were not either, by no fault of theirs: they are to be
+    sent once more, later."""
 
     failed: tuple[RowError, ...] = ()
+    again: tuple[RowError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,15 @@ class Named:
 @dataclass(frozen=True, slots=True, repr=False)
 class Rejected:
     """Refused as a whole, and nobody is named. `reason` may quote the platform: never log it."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AllFailed:
+    """Refused for what all rows share (a key field, a list, a source): each of them fails, proved without being sent
+    alone. `reason` may quote the platform: never log it."""
 
     code: str
     reason: str
@@ -79,7 +90,7 @@ class Stop:
     why: str
 
 
-Verdict = Pending | Done | Named | Rejected | TooLarge | Limited | Retry | Stop
+Verdict = Pending | Done | Named | Rejected | AllFailed | TooLarge | Limited | Retry | Stop
 
 
 @dataclass(frozen=True, slots=True)

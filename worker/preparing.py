@@ -8,10 +8,12 @@ from worker.contact import Entry, digests, identities
 from worker.errors import FieldsNeeded, Refused
 from worker.outcome import FieldTable
 from worker.providers.base import Provider
+from worker.rules import FieldRules
 from worker.walk import Item
 
 #: An unknown custom field asks for the definitions again if they are older than this.
 REFRESH_MS = 30_000
+NO_RULES = FieldRules()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -24,11 +26,12 @@ class Preparation:
     fields: FieldTable
     tried: frozenset[str]
     now_ms: int
+    rules: FieldRules = NO_RULES
 
     def item(self, entry: Entry) -> Item:
         """Raises `FieldsNeeded`."""
         try:
-            ready = self.provider.prepare(entry.raw, self.fields)
+            ready = self.provider.prepare(self.rules.apply(entry.raw), self.fields)
         except Refused as refused:
             if refused.field.startswith("custom_fields.") and refused.code == "unknown_field" and self._is_stale():
                 raise FieldsNeeded({refused.field: None}) from None
@@ -47,5 +50,5 @@ class Preparation:
         return self.now_ms - self.fields.fetched_ms > REFRESH_MS
 
     def _refused(self, entry: Entry, refused: Refused) -> Item:
-        names = identities(orjson.loads(entry.raw), self.provider.identifiers)
+        names = identities(orjson.loads(self.rules.apply(entry.raw)), self.provider.identifiers)
         return Item(entry, None, names, digests(self.salt, names), refused)

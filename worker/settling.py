@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from worker.contact import digests, identities
+from worker.courier import Courier
 from worker.errors import FateUnknown, NotSent, TransportError
 from worker.outcome import RowError
 from worker.providers.base import Lane, Provider
@@ -21,7 +22,6 @@ from worker.store.failures import Why, failure
 from worker.store.ledger import Batch, Ledger, Plan, search_fields
 from worker.store.schedule import Schedule
 from worker.store.throttle import Permit, Throttle
-from worker.transport import Transport
 from worker.views import Search, rows, size, without
 from worker.wire import RateHeaders, Request, Response, rate_headers
 
@@ -50,7 +50,7 @@ class Desk:
     ledger: Ledger
     schedule: Schedule
     throttle: Throttle
-    transport: Transport
+    courier: Courier
     provider: Provider
     policy: Policy
 
@@ -61,7 +61,7 @@ class Desk:
         moment before the claim: a process frozen since then beyond its lease must send nothing when it wakes."""
         spent_s = 0.0 if claimed_s is None else time.monotonic() - claimed_s
         try:
-            response = self.transport.exchange(request, deadline_s=max(0.0, self.policy.deadline_s - spent_s))
+            response = self.courier.exchange(request, deadline_s=max(0.0, self.policy.deadline_s - spent_s))
         except NotSent as problem:
             if permit is not None:
                 self.throttle.release(permit)
@@ -122,15 +122,21 @@ class Desk:
             found[row] = failure(batch.lane, entry, whys[row], batch.now_ms, keys, mapped)
         return found
 
-    def locate(self, batch: Batch, errors: Sequence[RowError], stage: str, request: str = "") -> dict[int, Why]:
-        """Which rows of what was sent the errors concern, and why each failed. Hints alone concern nobody."""
+    def places(self, batch: Batch, errors: Sequence[RowError]) -> list[list[int]]:
+        """For each error the rows of what was sent that it concerns. Hints alone concern nobody."""
+        if not errors:
+            return []
         body, offsets = self.ledger.body(batch)
         numbers = list(rows(batch.search.send))
         encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in numbers]
+        return [[numbers[place] for place in found] for found in self.provider.find_rows(encoded, errors)]
+
+    def locate(self, batch: Batch, errors: Sequence[RowError], stage: str, request: str = "") -> dict[int, Why]:
+        """The rows that the errors concern, and why each failed."""
         whys: dict[int, Why] = {}
-        for error, places in zip(errors, self.provider.find_rows(encoded, errors), strict=True):
-            for place in places:
-                whys.setdefault(numbers[place], Why(error.code, error.reason, stage, batch.number, request))
+        for error, found in zip(errors, self.places(batch, errors), strict=True):
+            for row in found:
+                whys.setdefault(row, Why(error.code, error.reason, stage, batch.number, request))
         return whys
 
     def report(self, batch: Batch, plan: Plan, failed: int, started_ms: int, request: str = "") -> None:

@@ -1,5 +1,6 @@
 """One destination, ready to work: its parts, joined from its configuration."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,12 +11,15 @@ from redis import Redis
 
 from worker import providers
 from worker.aggregation import Aggregation
+from worker.contact import CONSENT
+from worker.courier import Courier
 from worker.definitions import Definitions
 from worker.delivery import Delivery
 from worker.errors import SettingError
-from worker.providers.base import Provider
+from worker.providers.base import Lane, Provider
 from worker.replay import Replay
 from worker.rounds import Pace
+from worker.rules import FieldRules
 from worker.settings import ENV_PREFIX, Destination, Settings
 from worker.settling import Desk, Policy
 from worker.store.bench import Bench
@@ -30,6 +34,10 @@ from worker.transport import Transport
 
 #: Exchanges under way at once for a destination, until the workers have said how many they are.
 SLOTS = 8
+#: How far a lane is cut ahead: seconds of sending; rows in all; and bodies, where they are large.
+AHEAD_S = 10
+ROWS_AHEAD = 32_000
+LARGE_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +67,14 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
     ledger = Ledger(store, Terms(lease_ms, round(settings.orphan_wait_s * 1000), SLOTS))
     throttle = Throttle(store, provider.account, dict(provider.rates), lease_ms)
     transport = Transport(deadline_s=settings.deadline_s)
-    desk = Desk(ledger, schedule, throttle, transport, provider, _policy(settings))
+    desk = Desk(ledger, schedule, throttle, Courier(transport, provider, store), provider, _policy(settings))
     definitions = Definitions(desk, store, creates=config.unknown_fields == "create")
-    pace = Pace(max_wait_ms=round(settings.max_wait_s * 1000), max_open=settings.max_open_batches)
-    aggregation = Aggregation(Bench(store), provider, pace, definitions, schedule)
+    pace = Pace(
+        max_wait_ms=round(settings.max_wait_s * 1000),
+        ahead=_ahead(provider, settings.max_open_batches),
+        max_open=max(settings.max_open_batches, 2 * _ahead(provider, settings.max_open_batches)),
+    )
+    aggregation = Aggregation(Bench(store), provider, _rules(name, config), pace, definitions, schedule)
     failures = Failures(store)
     return Site(
         name,
@@ -80,6 +92,14 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
     )
 
 
+def _ahead(provider: Provider, max_open: int) -> int:
+    """Bodies cut ahead of the sender: what it can send in about 10 seconds. Large bodies: fewer, for memory's sake."""
+    most_rows = provider.limits(Lane("", "")).max_contacts
+    requests, seconds = provider.rates.get("upsert", (0, 0.0))
+    sendable = math.ceil(AHEAD_S * requests / seconds) if requests else max_open
+    return max(1, min(sendable, max(LARGE_AHEAD, ROWS_AHEAD // most_rows)))
+
+
 def lane_name(destination: str, options: Mapping[str, Any]) -> str:
     """`newsletter`, or `newsletter+1f2e3d4c` where the lane has options of its own."""
     if not options:
@@ -90,13 +110,8 @@ def lane_name(destination: str, options: Mapping[str, Any]) -> str:
 
 def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
     """The provider of a destination. Raises `SettingError` with the destination's name in front."""
-    given: dict[str, Any] = {
-        "api_key": config.api_key,
-        "base_url": config.base_url,
-        "on_behalf_of": config.on_behalf_of,
-        "unknown_fields": config.unknown_fields,
-    }
-    if settings.max_body_bytes is not None:
+    given = {**config.account, "unknown_fields": config.unknown_fields}
+    if settings.max_body_bytes is not None and providers.takes(config.platform, "max_body_bytes"):
         given["max_body_bytes"] = settings.max_body_bytes
     if config.rate_limit is not None or config.rate_window_s is not None:
         if config.rate_limit is None or config.rate_window_s is None:
@@ -106,12 +121,18 @@ def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
         return providers.build(config.platform, **given)
     except SettingError as wrong:
         shared = wrong.name == "max_body_bytes"
-        label = f"{ENV_PREFIX}MAX_BODY_BYTES" if shared else f"destinations.{name}.{wrong.name}"
+        label = f"{ENV_PREFIX}MAX_BODY_BYTES" if shared else config.label(name, wrong.name)
         raise SettingError(label, wrong.problem) from None
 
 
 def lane_defaults(config: Destination) -> dict[str, Any]:
-    return {"list_ids": config.list_ids} if config.list_ids else {}
+    return {**config.lane, **({"list_ids": config.list_ids} if config.list_ids else {})}
+
+
+def _rules(name: str, config: Destination) -> FieldRules:
+    for field in sorted(CONSENT & config.fields.constants.keys()):
+        raise SettingError(f"destinations.{name}.fields.constants", f"{field} is consent: only a record may say it")
+    return FieldRules(config.fields.rename, config.fields.drop, config.fields.constants)
 
 
 def _policy(settings: Settings) -> Policy:

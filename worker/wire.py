@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 #: A platform cannot park a worker for longer than this, whatever its headers say.
 LONGEST_WAIT_S = 900.0
-#: Reset values above this are Unix times, below it seconds left: SendGrid documents the one and sends the other.
+#: Reset values above this are Unix times, below it seconds left: some document the one and send the other.
 EPOCH_FROM = 1_000_000_000
 
 

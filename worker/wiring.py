@@ -6,7 +6,7 @@ processes.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,7 +24,7 @@ from worker.settings import ENV_PREFIX, Settings
 from worker.sites import Site, build_site, lane_defaults, lane_name
 from worker.store.fleet import Fleet
 from worker.store.keys import SCHEMA
-from worker.store.waiting import Append, Appended, LaneRoom
+from worker.store.waiting import Append, Appended, LaneRoom, append
 
 __all__ = ["Site", "Wiring", "install", "wired"]
 
@@ -76,13 +76,32 @@ class Wiring:
         checked = self.site(name).provider.lane_options(**given)
         return Lane(lane_name(name, checked), name, checked)
 
-    async def append(self, lane: Lane, call: Append) -> Appended:
-        """The enqueue script on a connection that belongs to the running event loop."""
+    def lanes(
+        self,
+        to: str | list[str] | tuple[str, ...] | Mapping[str, Mapping[str, Any]] | None,
+        list_ids: Sequence[str] = (),
+    ) -> list[Lane]:
+        """The lanes that are meant, one for each destination named."""
+        if to is None or isinstance(to, str):
+            return [self.lane(to, list_ids=list_ids)]
+        if list_ids:
+            raise SettingError("list_ids", "with several destinations, say which: to={'NAME': {'list_ids': [...]}}")
+        options = to if isinstance(to, Mapping) else {name: {} for name in to}
+        return [self.lane(name, **given) for name, given in options.items()]
+
+    def caller(self, lane: Lane) -> Callable[[Append], Appended]:
+        """How calls of the enqueue script for this lane are made."""
+        store, replicas = self.site(lane.destination).store, self.settings.store_ack_replicas
+        return lambda call: append(store, call, replicas)
+
+    def async_caller(self, lane: Lane) -> Callable[[Append], Awaitable[Appended]]:
+        """The same on a connection that belongs to the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async_clients:
             self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
+        client, replicas = self._async_clients[loop], self.settings.store_ack_replicas
         base = self.site(lane.destination).store.keys.base
-        return await append_async(self._async_clients[loop], base, call, self.settings.store_ack_replicas)
+        return lambda call: append_async(client, base, call, replicas)
 
     async def aclose(self) -> None:
         """End the running event loop's connection; the next use makes a new one."""
@@ -99,7 +118,7 @@ class Wiring:
     def close(self) -> None:
         """End all connections; the next use makes new ones."""
         for site in self._sites.values():
-            site.desk.transport.close()
+            site.desk.courier.close()
         for name in ("client", "broker", "fleet"):
             made = self.__dict__.pop(name, None)
             if isinstance(made, Redis):

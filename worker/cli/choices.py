@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from worker.destinations import none_configured
 from worker.errors import SettingError
 from worker.replay import Which
 from worker.wiring import Site, Wiring, wired
@@ -30,7 +31,7 @@ def opened(*, writes: bool = False) -> Wiring:
     """The wiring of this process, with Redis known to answer. Before a write, the keys must be of our schema."""
     parts = wired()
     if not parts.destinations:
-        raise SettingError("SENDGRID_API_KEY", "no destination is configured: set it, or write contact-ingest.toml")
+        raise none_configured()
     parts.client.ping()
     if writes:
         parts.check_schema()

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from worker.cli.demo_data import KINDS, Kind, People
+from worker.cli.demo_data import Kind, People
+from worker.cli.demo_platforms import Platform
 from worker.sandbox.process import SandboxProcess
 from worker.store import books
 from worker.wiring import Site
@@ -24,10 +25,12 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
 
 
-def check(people: People, sandbox: SandboxProcess, site: Site, field_ids: Mapping[str, str]) -> Findings:
+def check(
+    people: People, platform: Platform, sandbox: SandboxProcess, site: Site, custom_names: Mapping[str, str]
+) -> Findings:
     found = Findings()
-    _check_store(people, sandbox, field_ids, found)
-    _check_failures(people, site, found)
+    _check_store(people, platform, sandbox, custom_names, found)
+    _check_failures(people, platform.name, site, found)
     lanes = books.read(site.store)
     found.totals = books.totals(lanes)
     for lane in lanes:
@@ -39,18 +42,20 @@ def check(people: People, sandbox: SandboxProcess, site: Site, field_ids: Mappin
     return found
 
 
-def _check_store(people: People, sandbox: SandboxProcess, field_ids: Mapping[str, str], found: Findings) -> None:
+def _check_store(
+    people: People, platform: Platform, sandbox: SandboxProcess, custom_names: Mapping[str, str], found: Findings
+) -> None:
     """Every good field of every good contact is there, and nobody else."""
-    expected = people.expected()
+    expected = people.expected(platform.name)
     differing = 0
-    for contact in sandbox.contacts():
-        want = expected.pop(contact["email"], None)
-        if want is None:
+    for contact in sandbox.contacts(platform.name):
+        values = platform.values(contact)
+        good = expected.pop(platform.email(values), None)
+        if good is None:
             found.wrong.append("a contact arrived that should not have")
             continue
-        custom = {field_ids[name]: value for name, value in want.pop("custom_fields").items()}
-        same = all(contact.get(name) == value for name, value in want.items())
-        if same and _same_custom(contact.get("custom_fields", {}), custom):
+        want = platform.wanted(good, custom_names)
+        if all(values.get(name, platform.absent) == value for name, value in want.items()):
             found.delivered += 1
         else:
             differing += 1
@@ -60,13 +65,9 @@ def _check_store(people: People, sandbox: SandboxProcess, field_ids: Mapping[str
         found.wrong.append(f"{len(expected)} good contacts did not arrive")
 
 
-def _same_custom(stored: Mapping[str, Any], want: Mapping[str, Any]) -> bool:
-    return all(stored.get(name) == value for name, value in want.items())
-
-
-def _check_failures(people: People, site: Site, found: Findings) -> None:
+def _check_failures(people: People, platform: str, site: Site, found: Findings) -> None:
     """Each bad record failed alone, at its stage and for its reason; nobody else did."""
-    bad = {people.email(number): kind for number, kind in people.bad_ones.items()}
+    bad = people.failing(platform)
     for failed in site.failures:
         kind = bad.pop(str(orjson.loads(failed.raw)["email"]).lower(), None)
         if kind is None:
@@ -84,7 +85,8 @@ def _is_right(kind: Kind, about: Mapping[str, Any]) -> bool:
     return about["stage"] == kind.stage and about["code"] in kind.codes and bool(about["reason"])
 
 
-def kinds_planted(people: People) -> Counter[str]:
-    counted = Counter({kind.name: 0 for kind in KINDS})
-    counted.update(kind.name for kind in people.bad_ones.values())
+def kinds_planted(people: People, platform: str) -> Counter[Kind]:
+    """How many there are of each kind that the platform minds."""
+    counted = Counter({kind: 0 for kind in people.kinds if platform in kind.at})
+    counted.update(kind for kind in people.bad_ones.values() if platform in kind.at)
     return counted

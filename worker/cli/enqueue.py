@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from worker.cli.choices import opened
 from worker.cli.loading import Load, Place
 from worker.cli.terminal import EXIT_MIDWAY, EXIT_WRONG, Bar, counted, examples, note, say, show_json
-from worker.errors import IntakeError, SettingError
+from worker.destinations import none_configured
+from worker.errors import IntakeError
 from worker.intake import Filling, Receipt
 from worker.outcome import FieldTable
 from worker.providers.base import Lane
@@ -105,7 +106,7 @@ def _unopened() -> Wiring:
     """A dry run asks Redis for the field definitions only, and does without."""
     parts = wired()
     if not parts.destinations:
-        raise SettingError("SENDGRID_API_KEY", "no destination is configured: set it, or write contact-ingest.toml")
+        raise none_configured()
     return parts
 
 

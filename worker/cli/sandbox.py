@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.terminal import examples, say
+from worker.cli.demo_platforms import emarsys_variables, loops_variables, sendgrid_variables
+from worker.cli.terminal import examples, printable
 from worker.errors import SettingError
 
 NEEDS = "needs more packages: pip install 'contact-ingest[demo]'"
@@ -54,9 +55,11 @@ def sandbox(
 
 
 def _greet(url: str, key: str | None) -> None:
-    say(f"The sandbox listens on {url} until Ctrl-C. For the programs that send to it:")
-    say(f"export SENDGRID_BASE_URL={url}")
-    say(f"export SENDGRID_API_KEY={key or ANY_KEY}")
+    """In one piece, so that whoever reads it has all of it or nothing."""
+    made = (sendgrid_variables, loops_variables, emarsys_variables)
+    variables = (item for make in made for item in make(url, key or ANY_KEY).items())
+    exports = "".join(f"\nexport {name}={printable(value)}" for name, value in variables)
+    typer.echo(f"The sandbox listens on {url} until Ctrl-C. For the programs that send to it:{exports}")
 
 
 def _dial(text: str) -> tuple[str, Any]:

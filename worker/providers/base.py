@@ -30,6 +30,24 @@ class Prepared:
     dropped: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """A token that the platform gave, and for how many seconds it is good."""
+
+    value: str
+    lasts_s: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Signing:
+    """What a request may be signed with: the token in force (empty if the platform has none), Unix time, and 32
+    lower-case hexadecimal characters that are used once."""
+
+    token: str
+    now_s: float
+    nonce: str
+
+
 class Provider(Protocol):
     """A platform's account, as the engine sees it."""
 
@@ -67,6 +85,14 @@ class Provider(Protocol):
 
     def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
         """Whom the file names among the contacts in `rows`. Never raises: of garbage, what can be read."""
+
+    def token_request(self) -> Request | None:
+        """Asks for a token, where the platform has such; None where keys suffice."""
+
+    def read_token(self, response: Response) -> Token | Limited | Retry | Stop: ...
+
+    def sign(self, request: Request, signing: Signing) -> Request:
+        """The request with its credentials. Requests are built without them and signed just before they go out."""
 
     def probe(self) -> Request:
         """A cheap request that succeeds once the account does. `read_definitions` reads its reply."""

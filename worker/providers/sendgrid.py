@@ -12,7 +12,7 @@ Source: the official OpenAPI files of Marketing Contacts and Custom Fields, chec
 
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,8 +23,9 @@ from worker.errors import SettingError
 from worker.outcome import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
 from worker.packing import Limits
 from worker.providers import error_files, sendgrid_contact, sendgrid_fields, sendgrid_replies, sendgrid_rows
-from worker.providers.base import Lane, Prepared
-from worker.providers.sendgrid_fields import UnknownFields
+from worker.providers.accounts import HEADER_TEXT, UnknownFields, account_name, checked_key, checked_url
+from worker.providers.base import Lane, Prepared, Signing, Token
+from worker.providers.wording import kind_of
 from worker.wire import Request, Response
 
 #: "30,000 contacts or 6MB of data, whichever is lower." Source: PUT /v3/marketing/contacts, checked 2026-11-22.
@@ -41,7 +42,6 @@ MAX_REFUSAL_BYTES = 8_000_000
 _CONTACTS = "/v3/marketing/contacts"
 _FIELDS = "/v3/marketing/field_definitions"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_HEADER_TEXT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class SendGrid:
@@ -59,12 +59,10 @@ class SendGrid:
         max_body_bytes: int = MAX_BYTES,
         rates: Mapping[str, tuple[int, float]] | None = None,
     ) -> None:
-        self._base_url = _checked_url(base_url)
+        self._base_url = checked_url(base_url)
         self._origin = _origin(self._base_url)
-        key = api_key.get_secret_value().strip()
-        if not _HEADER_TEXT.fullmatch(key):
-            raise SettingError("api_key", "is empty or holds characters that no key has")
-        if on_behalf_of and not _HEADER_TEXT.fullmatch(on_behalf_of):
+        key = checked_key(api_key)
+        if on_behalf_of and not HEADER_TEXT.fullmatch(on_behalf_of):
             raise SettingError("on_behalf_of", "holds characters that no header can carry")
         if unknown_fields not in ("refuse", "drop", "create"):
             raise SettingError("unknown_fields", "must be refuse, drop or create")
@@ -75,7 +73,7 @@ class SendGrid:
         self._unknown_fields = unknown_fields
         self._max_bytes = max_body_bytes
         self.rates: Mapping[str, tuple[int, float]] = dict(rates or {})
-        self.account = _digest(self._base_url, key, on_behalf_of)
+        self.account = account_name(self._base_url, key, on_behalf_of)
 
     def __repr__(self) -> str:
         return f"SendGrid({self.account})"
@@ -131,6 +129,20 @@ class SendGrid:
     def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
         return error_files.read(content, sendgrid_rows.known(rows))
 
+    def token_request(self) -> None:
+        """SendGrid gives no tokens: the key goes with every request."""
+
+    def read_token(self, response: Response) -> Token | Limited | Retry | Stop:
+        del response
+        raise AssertionError("SendGrid gives no tokens")
+
+    def sign(self, request: Request, signing: Signing) -> Request:
+        """With the key, but for a request to an address from outside."""
+        del signing
+        if request.public_only:
+            return request
+        return replace(request, headers={**request.headers, "authorization": f"Bearer {self._key.get_secret_value()}"})
+
     def probe(self) -> Request:
         return self.definitions()
 
@@ -149,7 +161,7 @@ class SendGrid:
         return Request("GET", self._base_url + path, endpoint, self._headers(sends=False))
 
     def _headers(self, *, sends: bool) -> dict[str, str]:
-        headers = {"authorization": f"Bearer {self._key.get_secret_value()}", "accept": "application/json"}
+        headers = {"accept": "application/json"}
         if sends:
             headers["content-type"] = "application/json"
         if self._on_behalf_of:
@@ -164,7 +176,7 @@ def lane_options(**options: Any) -> dict[str, Any]:
             raise SettingError(name, "is not an option of a SendGrid lane; it takes list_ids")
     given = options.get("list_ids") or ()
     if not isinstance(given, list | tuple | set | frozenset):
-        raise SettingError("list_ids", f"must be a list of list ids, not {sendgrid_fields.kind_of(given)}")
+        raise SettingError("list_ids", f"must be a list of list ids, not {kind_of(given)}")
     for place, item in enumerate(given, 1):
         if not isinstance(item, str) or not _UUID.fullmatch(item.lower()):
             raise SettingError("list_ids", f"item {place} is not a UUID like 00000000-0000-0000-0000-000000000000")
@@ -172,21 +184,6 @@ def lane_options(**options: Any) -> dict[str, Any]:
     if len(lists) > MAX_LISTS:
         raise SettingError("list_ids", f"has {len(lists)} lists, over the {MAX_LISTS} that fit a small body")
     return {"list_ids": lists} if lists else {}
-
-
-def _digest(*parts: str) -> str:
-    return blake2b(orjson.dumps(parts), digest_size=8).hexdigest()
-
-
-def _checked_url(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        sound = False
-    if not sound or url.username or url.password or url.query or url.fragment:
-        raise SettingError("base_url", "must be http(s)://host[:port] without user, query or fragment")
-    return text.rstrip("/")
 
 
 def _origin(base_url: str) -> str:

@@ -12,13 +12,16 @@ from typing import Annotated, Any
 
 import msgspec
 import orjson
-from email_validator import EmailNotValidError, validate_email
 from msgspec import UNSET, UnsetType
 
+from worker.contact import FIELDS
 from worker.errors import Refused
 from worker.outcome import FieldTable
+from worker.providers.accounts import UnknownFields
 from worker.providers.base import Prepared
-from worker.providers.sendgrid_fields import UnknownFields, kind_of, translate
+from worker.providers.emails import address
+from worker.providers.sendgrid_fields import translate
+from worker.providers.wording import field_label, kind_of
 
 #: Identifiers that count, strongest first.
 IDENTIFIERS = ("email", "external_id", "phone_number_id", "anonymous_id")
@@ -65,12 +68,7 @@ _SHAPE = msgspec.defstruct(
 )
 _DECODER = msgspec.json.Decoder(_SHAPE)
 
-_ATEXT = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]++"
-#: The everyday address, already lower-case; whatever does not match is looked at thoroughly.
-_PLAIN = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*+@(?:[a-z0-9]++(?:-++[a-z0-9]++)*+\.)++[a-z]{{2,63}}").fullmatch
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}").fullmatch
-_MAX_LOCAL = 64
 
 
 def prepare(raw: bytes, table: FieldTable, policy: UnknownFields) -> Prepared:
@@ -125,17 +123,6 @@ def _identities(contact: Any, changed: dict[str, Any]) -> list[str]:
     return identities
 
 
-def address(text: str, field: str) -> str:
-    """An e-mail address as SendGrid keeps it: lower-case. Nothing is asked of any server."""
-    lower = text.lower()
-    if _PLAIN(lower) and lower.index("@") <= _MAX_LOCAL:
-        return lower
-    try:
-        return validate_email(text, check_deliverability=False, strict=True).normalized.lower()
-    except (EmailNotValidError, UnicodeError):
-        raise Refused(field, f"is not an e-mail address ({len(text)} characters)", "bad_email") from None
-
-
 def _phone(text: str, field: str) -> str:
     if not _E164(text):
         raise Refused(
@@ -172,13 +159,13 @@ def _refusal(raw: bytes) -> Refused:
     for name, value in record.items():
         if problem := _problem(name, value):
             rule, code = problem
-            return Refused(name if _LABEL(name) else "record", rule, code)
+            return Refused(field_label(name), rule, code)
     return Refused("record", "is not a contact that SendGrid takes", "invalid")
 
 
 def _problem(name: str, value: Any) -> tuple[str, str] | None:
     if name not in TEXT_FIELDS and name not in ("alternate_emails", "custom_fields"):
-        return "is not a field that SendGrid knows: own fields go into custom_fields", "unknown_field"
+        return _absence(name), "unknown_field"
     if value is None:
         return "null cannot be sent: leave the field out", "null"
     if name == "custom_fields":
@@ -186,6 +173,14 @@ def _problem(name: str, value: Any) -> tuple[str, str] | None:
     if name == "alternate_emails":
         return _list_problem(value)
     return _text_problem(value, TEXT_FIELDS[name], required=name in IDENTIFIERS)
+
+
+def _absence(name: str) -> str:
+    """Other platforms' fields are told from mistakes. None is left out in silence: some of them are about consent."""
+    if name not in FIELDS:
+        return "is not a field that SendGrid knows: own fields go into custom_fields"
+    instead = "lists go with the lane, as list_ids" if name == "mailing_lists" else "leave it out"
+    return f"is a field that SendGrid does not have: {instead}"
 
 
 def _list_problem(value: Any) -> tuple[str, str] | None:

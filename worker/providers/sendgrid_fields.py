@@ -7,14 +7,14 @@ engine's to decide.
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from worker.errors import FieldsNeeded, Refused
 from worker.outcome import FieldTable
-
-UnknownFields = Literal["refuse", "drop", "create"]
+from worker.providers.accounts import UnknownFields
+from worker.providers.wording import custom_label, kind_of, type_code
 
 #: Longest value of a Text field in characters.
 #: Source: SendGrid's page on custom fields and Segment's own connector, checked 2026-11-22.
@@ -33,19 +33,8 @@ RESERVED = frozenset(
 
 _US_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].+)?", re.ASCII)
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,99}")
 #: What needs no second look.
 _EXACT: dict[type, str] = {str: "Text", int: "Number", float: "Number"}
-_WORDS = {bool: "a boolean", dict: "an object", list: "a list", str: "text", int: "a number", float: "a number"}
-
-
-def label(name: str) -> str:
-    """How a custom field is called in a refusal: a name that could be somebody's address or number is left out."""
-    return f"custom_fields.{name}" if _LABEL.fullmatch(name) else "custom_fields"
-
-
-def kind_of(value: object) -> str:
-    return _WORDS.get(type(value), "null")
 
 
 def translate(
@@ -72,7 +61,7 @@ def translate(
     samples = {name: given[name] for name in unknown}
     for name, value in samples.items():
         if policy == "refuse":
-            raise Refused(label(name), "is not a custom field of this account", "unknown_field")
+            raise Refused(custom_label(name), "is not a custom field of this account", "unknown_field")
         definition(name, value)
     raise FieldsNeeded(samples)
 
@@ -81,9 +70,9 @@ def check_name(name: str) -> None:
     """Refuse a name under which SendGrid would not create a field."""
     if not NAME.fullmatch(name):
         rule = f"letters, digits and underscores, not a digit first, 1 to 100 of them; this has {len(name)} characters"
-        raise Refused(label(name), f"cannot be created: a name is {rule}", "unknown_field")
+        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", "unknown_field")
     if name.lower() in RESERVED:
-        raise Refused(label(name), "cannot be created: SendGrid reserves this name", "unknown_field")
+        raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", "unknown_field")
 
 
 def definition(name: str, value: object) -> bytes:
@@ -92,7 +81,7 @@ def definition(name: str, value: object) -> bytes:
     if type(value) in (int, float):
         kind = "Number"
     elif not isinstance(value, str):
-        raise Refused(label(name), f"must be text or a number, not {kind_of(value)}", _type_code(value))
+        raise Refused(custom_label(name), f"must be text or a number, not {kind_of(value)}", type_code(value))
     else:
         kind = "Date" if value and us_date(value) else "Text"
     return orjson.dumps({"name": name, "field_type": kind})
@@ -132,24 +121,20 @@ def _checked(name: str, value: object, kind: str) -> object:
     """The slow way: dates, types that are new to us, and everything that is refused."""
     kind = kind.title()
     if value is None:
-        raise Refused(label(name), "null cannot be sent: leave the field out", "null")
+        raise Refused(custom_label(name), "null cannot be sent: leave the field out", "null")
     if kind not in ("Text", "Number", "Date") and type(value) in (str, int, float):
         return value
     if kind == "Number" and type(value) in (int, float):
         return value
     if kind == "Number" or not isinstance(value, str):
         takes = "a number" if kind == "Number" else "text"
-        raise Refused(label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", "wrong_type")
+        raise Refused(custom_label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", "wrong_type")
     if len(value) > MAX_TEXT:
-        raise Refused(label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", "too_long")
-    if kind != "Date" or not value:
+        raise Refused(custom_label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", "too_long")
+    if kind != "Date":
         return value
     when = us_date(value)
     if when is None:
         rule = f"takes MM/DD/YYYY or an ISO 8601 date, not these {len(value)} characters"
-        raise Refused(label(name), f"is a Date field and {rule}", "bad_date")
+        raise Refused(custom_label(name), f"is a Date field and {rule}", "bad_date")
     return when
-
-
-def _type_code(value: object) -> str:
-    return "null" if value is None else "wrong_type"

@@ -15,11 +15,18 @@ from starlette.routing import Mount
 from worker.sandbox.chance import Chance
 from worker.sandbox.control import Control
 from worker.sandbox.dials import Dials, Limit, TrafficDials
+from worker.sandbox.emarsys import platform as emarsys
+from worker.sandbox.emarsys.dials import EmarsysDials
+from worker.sandbox.exchange import Platform
 from worker.sandbox.gate import Gate
 from worker.sandbox.journal import Journal
+from worker.sandbox.loops import platform as loops
+from worker.sandbox.loops.dials import LoopsDials
+from worker.sandbox.sendgrid import platform as sendgrid
 from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.platform import ENDPOINTS, LIMITS, SendGrid
 
+LIMITS = sendgrid.LIMITS | loops.LIMITS | emarsys.LIMITS
+ENDPOINTS = sendgrid.ENDPOINTS | loops.ENDPOINTS | emarsys.ENDPOINTS
 #: Jobs finish within this long of being due even if nobody asks.
 TICK_S = 0.1
 
@@ -31,14 +38,16 @@ class Sandbox:
 
 
 def sandbox(*, keys: Collection[str] = (), dials: Mapping[str, Any] | None = None) -> Sandbox:
-    """Build the application. `keys` are the only ones accepted, if there are any; `dials` are the positions to start
-    with, and what a reset returns to."""
+    """Build the application. `keys` are the only bearer keys that SendGrid and Loops accept, if there are any; `dials`
+    are the positions to start with, and what a reset returns to."""
     limits = {endpoint: Limit(*limit) for endpoint, limit in LIMITS.items()}
-    board = Dials(TrafficDials(limits=limits), SendGridDials(), endpoints=ENDPOINTS)
-    journal, chance = Journal(), Chance(0)
-    platforms = [SendGrid(board, chance, frozenset(keys))]
+    board = Dials(TrafficDials(limits=limits), SendGridDials(), LoopsDials(), EmarsysDials(), endpoints=ENDPOINTS)
+    journal, chance, accepted = Journal(), Chance(0), frozenset(keys)
+    team, customer = loops.Loops(board, accepted), emarsys.Emarsys(board)
+    platforms: list[Platform] = [sendgrid.SendGrid(board, chance, accepted), team, customer]
     gate = Gate(platforms, board, journal, chance)
-    control = Control(board, journal, gate, platforms, chance)
+    seeds = {team.default_account: team.seed, customer.default_account: customer.seed}
+    control = Control(board, journal, gate, platforms, chance, seeds)
     control.change(dials or {})
     board.start_from_here()
     chance.seed(board.traffic.seed)

@@ -28,6 +28,8 @@ class Control:
     gate: Gate
     platforms: Sequence[Platform]
     chance: Chance
+    #: Puts contacts straight into a platform's store, past all rules, by the platform's default account.
+    seeds: Mapping[str, Callable[[list[dict[str, Any]]], None]]
 
     def routes(self) -> list[Route]:
         return [
@@ -36,6 +38,7 @@ class Control:
             Route("/journal", _alone(self._read_journal), methods=["GET"]),
             Route("/totals", _alone(self._read_totals), methods=["GET"]),
             Route("/contacts", _alone(self._read_contacts), methods=["GET"]),
+            Route("/contacts", self._seed_contacts, methods=["POST"]),
             Route("/reset", _alone(self._reset), methods=["POST"]),
         ]
 
@@ -83,6 +86,16 @@ class Control:
         found = platform.contacts(account, _number(request, "after", 0), limit) if platform else []
         lines = b"".join(orjson.dumps(contact, option=orjson.OPT_APPEND_NEWLINE) for contact in found)
         return Response(lines, media_type="application/x-ndjson")
+
+    async def _seed_contacts(self, request: Request) -> Response:
+        seed = self.seeds.get(request.query_params.get("account", ""))
+        if seed is None:
+            return _json({"error": "account: cannot be seeded"}, 400)
+        try:
+            seed(orjson.loads(await request.body()))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return _json({"error": "contacts: an array of contacts in the form that is read here is expected"}, 400)
+        return Response(status_code=204)
 
     def _reset(self, _: Request) -> Response:
         for platform in self.platforms:

@@ -28,8 +28,8 @@ Fault = Literal[
     "black_hole",
 ]
 
-#: Dials that speak of endpoints, all of which must exist.
-ENDPOINT_DIALS = ("limits", "faults_on")
+#: Dials that speak of endpoints and limits, all of which must exist.
+ENDPOINT_DIALS = ("limits", "faults_on", "emarsys_forbidden")
 
 Group = TypeVar("Group", bound=msgspec.Struct)
 
@@ -55,7 +55,8 @@ class TrafficDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     unreadable_2xx: Share = 0.0
     #: Faults that the next requests meet, one each, before any share is drawn; "ok" spares one request.
     script: tuple[Fault, ...] = ()
-    #: Endpoints that meet faults and latency; empty means all that a key opens.
+    #: Endpoints, or limits for all that count against them, that meet faults and latency; empty means all that a key
+    #: opens.
     faults_on: tuple[str, ...] = ()
     auth_down: bool = False
     #: Connections are accepted, requests read, and nothing is ever answered.
@@ -63,7 +64,8 @@ class TrafficDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Bodies above the documented cap get 413; a hidden cap lies below it.
     hidden_byte_cap: Count | None = None
     limits: dict[str, Limit] = {}
-    #: How X-RateLimit-Reset is written, or that none of these headers is sent.
+    #: How X-RateLimit-Reset is written where the platform's documentation does not say; with "none" no platform sends
+    #: any of these headers.
     rate_headers: Literal["seconds", "epoch", "none"] = "seconds"
     seed: int = 0
 

@@ -35,6 +35,14 @@ class Reply:
     note: str = ""
 
 
+class Rejected(Exception):  # noqa: N818 - a verdict on a request, not an accident
+    """A request is answered with `reply` and goes no further."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"rejected with {reply.status}")
+        self.reply = reply
+
+
 def json_reply(status: int, content: object) -> Reply:
     return Reply(status, orjson.dumps(content))
 
@@ -48,13 +56,22 @@ class Platform(Protocol):
     def owns(self, path: str) -> bool: ...
 
     def endpoint(self, method: str, path: str) -> str:
-        """The name of the rate limit that a request counts against; faults and limits are dialled by it."""
+        """The name of what a request asks for: the journal has it, and faults are dialled by it."""
+        ...
+
+    def limit(self, endpoint: str) -> str:
+        """The name of the rate limit that an endpoint counts against, alone or together with others. Limits are dialled
+        by it."""
+        ...
+
+    def rate_headers(self, dialled: str) -> str:
+        """How this platform writes where a limit stands, given what is dialled for those that leave it open."""
         ...
 
     def account(self, headers: Mapping[str, str]) -> str: ...
 
-    def refuses(self, endpoint: str, headers: Mapping[str, str]) -> Reply | None:
-        """The refusal of a caller who may not come in at all."""
+    def refuses(self, call: Call) -> Reply | None:
+        """The refusal of a caller who may not come in at all. Asked once a request, before its body is there."""
         ...
 
     def answer(self, call: Call) -> Reply: ...

@@ -81,22 +81,21 @@ class Gate:
         visit = Visit(entry, platform, call)
         if self._dials.traffic.black_hole:
             return replace(visit, fault="black_hole")
-        if self._dials.traffic.auth_down and endpoint in self._dials.traffic.limits:
+        if self._dials.traffic.auth_down and platform.limit(endpoint) in self._dials.traffic.limits:
             return replace(visit, refusal=platform.trouble(401))
-        visit = replace(visit, refusal=platform.refuses(endpoint, headers))
+        visit = replace(visit, refusal=platform.refuses(call))
         return visit if visit.refusal else self._weigh(visit)
 
     def _weigh(self, visit: Visit) -> Visit:
         """Count a request against its limit, and draw the fault it is going to meet."""
         entry, dials = visit.entry, self._dials.traffic
-        if limit := dials.limits.get(entry.endpoint):
-            standing = self._windows.arrive(
-                entry.account, entry.endpoint, time.monotonic(), limit.limit, limit.window_s
-            )
+        name = visit.platform.limit(entry.endpoint)
+        if limit := dials.limits.get(name):
+            standing = self._windows.arrive(entry.account, name, time.monotonic(), limit.limit, limit.window_s)
             visit = replace(visit, standing=standing)
             if not standing.allowed:
                 return replace(visit, refusal=replace(visit.platform.trouble(429), note="limit"))
-        if entry.endpoint in dials.faults_on if dials.faults_on else entry.endpoint in dials.limits:
+        if {entry.endpoint, name} & set(dials.faults_on) if dials.faults_on else name in dials.limits:
             latency_s = self._chance.between(dials.latency_ms) / 1000
             return replace(visit, latency_s=latency_s, fault=self._fault())
         return visit
@@ -148,7 +147,8 @@ class Gate:
         # A refusal for a limit that has room would contradict itself: it tells of a limit that is spent.
         spent = replace(visit.standing, remaining=0, reset_s=1.0)
         standing = spent if visit.fault == "429" else visit.standing
-        return standing.headers(self._dials.traffic.rate_headers, time.time())
+        form = visit.platform.rate_headers(self._dials.traffic.rate_headers)
+        return standing.headers(form, time.time())
 
     async def _pause(self, seconds: float) -> None:
         if seconds <= 0:

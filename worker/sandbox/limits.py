@@ -15,14 +15,13 @@ class Standing:
     reset_s: float
 
     def headers(self, form: str, now: float) -> dict[str, str]:
+        """In the form `none`, `bare` (no reset), `seconds` (reset from now on) or `epoch` (reset in Unix time)."""
         if form == "none":
             return {}
-        reset = math.ceil(self.reset_s if form == "seconds" else now + self.reset_s)
-        return {
-            "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(self.remaining),
-            "X-RateLimit-Reset": str(reset),
-        }
+        shown = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(self.remaining)}
+        if form != "bare":
+            shown["X-RateLimit-Reset"] = str(math.ceil(self.reset_s if form == "seconds" else now + self.reset_s))
+        return shown
 
 
 class Windows:

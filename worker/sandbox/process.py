@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -27,9 +27,9 @@ PAGE = 20_000
 class SandboxProcess:
     """A running sandbox: `url` is its address, and the methods read and turn what is under /sandbox."""
 
-    def __init__(self, *, dials: Mapping[str, Any] | None = None, key: str | None = None) -> None:
+    def __init__(self, *, dials: Mapping[str, Any] | None = None, key: str | Sequence[str] | None = None) -> None:
         self._dials = dict(dials or {})
-        self._key = key
+        self._keys = [key] if isinstance(key, str) else list(key or ())
         self._child: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.pid = 0
@@ -83,6 +83,10 @@ class SandboxProcess:
                 yield contact
             after = contact["n"]
 
+    def seed(self, account: str, contacts: Sequence[Mapping[str, Any]]) -> None:
+        """Put contacts into an account past all rules, to start from a state that requests alone cannot bring about."""
+        self._ask("POST", f"/sandbox/contacts?account={quote(account)}", json.dumps(list(contacts)).encode())
+
     def reset(self) -> None:
         """Forget everything received, and turn the dials back to where they were at the start."""
         self._ask("POST", "/sandbox/reset")
@@ -90,8 +94,8 @@ class SandboxProcess:
     def _command(self) -> list[str]:
         # -P: a folder that happens to be the current one must not be able to shadow a module.
         command = [sys.executable, "-P", "-m", "worker.sandbox", "--port", "0", "--owner-pid", str(os.getpid())]
-        if self._key is not None:
-            command += ["--key", self._key]
+        for key in self._keys:
+            command += ["--key", key]
         for name, value in self._dials.items():
             command += ["--dial", f"{name}={json.dumps(value)}"]
         return command

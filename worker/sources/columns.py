@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.contact import FIELDS
+from worker.contact import CONSENT, FIELDS
 from worker.errors import Refused
 from worker.sources.phones import PHONE_FIELDS
 from worker.sources.rows import SourceError
@@ -47,13 +47,17 @@ def check_targets(mapping: Mapping[str, str]) -> None:
             )
 
 
+#: Fields that a column becomes only where --map says so: a column that happens to have this name means something else.
+BY_NAME_ONLY = CONSENT | {"source", "user_group"}
+
+
 def field_named(column: str) -> str | None:
     """The neutral field a column name stands for by itself, if any."""
     name = column.strip()
     plain = name.lower().replace(" ", "_").replace("-", "_")
     if plain.startswith(_CUSTOM_PREFIX) and plain != _CUSTOM_PREFIX:
         return _CUSTOM_PREFIX + name[len(_CUSTOM_PREFIX) :].strip()
-    return plain if plain in FIELDS else None
+    return plain if plain in FIELDS - BY_NAME_ONLY else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@
     B failed:keys       hash    record id -> its identity digests
     B failed:by         hash    identity digest -> ids of failed records, space between
     B fields            string  custom field definitions of the account
+    B token             string  the token requests are signed with; expires
     B full              string  memory is short; expires
     B call:<id>         string  "first:count" of an enqueue call; expires
     B bell:<what>       string  a bell rung lately; expires
@@ -50,7 +51,7 @@ BOOKS = (
     "unattributed",
 )
 #: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
-EXPIRING = ("call:", "bell:", "full")
+EXPIRING = ("call:", "bell:", "full", "token", "fields")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 

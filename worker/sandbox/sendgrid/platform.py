@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.sandbox.chance import Chance
 from worker.sandbox.dials import Dials
-from worker.sandbox.exchange import Call, Reply, json_reply
+from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
 from worker.sandbox.sendgrid.accounts import MAIN, Account, Accounts, account_name
 from worker.sandbox.sendgrid.bodies import require_json
 from worker.sandbox.sendgrid.dials import SendGridDials
@@ -16,7 +16,7 @@ from worker.sandbox.sendgrid.error_file import FOLDER, ErrorFiles
 from worker.sandbox.sendgrid.fields import create_field, list_fields
 from worker.sandbox.sendgrid.jobs import Jobs
 from worker.sandbox.sendgrid.lists import create_list, list_lists, read_list
-from worker.sandbox.sendgrid.replies import Rejected, nameless_refusal, refusal
+from worker.sandbox.sendgrid.replies import nameless_refusal, refusal
 from worker.sandbox.sendgrid.rules import check_lists, read_upsert
 from worker.sandbox.sendgrid.search import search_emails, search_identifiers
 
@@ -65,10 +65,16 @@ class SendGrid:
     def account(self, headers: Mapping[str, str]) -> str:
         return account_name(headers.get("on-behalf-of", ""))
 
-    def refuses(self, endpoint: str, headers: Mapping[str, str]) -> Reply | None:
-        if endpoint == ERROR_FILE:
+    def limit(self, endpoint: str) -> str:
+        return endpoint
+
+    def rate_headers(self, dialled: str) -> str:
+        return dialled
+
+    def refuses(self, call: Call) -> Reply | None:
+        if self.endpoint(call.method, call.path) == ERROR_FILE:
             return None
-        scheme, _, key = headers.get("authorization", "").partition(" ")
+        scheme, _, key = call.headers.get("authorization", "").partition(" ")
         accepted = key in self._keys if self._keys else len(key) > len("SG.") and key.startswith("SG.")
         return None if scheme == "Bearer" and accepted else refusal(401)
 

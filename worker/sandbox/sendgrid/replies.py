@@ -20,14 +20,6 @@ GATEWAY_MESSAGES = {
 }
 
 
-class Rejected(Exception):  # noqa: N818 - a verdict on a request, not an accident
-    """A request is answered with `reply` and goes no further."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"rejected with {reply.status}")
-        self.reply = reply
-
-
 def refusal(status: int, message: str = "", field: str | None = None) -> Reply:
     """The shape of most errors: https://www.twilio.com/docs/sendgrid/api-reference, ErrorResponse."""
     if status in GATEWAY_MESSAGES:

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import orjson
 
-from worker.sandbox.exchange import json_reply
+from worker.sandbox.exchange import Rejected, json_reply
 from worker.sandbox.sendgrid.dials import SendGridDials
 from worker.sandbox.sendgrid.markers import marked_rows
-from worker.sandbox.sendgrid.replies import Rejected, contact_error, nameless_refusal, refusal
+from worker.sandbox.sendgrid.replies import contact_error, nameless_refusal, refusal
 from worker.sandbox.sendgrid.rows import IDENTIFIERS, RowRules
 
 MOST_BYTES = 6_000_000

@@ -7,12 +7,12 @@ any is found, with an `error` for each that is not; 404 if none is; 400 if any i
 from collections.abc import Callable
 from typing import Any
 
-from worker.sandbox.exchange import Call, Reply, json_reply
+from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
 from worker.sandbox.sendgrid.accounts import Account
 from worker.sandbox.sendgrid.bodies import json_object
 from worker.sandbox.sendgrid.contacts import IDENTIFIERS
 from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.replies import Rejected, refusal
+from worker.sandbox.sendgrid.replies import refusal
 from worker.sandbox.sendgrid.values import PHONE, address_test
 
 MOST_VALUES = 100

@@ -1,0 +1,101 @@
+"""The body of an upsert, PUT contact: one contact beside `key_id`, or up to 1,000 in `contacts`.
+
+Source: the Swagger file of the contacts endpoints, the registry of reply codes and contact_multiple_update.rst, checked
+2026-11-22. A body has at most 8 MB, here the smaller ones of a million bytes. What is wrong with the request as a whole
+is found here; what is wrong with a row is not.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from worker.sandbox.emarsys.dials import EmarsysDials
+from worker.sandbox.emarsys.fields import Field
+from worker.sandbox.emarsys.replies import refusal, trouble
+from worker.sandbox.exchange import Call, Rejected
+
+MOST_BYTES = 8_000_000
+MOST_CONTACTS = 1000
+#: Literal names beside field ids that identify a contact.
+OWN_KEYS = ("id", "uid")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Upsert:
+    """`rows` hold field ids and values, and a `source_id` of their own where they have one."""
+
+    key: str
+    rows: list[dict[str, Any]]
+    creates: bool
+    single: bool
+    list_id: int | None
+    source_id: int | None
+
+
+def read_upsert(call: Call, byte_cap: int | None, dials: EmarsysDials) -> Upsert:
+    content = _json_object(call, byte_cap, dials)
+    creates = call.query.get("create_if_not_exists", "0")
+    if creates not in {"0", "1"}:
+        raise Rejected(refusal(400, 1001, "Invalid parameter: create_if_not_exists"))
+    key = content.pop("key_id", None)
+    if type(key) not in (str, int):
+        raise Rejected(refusal(400, 1001, "Missing parameter: key_id"))
+    list_id, source_id = content.pop("contact_list_id", None), _source(content, dials)
+    if list_id is not None and (type(list_id) is not int or list_id not in dials.emarsys_lists):
+        raise Rejected(refusal(400, 1016 if type(list_id) is not int else 2020))
+    single = "contacts" not in content
+    rows = [content] if single else _rows(content, dials)
+    return Upsert(str(key), rows, creates == "1", single, list_id, source_id)
+
+
+def check_field_ids(upsert: Upsert, fields: dict[str, Field]) -> None:
+    for row in upsert.rows:
+        for name in row:
+            if name not in fields and name not in OWN_KEYS and name != "source_id":
+                raise Rejected(refusal(400, 2006, f"Invalid field id: {name}"))
+
+
+def _json_object(call: Call, byte_cap: int | None, dials: EmarsysDials) -> dict[str, Any]:
+    if len(call.body) > MOST_BYTES or (byte_cap is not None and len(call.body) > byte_cap):
+        raise Rejected(
+            trouble(413) if dials.emarsys_oversize == 413 else refusal(400, 1001, "The request is too large")
+        )
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    plain = call.headers.get("content-encoding", "identity").lower() == "identity"
+    try:
+        content = orjson.loads(call.body) if kind == "application/json" and plain else None
+    except orjson.JSONDecodeError:
+        raise Rejected(refusal(400, 1010)) from None
+    if type(content) is not dict:
+        raise Rejected(refusal(400, 1010 if content is None else 1016))
+    return content
+
+
+def _rows(content: dict[str, Any], dials: EmarsysDials) -> list[dict[str, Any]]:
+    rows = content.pop("contacts")
+    if type(rows) is not list:
+        raise Rejected(refusal(400, 2003))
+    if not rows:
+        raise Rejected(refusal(400, 1006))
+    if len(rows) > MOST_CONTACTS:
+        raise Rejected(refusal(400, 1000))
+    if content:
+        raise Rejected(refusal(400, 1001, "Fields cannot stand beside contacts"))
+    for row in rows:
+        if type(row) is not dict:
+            raise Rejected(refusal(400, 1016))
+        if "source_id" in row:
+            row["source_id"] = _source(dict(row), dials)
+    return rows
+
+
+def _source(holder: dict[str, Any], dials: EmarsysDials) -> int | None:
+    """Take a source out of the request or a row. It may be a text, as in the documentation's example."""
+    given = holder.pop("source_id", None)
+    if given is None:
+        return None
+    text = str(given) if type(given) in (str, int) else ""
+    if not (text.isascii() and text.isdigit()) or int(text) not in dials.emarsys_sources:
+        raise Rejected(refusal(400, 2013))
+    return int(text)

@@ -1,0 +1,85 @@
+"""The fields of contacts: those that every account has, and this account's own; their ids, types and choices.
+
+Source: system_fields.rst, contact_field_list.rst and contact_field_choice_list.rst of the developer documentation,
+checked 2026-11-22. How many choices the system fields have is made up: they are to be asked for.
+"""
+
+from dataclasses import dataclass, field
+
+from worker.sandbox.emarsys.dials import EmarsysDials
+from worker.sandbox.emarsys.replies import ok, refusal
+from worker.sandbox.exchange import Reply
+
+EMAIL, OPT_IN = "3", "31"
+SHORT, LONG, CHOICE, SPECIAL = "shorttext", "longtext", "singlechoice", "special"
+CHOICES = 12
+
+_SYSTEM = (
+    *((0, "Interests", "interests"), (1, "First Name", SHORT), (2, "Last Name", SHORT), (3, "E-Mail", LONG)),
+    *((4, "Date of Birth", "birthdate"), (5, "Gender", CHOICE), (6, "Marital Status", CHOICE), (7, "Children", CHOICE)),
+    *((8, "Education", CHOICE), (9, "Title", CHOICE), (10, "Address", LONG), (11, "City", SHORT), (12, "State", SHORT)),
+    *((13, "ZIP Code", SHORT), (14, "Country", CHOICE), (15, "Phone", SHORT), (16, "Fax", "fax")),
+    *((17, "Job Position", CHOICE), (18, "Company", LONG), (19, "Department", CHOICE), (20, "Industry", CHOICE)),
+    *((21, "Phone (office)", SHORT), (22, "Fax (office)", "fax"), (23, "Number of Employees", CHOICE)),
+    *((24, "Annual Revenue (in 000 EUR)", CHOICE), (25, "URL", "url"), (26, "Preferred e-mail format", CHOICE)),
+    *((27, "Avg. length of visit (minutes)", SPECIAL), (28, "Page views per day", SPECIAL)),
+    *((29, "Days since last e-mail sent", SPECIAL), (30, "Response rate (% of campaigns sent)", SPECIAL)),
+    *((31, "Opt-In", SPECIAL), (32, "User status", SPECIAL), (33, "Contact source", SPECIAL)),
+    *((34, "Contact form", SPECIAL), (35, "Registration Language", CHOICE), (36, "Newsletter", SPECIAL)),
+    *((37, "Mobile", SHORT), (38, "First Name of Partner", SHORT), (39, "Birthdate of Partner", "birthdate")),
+    *((40, "Anniversary", "date"), (41, "Company Address", LONG), (42, "Zip Code (office)", SHORT)),
+    *((43, "City (office)", SHORT), (44, "State (office)", SHORT), (45, "Country (office)", CHOICE)),
+    *((46, "Salutation", CHOICE), (47, "E-Mail valid", SPECIAL), (48, "Date of first registration", SPECIAL)),
+)
+_READ_ONLY = frozenset({0, 27, 28, 29, 30, 32, 33, 34, 36, 47, 48})
+_LABELS = {5: ("male", "female"), 26: ("HTML", "Text only")}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`kind` is the application type. The keys of `choices` are ids as texts."""
+
+    id: str
+    name: str
+    kind: str
+    choices: dict[str, str] = field(default_factory=dict)
+    read_only: bool = False
+    indexed: bool = True
+
+
+def _system_field(number: int, name: str, kind: str) -> Field:
+    labels = _LABELS.get(number, tuple(f"{name} {n}" for n in range(1, CHOICES + 1))) if kind == CHOICE else ()
+    choices = {str(n): label for n, label in enumerate(labels, 1)}
+    return Field(str(number), name, kind, choices, read_only=number in _READ_ONLY, indexed=number not in _READ_ONLY)
+
+
+SYSTEM_FIELDS = {str(each[0]): _system_field(*each) for each in _SYSTEM}
+
+
+def account_fields(dials: EmarsysDials) -> dict[str, Field]:
+    """All fields by id."""
+    custom = (
+        Field(str(each.id), each.name, each.kind, each.choices, False, each.indexed) for each in dials.emarsys_fields
+    )
+    return SYSTEM_FIELDS | {each.id: each for each in custom}
+
+
+def list_fields(dials: EmarsysDials) -> Reply:
+    return ok(
+        [
+            {
+                "id": int(each.id) if dials.emarsys_field_ids == "integers" else each.id,
+                "name": each.name,
+                "application_type": each.kind,
+                "string_id": "_".join(each.name.lower().split()),
+            }
+            for each in account_fields(dials).values()
+        ]
+    )
+
+
+def list_choices(field_id: str, dials: EmarsysDials) -> Reply:
+    found = account_fields(dials).get(field_id)
+    if found is None:
+        return refusal(400, 1007, f"No such field: {field_id}")
+    return ok([{"id": each, "choice": label} for each, label in found.choices.items()])

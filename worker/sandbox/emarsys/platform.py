@@ -1,0 +1,182 @@
+"""Emarsys' endpoints: which there are, whom they let in, and who answers them.
+
+Source: the official Postman collections (emartech) and the guide pages on authentication and rate limits, checked
+2026-11-22. /api/v2 takes WSSE and /api/v3 tokens, with the same paths below, a slash at their end or not; all requests
+of one API user count against 1,000 in a minute together.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from worker.sandbox.dials import Dials
+from worker.sandbox.emarsys.bodies import OWN_KEYS, Upsert, check_field_ids, read_upsert
+from worker.sandbox.emarsys.contacts import Contacts
+from worker.sandbox.emarsys.dials import EmarsysDials
+from worker.sandbox.emarsys.fields import Field, account_fields, list_choices, list_fields
+from worker.sandbox.emarsys.replies import ok, refusal, trouble
+from worker.sandbox.emarsys.tokens import Tokens, basic
+from worker.sandbox.emarsys.upserts import Done, Upserts
+from worker.sandbox.emarsys.wsse import WsseGuard, pairs
+from worker.sandbox.exchange import Call, Rejected, Reply
+
+ACCOUNT = "emarsys"
+CONTACTS, FIELDS, CHOICES = "emarsys.contacts", "emarsys.fields", "emarsys.choices"
+SETTINGS, TOKEN, UNKNOWN = "emarsys.settings", "emarsys.token", "emarsys.unknown"
+TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
+
+#: Requests and seconds. The limit of the token endpoint is not published.
+LIMITS = {ACCOUNT: (1000, 60.0), TOKEN: (20, 60.0)}
+ENDPOINTS = frozenset({ACCOUNT, CONTACTS, FIELDS, CHOICES, SETTINGS, TOKEN})
+
+_VERSION = "/api/v[23]/"
+_PATHS = {
+    CONTACTS: re.compile(_VERSION + "contact/?"),
+    FIELDS: re.compile(_VERSION + "field(?:/translate/[a-z]{2})?/?"),
+    CHOICES: re.compile(_VERSION + "field/([0-9]+)/choice(?:/translate/[a-z]{2})?/?"),
+    SETTINGS: re.compile(_VERSION + "settings/?"),
+    TOKEN: re.compile(TOKEN_PATH),
+}
+_METHODS = {CONTACTS: "PUT", TOKEN: "POST"}
+_EMPTY_ERRORS = ("map", "list", "missing")
+
+
+class Emarsys:
+    """A `Platform`: what api.emarsys.net and auth.emarsys.net do for contacts, as far as the sandbox goes."""
+
+    default_account = ACCOUNT
+
+    def __init__(self, dials: Dials) -> None:
+        self._all_dials = dials
+        self.reset()
+
+    def reset(self) -> None:
+        self._tokens, self._wsse = Tokens(), WsseGuard()
+        self._contacts = Contacts()
+        self._upserts = Upserts(self._contacts)
+        self._turns = count()
+
+    @property
+    def _dials(self) -> EmarsysDials:
+        return self._all_dials.group(EmarsysDials)
+
+    def owns(self, path: str) -> bool:
+        return path.startswith(("/api/v2/", "/api/v3/")) or path == TOKEN_PATH
+
+    def endpoint(self, method: str, path: str) -> str:
+        found = next((name for name, pattern in _PATHS.items() if pattern.fullmatch(path)), UNKNOWN)
+        return found if method == _METHODS.get(found, "GET") else UNKNOWN
+
+    def limit(self, endpoint: str) -> str:
+        return endpoint if endpoint in {TOKEN, UNKNOWN} else ACCOUNT
+
+    def rate_headers(self, dialled: str) -> str:
+        return "none" if dialled == "none" else "epoch"
+
+    def account(self, headers: Mapping[str, str]) -> str:
+        """The API user, whom limits are counted for. All users of the account see the same contacts."""
+        dials = self._dials
+        user = pairs(headers).get("username", "")
+        client = self._tokens.client(headers, dials) or basic(headers)[0]
+        known = user if user in dials.emarsys_users else client if client in dials.emarsys_clients else ""
+        return f"{ACCOUNT}:{known}" if known else ACCOUNT
+
+    def refuses(self, call: Call) -> Reply | None:
+        dials = self._dials
+        if call.path == TOKEN_PATH:
+            return None
+        if call.path.startswith("/api/v3/"):
+            return None if self._tokens.client(call.headers, dials) else trouble(401)
+        once = dials.emarsys_nonce_reuse == "refused"
+        accepted = self._wsse.accepts(call.headers, dials.emarsys_users, time.time(), once=once)
+        return None if accepted else trouble(401)
+
+    def trouble(self, status: int) -> Reply:
+        return trouble(status)
+
+    def answer(self, call: Call) -> Reply:
+        endpoint, dials = self.endpoint(call.method, call.path), self._dials
+        if endpoint in dials.emarsys_forbidden:
+            return trouble(403)
+        if endpoint == UNKNOWN:
+            known = any(pattern.fullmatch(call.path) for pattern in _PATHS.values())
+            return refusal(400, 1009) if known else refusal(400, 1, "action is invalid")
+        if endpoint == TOKEN:
+            return self._tokens.issue(call, dials)
+        if endpoint != CONTACTS:
+            return _read(endpoint, call.path, dials)
+        try:
+            return self._upsert(call)
+        except Rejected as rejected:
+            return rejected.reply
+
+    def _upsert(self, call: Call) -> Reply:
+        dials = self._dials
+        if dials.emarsys_reply_codes:
+            code, *rest = dials.emarsys_reply_codes
+            self._all_dials.change({"emarsys_reply_codes": rest})
+            if code:
+                return replace(refusal(dials.emarsys_reply_status, code), note="reply code")
+        fields = account_fields(dials)
+        upsert = read_upsert(call, self._all_dials.traffic.hidden_byte_cap, dials)
+        if upsert.key not in OWN_KEYS and (upsert.key not in fields or not fields[upsert.key].indexed):
+            return _bad_key(upsert, dials)
+        if dials.emarsys_unknown_field == "request":
+            check_field_ids(upsert, fields)
+        return self._applied(upsert, fields)
+
+    def _applied(self, upsert: Upsert, fields: dict[str, Field]) -> Reply:
+        dials = self._dials
+        done = self._upserts.apply(upsert, fields, dials)
+        if done.errors and not done.ids and (upsert.single or dials.emarsys_all_failed == 400):
+            code, text = next(item for errors in done.errors.values() for item in errors.items())
+            return replace(refusal(400, int(code), text), contacts=len(upsert.rows))
+        if upsert.single:
+            return replace(ok({"id": int(done.ids[0])}), contacts=1)
+        return replace(ok(self._data(done)), contacts=len(upsert.rows))
+
+    def _data(self, done: Done) -> dict[str, Any]:
+        if done.errors:
+            return {"ids": done.ids, "errors": done.errors}
+        dialled = self._dials.emarsys_empty_errors
+        shape = _EMPTY_ERRORS[next(self._turns) % len(_EMPTY_ERRORS)] if dialled == "cycle" else dialled
+        if shape == "missing":
+            return {"ids": done.ids}
+        return {"ids": done.ids, "errors": {} if shape == "map" else []}
+
+    def seed(self, contacts: list[dict[str, Any]]) -> None:
+        """Add contacts with `fields`, and `lists` if any, past all rules: keys may repeat."""
+        for given in contacts:
+            values = given["fields"].items()
+            made = self._contacts.add()
+            self._contacts.change(made, values)
+            made.lists.update(given.get("lists", ()))
+
+    def advance(self) -> None:
+        """Everything here happens at once."""
+
+    def contacts(self, account: str, after: int, limit: int) -> list[dict[str, Any]]:
+        return self._contacts.after(after, limit) if account.partition(":")[0] == ACCOUNT else []
+
+    def counts(self) -> dict[str, int]:
+        return {"contacts": len(self._contacts)} | self._contacts.counts
+
+
+def _read(endpoint: str, path: str, dials: EmarsysDials) -> Reply:
+    if endpoint == FIELDS:
+        return list_fields(dials)
+    if match := _PATHS[CHOICES].fullmatch(path):
+        return list_choices(match[1], dials)
+    return ok({"id": 1, "name": "sandbox", "environment": "sandbox", "timezone": "Europe/Vienna"})
+
+
+def _bad_key(upsert: Upsert, dials: EmarsysDials) -> Reply:
+    """Every row has failed; in a success that names nobody by his key."""
+    text = f"Invalid key field id: {upsert.key}"
+    if upsert.single or dials.emarsys_bad_key == 400:
+        return refusal(400, 2004, text)
+    reply = ok({"ids": [], "errors": {"<NO_KEY_ID>": {"2004": text}}})
+    return replace(reply, contacts=len(upsert.rows))

@@ -1,0 +1,119 @@
+"""What an upsert does, row by row: a row that fails is named by the value of its key, and the others are applied.
+
+Source: the Swagger file of the contacts endpoints, contact_multiple_update.rst and the registry of reply codes, checked
+2026-11-22. `ids` holds texts for contacts that existed and integers for new ones, in no order to rely on.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.sandbox.emarsys.bodies import OWN_KEYS, Upsert
+from worker.sandbox.emarsys.contacts import Contact, Contacts, indexed
+from worker.sandbox.emarsys.dials import EmarsysDials
+from worker.sandbox.emarsys.fields import Field
+from worker.sandbox.emarsys.values import as_text, is_empty, suits
+
+#: A row that a test has planted to be bad: a text that names its reply code.
+MARKER = re.compile(r"\[\[emarsys-(2[0-9]{3})\]\]")
+#: What the code of a race is: it is met once for each key, as if the contact had come from elsewhere at that moment.
+RACE = 2009
+
+
+class RowFailed(Exception):  # noqa: N818 - a verdict on a row
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(slots=True, repr=False)
+class Done:
+    created: list[int] = field(default_factory=list)
+    existing: list[str] = field(default_factory=list)
+    errors: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[int | str]:
+        """New contacts come first: the platform looks who exists, creates the rest, then updates."""
+        return [*self.created, *self.existing]
+
+
+class Upserts:
+    def __init__(self, contacts: Contacts) -> None:
+        self._contacts = contacts
+        self._raced: set[str] = set()
+
+    def apply(self, upsert: Upsert, fields: dict[str, Field], dials: EmarsysDials) -> Done:
+        done, seen = Done(), set[str]()
+        for row in upsert.rows:
+            shown = as_text(row.get(upsert.key)) or ""
+            try:
+                _check_key(upsert.key, row, fields)
+                self._check_planted(row, shown)
+                found = self._match(upsert, shown, set() if dials.emarsys_duplicate_rows == "apply" else seen)
+                _check_values(upsert.key, row, fields, dials)
+            except RowFailed as failure:
+                done.errors.setdefault(shown, {})[str(failure.code)] = failure.message
+                continue
+            if found is None:
+                found = self._contacts.add()
+                done.created.append(found.id)
+            else:
+                done.existing.append(str(found.id))
+            self._change(found, row, upsert)
+        return done
+
+    def _match(self, upsert: Upsert, value: str, seen: set[str]) -> Contact | None:
+        """The contact that a row changes, if there is one. `seen` are the keys of earlier rows."""
+        key, found = upsert.key, self._contacts.find(upsert.key, value)
+        repeats = indexed(key, value) in seen
+        seen.add(indexed(key, value))
+        if len(found) > 1 or repeats:
+            raise RowFailed(2010, f"More contacts found with the external id: {key} - {value}")
+        if found:
+            return found[0]
+        if not upsert.creates:
+            raise RowFailed(2008, f"No contact found with the external id: {key} - {value}")
+        if key in OWN_KEYS:
+            raise RowFailed(2004, "Cannot use id or uid as key on contact creation")
+        return None
+
+    def _change(self, contact: Contact, row: dict[str, Any], upsert: Upsert) -> None:
+        source = row.get("source_id", upsert.source_id)
+        contact.source = contact.source if source is None else source
+        own = {*OWN_KEYS, "source_id"}
+        self._contacts.change(contact, ((name, value) for name, value in row.items() if name not in own))
+        if upsert.list_id is not None:
+            contact.lists.add(upsert.list_id)
+
+    def _check_planted(self, row: dict[str, Any], key_value: str) -> None:
+        for value in row.values():
+            found = MARKER.search(value) if type(value) is str and "[[" in value else None
+            if found is None:
+                continue
+            code = int(found[1])
+            if code != RACE or key_value not in self._raced:
+                self._raced.add(key_value)
+                raise RowFailed(code, f"Planted: {code}")
+
+
+def _check_key(key: str, row: dict[str, Any], fields: dict[str, Field]) -> None:
+    value = row.get(key)
+    if is_empty(value):
+        raise RowFailed(2005, f"No value provided for key field: {key}")
+    if as_text(value) is None or (key in fields and not suits(fields[key], value, times_of_day=False)):
+        raise RowFailed(2005, f"Invalid value provided for key field: {key}")
+
+
+def _check_values(key: str, row: dict[str, Any], fields: dict[str, Field], dials: EmarsysDials) -> None:
+    for name, value in row.items():
+        if name in OWN_KEYS and name != key:
+            raise RowFailed(2007, "Cannot set id or uid")
+        if name == "source_id" or name in OWN_KEYS:
+            continue
+        known = fields.get(name)
+        if known is None:
+            raise RowFailed(2006, f"Invalid field id: {name}")
+        if known.read_only or not suits(known, value, times_of_day=dials.emarsys_times_of_day):
+            raise RowFailed(dials.emarsys_bad_value_code, f"Invalid value for field: {name}")

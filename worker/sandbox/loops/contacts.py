@@ -1,0 +1,126 @@
+"""A team's contacts: found by e-mail address or userId, changed property by property, never deleted here.
+
+Upsert semantics, checked 2026-11-22 (api-reference/update-contact, loops.so/docs): a contact matches on either
+identifier and takes over the other one, omitted properties keep their value, null resets one. `subscribed: true` brings
+back a contact who had opted out, and lists take in nobody who is opted out or has left them by himself.
+"""
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.sandbox.exchange import Rejected
+from worker.sandbox.loops.dials import LoopsDials
+from worker.sandbox.loops.replies import refusal
+from worker.sandbox.loops.rules import Change
+
+NOT_FOUND = "userId not found and cannot create a new contact without an email."
+
+
+@dataclass(slots=True, repr=False)
+class Contact:
+    """`left` holds the lists that the contact left in the preference centre."""
+
+    id: str
+    email: str | None = None
+    user_id: str | None = None
+    subscribed: bool = True
+    values: dict[str, Any] = field(default_factory=lambda: {"source": "API"})
+    lists: set[str] = field(default_factory=set)
+    left: frozenset[str] = frozenset()
+
+    def shown(self) -> dict[str, Any]:
+        """Only the lists a contact is in are shown."""
+        return {
+            "id": self.id,
+            "email": self.email,
+            "userId": self.user_id,
+            "subscribed": self.subscribed,
+            **self.values,
+            "mailingLists": dict.fromkeys(sorted(self.lists), True),
+            "optInStatus": None,
+        }
+
+
+class Contacts:
+    def __init__(self) -> None:
+        self._all: list[Contact] = []
+        self._by_email: dict[str, Contact] = {}
+        self._by_user_id: dict[str, Contact] = {}
+        self.counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def after(self, n: int, limit: int) -> list[dict[str, Any]]:
+        return [{"n": number, **each.shown()} for number, each in enumerate(self._all[n : n + limit], n + 1)]
+
+    def find(self, email: str | None, user_id: str | None, dials: LoopsDials) -> Contact | None:
+        by_email = self._by_email.get(_key(email, dials)) if email is not None else None
+        return by_email or (self._by_user_id.get(user_id) if user_id is not None else None)
+
+    def create(self, change: Change, dials: LoopsDials) -> Contact:
+        if self.find(change.email, change.user_id, dials):
+            raise Rejected(refusal(409))
+        return self._apply(self._added(), change, dials)
+
+    def update(self, change: Change, dials: LoopsDials) -> Contact:
+        by_email = self.find(change.email, None, dials)
+        by_user_id = self.find(None, change.user_id, dials)
+        if by_email and by_user_id and by_email is not by_user_id:
+            if dials.loops_cross_match != "email":
+                raise Rejected(refusal(int(dials.loops_cross_match), "email and userId belong to different contacts"))
+            by_user_id.user_id = None
+        found = by_email or by_user_id
+        if found is None and change.email is None and dials.loops_user_id_alone == "400":
+            raise Rejected(refusal(400, NOT_FOUND))
+        return self._apply(found or self._added(), change, dials)
+
+    def seed(self, given: dict[str, Any], dials: LoopsDials) -> None:
+        """Add a contact as `shown` has it, with `left` beside, past all rules."""
+        own = {"id", "n", "email", "userId", "subscribed", "mailingLists", "optInStatus", "left"}
+        values = {name: value for name, value in given.items() if name not in own}
+        contact = self._added()
+        self._apply(contact, Change(given.get("email"), given.get("userId"), None, values), dials)
+        contact.lists.update(name for name, inside in given.get("mailingLists", {}).items() if inside)
+        contact.subscribed = bool(given.get("subscribed", True))
+        contact.left = frozenset(given.get("left", ()))
+
+    def _added(self) -> Contact:
+        contact = Contact("c" + secrets.token_hex(12))
+        self._all.append(contact)
+        return contact
+
+    def _apply(self, contact: Contact, change: Change, dials: LoopsDials) -> Contact:
+        if change.email is not None:
+            if contact.email is not None:
+                self._by_email.pop(_key(contact.email, dials), None)
+            contact.email = change.email
+            self._by_email[_key(change.email, dials)] = contact
+        if change.user_id is not None:
+            if contact.user_id is not None:
+                self._by_user_id.pop(contact.user_id, None)
+            contact.user_id = change.user_id
+            self._by_user_id[change.user_id] = contact
+        contact.values.update(change.values)
+        self._subscribe(contact, change)
+        self.counts["unknown_properties"] += change.unknown
+        self.counts["unsuited_values"] += change.unsuited
+        return contact
+
+    def _subscribe(self, contact: Contact, change: Change) -> None:
+        if change.subscribed is not None:
+            self.counts["resubscribed"] += change.subscribed and not contact.subscribed
+            contact.subscribed = change.subscribed
+        for list_id, wanted in change.lists.items():
+            if not wanted:
+                contact.lists.discard(list_id)
+            elif not contact.subscribed or list_id in contact.left:
+                self.counts["list_adds_ignored"] += 1
+            else:
+                contact.lists.add(list_id)
+
+
+def _key(email: str, dials: LoopsDials) -> str:
+    return email.lower() if dials.loops_email_case == "folded" else email

@@ -1,0 +1,139 @@
+"""Loops' endpoints: which there are, whom they let in, and who answers them.
+
+Source: the specification 1.21.6 and api-reference/intro (loops.so/docs), checked 2026-11-22. One bearer key opens
+everything of one team, and 10 requests in a second are all that a team has for everything together.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.sandbox.dials import Dials
+from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
+from worker.sandbox.loops.bodies import json_object
+from worker.sandbox.loops.contacts import Contacts
+from worker.sandbox.loops.dials import LoopsDials
+from worker.sandbox.loops.properties import Properties
+from worker.sandbox.loops.replies import contact_saved, refusal, too_many, wrong_verb
+from worker.sandbox.loops.rules import BodyRules, Change
+
+TEAM, ROOT = "loops", "/api/v1"
+CREATE, UPDATE, FIND = "loops.create", "loops.update", "loops.find"
+PROPERTIES, LISTS, KEY, UNKNOWN = "loops.properties", "loops.lists", "loops.api_key", "loops.unknown"
+
+LIMITS = {TEAM: (10, 1.0)}
+ENDPOINTS = frozenset({TEAM, CREATE, UPDATE, FIND, PROPERTIES, LISTS, KEY})
+
+_PATHS = {
+    f"{ROOT}/contacts/create": CREATE,
+    f"{ROOT}/contacts/update": UPDATE,
+    f"{ROOT}/contacts/find": FIND,
+    f"{ROOT}/contacts/properties": PROPERTIES,
+    f"{ROOT}/lists": LISTS,
+    f"{ROOT}/api-key": KEY,
+}
+_METHODS = {CREATE: {"POST"}, UPDATE: {"PUT"}, PROPERTIES: {"GET", "POST"}}
+
+
+class Loops:
+    """A `Platform`: what app.loops.so does for contacts, as far as the sandbox goes."""
+
+    default_account = TEAM
+
+    def __init__(self, dials: Dials, keys: frozenset[str]) -> None:
+        self._all_dials = dials
+        self._keys = keys
+        self._contacts = Contacts()
+        self._properties = Properties()
+
+    @property
+    def _dials(self) -> LoopsDials:
+        return self._all_dials.group(LoopsDials)
+
+    def owns(self, path: str) -> bool:
+        return path.startswith(f"{ROOT}/")
+
+    def endpoint(self, method: str, path: str) -> str:
+        found = _PATHS.get(path, UNKNOWN)
+        return found if method in _METHODS.get(found, {"GET"}) else UNKNOWN
+
+    def limit(self, endpoint: str) -> str:
+        return endpoint if endpoint == UNKNOWN else TEAM
+
+    def rate_headers(self, dialled: str) -> str:
+        """Where a limit stands, and never when it resets: no such header is documented."""
+        return "none" if dialled == "none" else "bare"
+
+    def account(self, headers: Mapping[str, str]) -> str:  # noqa: ARG002 - all keys belong to one team
+        return TEAM
+
+    def refuses(self, call: Call) -> Reply | None:
+        scheme, _, key = call.headers.get("authorization", "").partition(" ")
+        accepted = key in self._keys if self._keys else bool(key.strip())
+        return None if scheme == "Bearer" and accepted else refusal(401)
+
+    def trouble(self, status: int) -> Reply:
+        return too_many(self._dials.loops_429_body) if status == 429 else refusal(status)
+
+    def answer(self, call: Call) -> Reply:
+        endpoint = self.endpoint(call.method, call.path)
+        if endpoint == UNKNOWN:
+            return wrong_verb() if call.path in _PATHS else refusal(404)
+        try:
+            return self._route(endpoint, call)
+        except Rejected as rejected:
+            return rejected.reply
+
+    def _route(self, endpoint: str, call: Call) -> Reply:
+        if endpoint in {CREATE, UPDATE}:
+            return self._save(endpoint, call)
+        if endpoint == FIND:
+            return self._find(call)
+        if endpoint == PROPERTIES:
+            return self._properties.create(call) if call.method == "POST" else self._properties.listed(call)
+        if endpoint == LISTS:
+            lists = self._dials.loops_lists.items()
+            shown = [{"id": each, "name": name, "description": None, "isPublic": True} for each, name in lists]
+            return json_reply(200, shown)
+        return json_reply(200, {"success": True, "teamName": "Sandbox"})
+
+    def _save(self, endpoint: str, call: Call) -> Reply:
+        dials, cap = self._dials, self._all_dials.traffic.hidden_byte_cap
+        if cap is not None and len(call.body) > cap:
+            raise Rejected(refusal(413))
+        change = BodyRules(self._properties, dials).read(json_object(call))
+        if change.email is None and (endpoint == CREATE or change.user_id is None):
+            raise Rejected(
+                refusal(400, "An email or userId is required" if endpoint == UPDATE else "email is required")
+            )
+        save = self._contacts.create if endpoint == CREATE else self._contacts.update
+        return contact_saved(save(change, dials).id, _note(change))
+
+    def _find(self, call: Call) -> Reply:
+        email, user_id = call.query.get("email"), call.query.get("userId")
+        if (email is None) == (user_id is None):
+            raise Rejected(refusal(400, "exactly one of email and userId is required"))
+        found = self._contacts.find(email, user_id, self._dials)
+        return json_reply(200, [found.shown()] if found else [])
+
+    def seed(self, contacts: list[dict[str, Any]]) -> None:
+        for contact in contacts:
+            self._contacts.seed(contact, self._dials)
+
+    def advance(self) -> None:
+        """Everything here happens at once."""
+
+    def contacts(self, account: str, after: int, limit: int) -> list[dict[str, Any]]:
+        return self._contacts.after(after, limit) if account == TEAM else []
+
+    def counts(self) -> dict[str, int]:
+        return {"contacts": len(self._contacts)} | self._contacts.counts
+
+    def reset(self) -> None:
+        self._contacts = Contacts()
+        self._properties = Properties()
+
+
+def _note(change: Change) -> str:
+    if change.unknown:
+        return "unknown property"
+    return "unsuited value" if change.unsuited else ""

@@ -1,0 +1,62 @@
+"""The properties of a team's contacts: those that come with every team, and custom ones with a name and a type.
+
+Source: contacts/properties (loops.so/docs) and /v1/contacts/properties in the specification 1.21.6, checked 2026-11-22.
+Names are camelCase, five are reserved; neither name nor type can be changed later.
+"""
+
+import re
+
+from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
+from worker.sandbox.loops.bodies import json_object
+from worker.sandbox.loops.replies import refusal
+from worker.sandbox.loops.values import KINDS
+
+DEFAULTS = {
+    "email": "string",
+    "userId": "string",
+    "firstName": "string",
+    "lastName": "string",
+    "source": "string",
+    "subscribed": "boolean",
+    "userGroup": "string",
+    "createdAt": "date",
+}
+RESERVED = frozenset({"id", "listId", "softDeleteAt", "teamId", "updatedAt"})
+#: Keys of a contact that are not properties.
+TAKEN = RESERVED | DEFAULTS.keys() | {"mailingLists", "notes", "optInStatus"}
+CAMEL = re.compile("[a-z][a-zA-Z0-9]*")
+WORD = re.compile("[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
+
+
+class Properties:
+    def __init__(self) -> None:
+        self._custom: dict[str, str] = {}
+
+    def kind(self, name: str) -> str | None:
+        return DEFAULTS.get(name) or self._custom.get(name)
+
+    def listed(self, call: Call) -> Reply:
+        which = call.query.get("list", "all")
+        if which not in {"all", "custom"}:
+            return refusal(400, "list must be all or custom")
+        shown = self._custom if which == "custom" else DEFAULTS | self._custom
+        return json_reply(200, [{"key": key, "label": _label(key), "type": kind} for key, kind in shown.items()])
+
+    def create(self, call: Call) -> Reply:
+        content = json_object(call)
+        name, kind = content.get("name"), content.get("type")
+        if content.keys() != {"name", "type"}:
+            raise Rejected(refusal(400, "name and type are required"))
+        if type(name) is not str or not CAMEL.fullmatch(name):
+            raise Rejected(refusal(400, "name must be in camelCase"))
+        if kind not in KINDS:
+            raise Rejected(refusal(400, f"type must be one of {', '.join(KINDS)}"))
+        if name in TAKEN or name in self._custom:
+            raise Rejected(refusal(400, "this name is reserved or taken"))
+        self._custom[name] = kind
+        return json_reply(200, {"success": True})
+
+
+def _label(key: str) -> str:
+    words = WORD.findall(key)
+    return " ".join(words).capitalize()
