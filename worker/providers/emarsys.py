@@ -19,7 +19,7 @@ import orjson
 from pydantic import SecretStr
 
 from worker.errors import SettingError
-from worker.outcome import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
+from worker.outcome import FieldTable, Limited, Retry, RowError, Stop, Verdict
 from worker.packing import Limits
 from worker.providers import emarsys_access, emarsys_contact, emarsys_fields, emarsys_replies
 from worker.providers.accounts import account_name, checked_url
@@ -27,6 +27,7 @@ from worker.providers.base import Lane, Prepared, Signing, Token
 from worker.providers.emarsys_access import TOKEN_URL, Credentials, Wsse
 from worker.providers.emarsys_contact import Identity
 from worker.providers.emarsys_fields import UnknownFields
+from worker.providers.statuses import AnswersAtOnce
 from worker.providers.wording import kind_of
 from worker.wire import Request, Response
 
@@ -45,10 +46,9 @@ RATES: Mapping[str, tuple[int, float]] = {"upsert": (1_000, 60.0)}
 MAX_REPLY_BYTES = 8_000_000
 BASE_URL = "https://api.emarsys.net/api"
 MAX_LIST_ID = 2**53
-_NO_JOBS = "Emarsys answers at once: it has no import jobs"
 
 
-class Emarsys:
+class Emarsys(AnswersAtOnce):
     """One API user of an Emarsys account. Users have limits of their own."""
 
     def __init__(
@@ -105,22 +105,6 @@ class Emarsys:
 
     def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
         return emarsys_contact.find_rows(rows, failed, self._identity)
-
-    def job(self, job: str) -> Request:
-        del job
-        raise AssertionError(_NO_JOBS)
-
-    def read_job(self, response: Response, now_s: float) -> JobReport:
-        del response, now_s
-        raise AssertionError(_NO_JOBS)
-
-    def error_file(self, url: str) -> Request:
-        del url
-        raise AssertionError(_NO_JOBS)
-
-    def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
-        del content, rows
-        raise AssertionError(_NO_JOBS)
 
     def token_request(self) -> Request | None:
         return self._credentials.token_request()

@@ -18,12 +18,13 @@ from typing import Any
 from pydantic import SecretStr
 
 from worker.errors import SettingError
-from worker.outcome import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
+from worker.outcome import FieldTable, Limited, Retry, RowError, Stop, Verdict
 from worker.packing import Limits
 from worker.providers import loops_contact, loops_fields, loops_replies
 from worker.providers.accounts import UnknownFields, account_name, checked_key, checked_url
 from worker.providers.base import Lane, Prepared, Signing, Token
 from worker.providers.loops_fields import MAX_CHARACTERS, fits
+from worker.providers.statuses import AnswersAtOnce
 from worker.wire import Request, Response
 
 #: "10 requests per second per team"; more on request. Source: "API introduction", checked 2026-11-22.
@@ -35,10 +36,9 @@ MAX_BYTES = 1_000_000
 
 _UPDATE = "/v1/contacts/update"
 _PROPERTIES = "/v1/contacts/properties"
-_NO_JOBS = "Loops answers at once: it has no import jobs"
 
 
-class Loops:
+class Loops(AnswersAtOnce):
     """One API key of a Loops team. Keys of one team share its limit; which do cannot be told from them, so a team
     should be given one key here. `source` is written to each contact whose record names none, new or not."""
 
@@ -98,22 +98,6 @@ class Loops:
         """Loops names nobody: there is one contact in a request."""
         del rows
         return [[] for _ in failed]
-
-    def job(self, job: str) -> Request:
-        del job
-        raise AssertionError(_NO_JOBS)
-
-    def read_job(self, response: Response, now_s: float) -> JobReport:
-        del response, now_s
-        raise AssertionError(_NO_JOBS)
-
-    def error_file(self, url: str) -> Request:
-        del url
-        raise AssertionError(_NO_JOBS)
-
-    def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
-        del content, rows
-        raise AssertionError(_NO_JOBS)
 
     def token_request(self) -> None:
         """Loops gives no tokens: the key goes with every request."""

@@ -15,14 +15,13 @@ import orjson
 from worker.outcome import Done, FieldTable, Limited, Rejected, Retry, Stop, Verdict
 from worker.providers.error_columns import MAX_REASON, without_addresses
 from worker.providers.loops_fields import table_of
-from worker.wire import Response, rate_headers
+from worker.providers.statuses import beside_the_contacts
+from worker.wire import Response
 
 #: The contact in hand is refused, and would be again.
 _REFUSALS = frozenset({400, 409, 413, 422})
 #: 429 is told apart from these.
 _TRY_AGAIN = frozenset({408, 425})
-#: A gateway answered in the platform's place: what lies behind it may have acted.
-_GATEWAY = frozenset({502, 504})
 _STOPS = {
     401: ("unauthorized", "Loops does not accept the API key: check api_key and base_url"),
     402: ("payment", "Loops wants the team's payment settled"),
@@ -43,14 +42,14 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
     # Without a word from Loops, 404 is about the path, and says nothing of the contact.
     if status in _REFUSALS or (status == 404 and said.get("success") is False):
         return _refused(status, said)
-    return _elsewhere(response, now_s)
+    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
     """The custom properties of the team, or why they are not to be had at the moment. A good key's own reply has none
     and counts as a table never fetched."""
     if not 200 <= response.status < 300:
-        return _elsewhere(response, now_ms / 1000)
+        return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
     payload = _payload(response)
     if isinstance(payload, dict) and payload.get("success") is True:
         return FieldTable()
@@ -64,19 +63,6 @@ def _refused(status: int, said: dict[str, Any]) -> Rejected:
     if status in (400, 404) and _UNKNOWN_USER.search(text):
         code = "unknown_user_id"
     return Rejected(code, without_addresses(text)[:MAX_REASON] or f"Loops answered {status} and gave no reason")
-
-
-def _elsewhere(response: Response, now_s: float) -> Limited | Retry | Stop:
-    """What a status means that has nothing to do with the contact sent."""
-    status = response.status
-    rate = rate_headers(response.headers, now_s)
-    if status == 429:
-        reset_s = rate.reset_s if rate.remaining in (0, None) else None
-        return Limited(rate.retry_after_s if rate.retry_after_s is not None else reset_s)
-    if status >= 500 or status in _TRY_AGAIN:
-        return Retry(f"http_{status}", rate.retry_after_s, unknown=status in _GATEWAY)
-    code, why = _STOPS.get(status, (f"http_{status}", f"Loops answered {status}: check base_url"))
-    return Stop(code, why)
 
 
 def _payload(response: Response) -> Any:

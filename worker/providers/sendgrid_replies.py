@@ -27,12 +27,11 @@ from worker.outcome import (
 )
 from worker.providers import sendgrid_errors as errors
 from worker.providers.sendgrid_fields import table_of
-from worker.wire import Response, rate_headers
+from worker.providers.statuses import beside_the_contacts
+from worker.wire import Response
 
 #: 429 is told apart from these; the rest of the 4xx says that the request itself is wrong.
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
-#: A gateway answered in the platform's place: what lies behind it may have acted.
-_GATEWAY = frozenset({502, 504})
 #: So much of a refusal that is no longer JSON is searched.
 MAX_CUT_BYTES = 1_000_000
 _STOPS = {
@@ -55,7 +54,7 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
         return _refused(response)
     if status == 413:
         return TooLarge()
-    return _elsewhere(response, now_s)
+    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_job(response: Response, now_s: float) -> JobReport:
@@ -67,28 +66,15 @@ def read_job(response: Response, now_s: float) -> JobReport:
         return JobMissing()
     if status in (400, 422):
         return Retry(f"http_{status}")
-    return _elsewhere(response, now_s)
+    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
     """The custom fields of the account, or why they are not to be had at the moment."""
     if not 200 <= response.status < 300:
-        return _elsewhere(response, now_ms / 1000)
+        return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
     table = None if response.truncated else table_of(errors.decode(response.body), now_ms)
     return table or Retry("unreadable_reply")
-
-
-def _elsewhere(response: Response, now_s: float) -> Limited | Retry | Stop:
-    """What a status means that has nothing to do with the records sent."""
-    status = response.status
-    rate = rate_headers(response.headers, now_s)
-    if status == 429:
-        reset_s = rate.reset_s if rate.remaining in (0, None) else None
-        return Limited(rate.retry_after_s if rate.retry_after_s is not None else reset_s)
-    if status >= 500 or status in _TRY_AGAIN:
-        return Retry(f"http_{status}", rate.retry_after_s, unknown=status in _GATEWAY)
-    code, why = _STOPS.get(status, (f"http_{status}", f"SendGrid answered {status}: check base_url"))
-    return Stop(code, why)
 
 
 def _refused(response: Response) -> Verdict:

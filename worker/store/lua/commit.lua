@@ -2,8 +2,7 @@
 -- ARGV[1] is the plan as JSON:
 --   lane, version, cut (elements off the front of wait), tombs (cancelled ones among them), bytes, again (elements off
 --   again), held (how many follow, or -1 to leave the list), held_delta, merged, bodies [{n, rows, bytes}], refused
---   (how many failures follow), strips (how many), dropped, due_ms (when to look again, or -1), discharged (failures
---   that a newer record replaced: counted as merged)
+--   (how many failures follow), strips (how many), dropped, due_ms (when to look again, or -1)
 -- then: held entries; failures as id, digests, blob; strips as id, digests, blob ('' takes the failure away).
 -- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone).
 local plan = cjson.decode(ARGV[1])
