@@ -153,7 +153,7 @@ class Stage:
         self.set = {**HASTE, **set_}
         self._sandbox_url = sandbox_url
         self.client = Redis.from_url(redis_url)
-        values = {name.lower(): value for name, value in self.set.items() if name not in ("DIE_AT", "CONFIG")}
+        values = {name.lower(): value for name, value in self.set.items() if name not in ("TRAPS", "CONFIG")}
         destination = Destination(platform="sendgrid", api_key=KEY, base_url=sandbox_url)  # type: ignore[arg-type]
         settings = Settings(REDIS_URL=redis_url, key_prefix=prefix, **values)  # type: ignore[arg-type]
         self.parts = Wiring(settings.model_copy(update={"destinations": {"sendgrid": destination}}))

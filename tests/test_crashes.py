@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from support import ROOT, FaultProxy, Stage, person, wait_until
+from traps import Traps
 
 from worker.embedded import EmbeddedServer
 from worker.replay import Which
 from worker.sandbox.process import SandboxProcess
-from worker.steps import STEPS
+from worker.steps import JOURNEY
+from worker.steps import SCRIPTS as WRITERS
 from worker.store import books
 from worker.store.scripts import _source
 from worker.store.waiting import cancel
@@ -50,9 +52,12 @@ def recover(step: str, redis_url: str, sandbox: SandboxProcess, directory: Path)
     """Let a worker die at a step, and another go on."""
     domain = f"{step.replace('.', '-')}.example"
     with Stage(redis_url, sandbox.url, directory, prefix=step, LEASE_S=str(LEASE_S)) as stage:
-        with stage.worker(ready=False, DIE_AT=step) as doomed:
+        traps = Traps(directory / "traps")
+        traps.set(step)
+        with stage.worker(ready=False, TRAPS=str(traps.directory)) as doomed:
             stage.enqueue(records(domain))
             exit_code = doomed.wait(30)
+            assert [(strike.step, strike.pid) for strike in traps.strikes()] == [(step, doomed.pid)]
         died_at_s = time.monotonic()
         left = (stage.books(), stage.batches())
         with stage.worker(ready=False) as successor:
@@ -81,11 +86,11 @@ def recoveries(
     sandbox_process.dials(job_seconds=[0, 0.1])
     directory = tmp_path_factory.mktemp("crashes")
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        done = threads.map(lambda step: recover(step, redis_server.url, sandbox_process, directory / step), STEPS)
-        yield dict(zip(STEPS, done, strict=True))
+        done = threads.map(lambda step: recover(step, redis_server.url, sandbox_process, directory / step), JOURNEY)
+        yield dict(zip(JOURNEY, done, strict=True))
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", JOURNEY)
 def test_a_worker_that_dies_at_a_step_is_made_good_by_another(recoveries, step):
     found = recoveries[step]
 
@@ -105,7 +110,7 @@ def test_a_worker_that_dies_at_a_step_is_made_good_by_another(recoveries, step):
     }
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", JOURNEY)
 def test_another_worker_goes_on_within_the_lease_and_two_seconds(recoveries, step):
     assert recoveries[step].first_progress_s < LEASE_S + 2
 
@@ -114,6 +119,12 @@ def test_another_worker_goes_on_within_the_lease_and_two_seconds(recoveries, ste
 def proxy(redis_server: EmbeddedServer) -> Iterator[FaultProxy]:
     with FaultProxy(redis_server.url) as made:
         yield made
+
+
+def test_every_script_that_writes_has_fail_points():
+    reads_only = {"common", "recount"}
+
+    assert {path.stem for path in (ROOT / "worker/store/lua").glob("*.lua")} - reads_only == set(WRITERS)
 
 
 SCRIPTS = sorted({path.stem for path in (ROOT / "worker/store/lua").glob("*.lua")} - {"common"})

@@ -15,7 +15,7 @@ import yaml
 from worker.cli import app
 from worker.providers import REGISTRY
 from worker.settings import Destination, Settings
-from worker.steps import STEPS
+from worker.steps import JOURNEY
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted([*ROOT.glob("worker/**/*.py"), *ROOT.glob("tasks/*.py")])
@@ -148,7 +148,7 @@ def commands(group, prefix=""):
 def test_the_readme_names_every_command_setting_provider_and_step():
     named = [*commands(typer.main.get_command(app)), *REGISTRY, *Destination.model_fields]
     own = [name for name, field in Settings.model_fields.items() if field.validation_alias is None]
-    named += [name.upper() for name in own if name not in ("destinations", "die_at")]
+    named += [name.upper() for name in own if name not in ("destinations", "traps")]
 
     assert [name for name in named if name not in README] == []
 
@@ -211,7 +211,7 @@ def test_pinned_versions_are_within_the_ranges_and_name_no_registry():
 def test_the_steps_at_which_a_process_can_die_are_all_in_the_code():
     text = "".join(path.read_text() for path in PRODUCT if path.name != "steps.py")
 
-    assert set(re.findall(r'step\("([a-z.]+)"\)', text)) == set(STEPS)
+    assert set(re.findall(r'step\("([a-z.]+)"\)', text)) == set(JOURNEY)
 
 
 def test_no_file_of_the_repository_names_a_place_of_its_making():

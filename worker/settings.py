@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     store_ack_replicas: int = Field(0, ge=0, le=10, description="replicas that must have an enqueue before it returns")
     log_json: bool = Field(default=False, description="log lines as JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    die_at: str = Field("", description="a named step at which to die, for recovery tests")
+    traps: str = Field("", description="a directory of fail-points, for recovery tests: see steps.py")
 
     destinations: Mapping[str, Destination] = Field(default_factory=dict, exclude=True)
 

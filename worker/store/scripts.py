@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from worker.steps import step
 from worker.store.keys import Keys
 
 Arg = str | bytes | int | float
@@ -40,9 +41,15 @@ class Store:
 
     def run(self, name: str, *args: Arg, base: str = "") -> Any:
         """Run a script by its file name; `base` replaces the destination's own base of keys."""
+        step(f"{name}.before")
+        answer = self._until_answered(name, base or self.keys.base, args)
+        step(f"{name}.after")
+        return answer
+
+    def _until_answered(self, name: str, base: str, args: Sequence[Arg]) -> Any:
         for pause_s in (*PAUSES_S, None):
             try:
-                return self._once(name, base or self.keys.base, args)
+                return self._once(name, base, args)
             except (RedisConnectionError, RedisTimeoutError):
                 if pause_s is None:
                     raise
