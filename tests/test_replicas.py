@@ -1,6 +1,8 @@
 """`STORE_ACK_REPLICAS`: an enqueue returns when so many replicas have it, or says that they have not."""
 
 import asyncio
+import os
+import signal
 import time
 
 import pytest
@@ -43,6 +45,39 @@ def test_an_async_enqueue_waits_for_its_replicas(make_engine, replica):
 
     with Redis.from_url(replica.url) as client:
         assert client.llen(engine.site.store.keys("wait:sendgrid")) == 1
+
+
+def test_nothing_is_sent_before_the_replica_knows_that_it_is_under_way(make_engine, replica, sandbox):
+    """One that takes over without knowing would send newer data beside a job that is still running."""
+    engine = make_engine(store_ack_replicas=1)
+    enqueue(RECORD)
+    engine.site.aggregation.aggregate("sendgrid")
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        engine.site.delivery.dispatch("sendgrid")
+        assert sandbox.totals()["by_endpoint"] == {}
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+
+def test_with_too_few_replicas_nothing_is_sent_and_the_batch_is_due_again(make_engine, sandbox, caplog):
+    engine = make_engine()
+    enqueue(RECORD)
+    engine.site.aggregation.aggregate("sendgrid")
+
+    alone = make_engine(store_ack_replicas=1)
+    assert alone.site.delivery.dispatch("sendgrid") == ()
+
+    assert sandbox.totals()["by_endpoint"] == {}
+    assert "too few replicas" in caplog.text
+    batch = engine.site.store.client.hgetall(engine.site.store.keys("b:1"))
+    assert (batch[b"state"], batch[b"deliveries"], batch[b"attempts"]) == (b"ready", b"0", b"0")
+    assert engine.site.store.client.hget(engine.site.store.keys("b:1"), "orphan_until") is None
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
 
 
 def test_too_few_replicas_are_an_error_and_the_same_key_again_counts_nothing_twice(make_engine):

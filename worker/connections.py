@@ -12,8 +12,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from worker.addresses import check_redis_url
-from worker.store.scripts import PAUSES_S, run_async
-from worker.store.waiting import ACK_MS, Append, Appended
+from worker.store.scripts import ACK_MS, PAUSES_S, run_async
+from worker.store.waiting import Append, Appended
 
 #: Silent longer than this, Redis counts as gone for one call.
 REDIS_TIMEOUT_S = 10.0

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(45, ge=2, le=3600, description="a crashed worker's batch is due again after this")
     keep_batches_s: float = Field(604_800, ge=60, description="settled batches are listed for so long")
     keep_failures_s: float = Field(2_592_000, ge=60, description="failures older than this are discarded")
-    store_ack_replicas: int = Field(0, ge=0, le=10, description="replicas that must have an enqueue before it returns")
+    store_ack_replicas: int = Field(0, ge=0, le=10, description="replicas that must have an enqueue, or a claim")
     log_json: bool = Field(default=False, description="log lines as JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     traps: str = Field("", description="a directory of fail-points, for recovery tests: see steps.py")

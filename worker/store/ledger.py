@@ -5,6 +5,7 @@ moves the books with the records.
 """
 
 import contextlib
+import logging
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +22,21 @@ from worker.store.bench import FailedRecord
 from worker.store.scripts import Arg, Store
 from worker.views import Ranges, Search, rows
 
+log = logging.getLogger("worker.batches")
+
+#: When a batch is tried again that replicas did not acknowledge in time.
+UNACKNOWLEDGED_MS = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long a claim lasts, how long an orphan keeps its contacts busy, and exchanges at once per destination."""
+    """How long a claim lasts, how long an orphan keeps its contacts busy, exchanges at once per destination, and how
+    many replicas must know of a claim before anything is sent."""
 
     lease_ms: int
     orphan_ms: int
     slots: int
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing to do: `why` is none, busy, paused, stopped, or probe (ask whether the destination works again)."""
+    """Nothing to do: `why` is none, busy, paused, stopped, unacknowledged, or probe (ask whether the destination works
+    again)."""
 
     why: str
     token: str
@@ -101,14 +110,25 @@ class Ledger:
         return self._terms
 
     def claim(self, kind: str) -> Batch | Idle:
-        """Take the next due batch; `kind` is dispatch or poll."""
+        """Take the next due batch; `kind` is dispatch or poll. What is to be sent is handed out only once the replicas
+        that are asked for know of it: the one that takes over after a failover must know that its job may exist."""
         token = uuid4().hex
         terms = self._terms
-        answer = self._store.run("claim", kind, terms.lease_ms, token, terms.orphan_ms, terms.slots)
+        args = (kind, terms.lease_ms, token, terms.orphan_ms, terms.slots)
+        acknowledged = True
+        if kind == "dispatch" and terms.replicas:
+            answer, acknowledged = self._store.run_acknowledged(terms.replicas, "claim", *args)
+        else:
+            answer = self._store.run("claim", *args)
         what, now_ms = answer[0].decode(), int(answer[1])
         if what != "ok":
             return Idle(what, token)
-        return Batch(int(answer[2]), token, now_ms, _hash(answer[3]), _hash(answer[4]))
+        batch = Batch(int(answer[2]), token, now_ms, _hash(answer[3]), _hash(answer[4]))
+        if acknowledged:
+            return batch
+        log.warning("nothing is sent: too few replicas answer", extra={"wanted": terms.replicas})
+        self.settle(batch, Plan(set={"state": "ready"}, refund=True, delay_ms=UNACKNOWLEDGED_MS))
+        return Idle("unacknowledged", token)
 
     def claim_slot(self) -> str | None:
         """Ask to have one exchange under way that concerns no batch; None while the destination has enough of them."""

@@ -22,6 +22,8 @@ from worker.store.keys import Keys
 Arg = str | bytes | int | float
 #: How often a script is sent again when its reply was lost, and the pauses between.
 PAUSES_S = (0.05, 0.2, 0.5, 1.0)
+#: How long replicas have to acknowledge a write.
+ACK_MS = 1_000
 
 
 @cache
@@ -45,6 +47,14 @@ class Store:
         answer = self._until_answered(name, base or self.keys.base, args)
         step(f"{name}.after")
         return answer
+
+    def run_acknowledged(self, replicas: int, name: str, *args: Arg) -> tuple[Any, bool]:
+        """Run a script; returns its answer, and whether so many replicas have within a second what it wrote. They then
+        have everything that anybody wrote before it as well."""
+        # WAIT speaks of what was written on its own connection.
+        with self.client.client() as one:
+            answer = Store(one, self.keys).run(name, *args)
+            return answer, int(one.wait(replicas, ACK_MS)) >= replicas
 
     def _until_answered(self, name: str, base: str, args: Sequence[Arg]) -> Any:
         for pause_s in (*PAUSES_S, None):

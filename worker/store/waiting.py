@@ -14,8 +14,6 @@ from worker.store.scripts import Arg, Store
 #: How long a call id is remembered: for a reply lost on the wire, and for a producer that comes back with a key.
 CALL_TTL_MS = 60_000
 KEYED_CALL_TTL_MS = 86_400_000
-#: How long replicas have to acknowledge an enqueue.
-ACK_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,10 @@ def append(store: Store, call: Append, replicas: int = 0) -> Appended:
     time-out, although the records are in the lane: the same call again counts nothing twice."""
     if not replicas:
         return Appended.read(store.run("enqueue", *call.arguments()))
-    # WAIT speaks of what was written on its own connection.
-    with store.client.client() as one:
-        appended = Appended.read(Store(one, store.keys).run("enqueue", *call.arguments()))
-        if one.wait(replicas, ACK_MS) < replicas:
-            raise RedisTimeoutError(f"fewer than {replicas} replicas have it")
-    return appended
+    answer, acknowledged = store.run_acknowledged(replicas, "enqueue", *call.arguments())
+    if not acknowledged:
+        raise RedisTimeoutError(f"fewer than {replicas} replicas have it")
+    return Appended.read(answer)
 
 
 def cancel(store: Store, lane: str, ranges: Sequence[tuple[int, int]]) -> int:
