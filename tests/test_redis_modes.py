@@ -27,7 +27,7 @@ COMMANDS_LISTED = """
     append brpop client|setinfo client|setname del eval evalsha exec exists get hdel hello hget hgetall hincrby
     hkeys hlen hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi
     persist pexpire ping psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set smembers
-    srem time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore
+    srem strlen time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore
 """
 COMMANDS = frozenset(COMMANDS_LISTED.split())
 #: Channels: Celery's remote control. A subscription to a pattern is allowed by its very words only; 0 is the database.

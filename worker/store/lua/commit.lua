@@ -4,14 +4,15 @@
 --   again), held (how many follow, or -1 to leave the list), held_delta, merged, bodies [{n, rows, bytes}], refused
 --   (how many failures follow), strips (how many), dropped, due_ms (when to look again, or -1)
 -- then: held entries; failures as id, digests, blob; strips as id, digests, blob ('' takes the failure away).
--- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone).
+-- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone, or not the one that was staged).
 local plan = cjson.decode(ARGV[1])
 local lane, now = plan.lane, clock()
 -- Its first body is a batch already: this very commit was made before, and only its reply was lost.
 if plan.bodies[1] and redis.call('EXISTS', k('b:' .. plan.bodies[1].n)) == 1 then return 'ok' end
 if (redis.call('GET', k('v')) or '0') ~= plan.version then return 'stale' end
 for _, body in ipairs(plan.bodies) do
-  if redis.call('EXISTS', k('b:' .. body.n .. ':body')) == 0 then return 'expired' end
+  -- Of another length it is somebody else's: a server that was restored from an older state gives numbers out anew.
+  if redis.call('STRLEN', k('b:' .. body.n .. ':body')) ~= body.bytes then return 'expired' end
 end
 redis.call('DEL', k('bell:aggregate:' .. lane)) -- a first write that runs with full memory
 local at = 2

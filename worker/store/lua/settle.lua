@@ -4,7 +4,9 @@
 -- Returns {'ok', children...} or {'stale'}.
 local n, name, plan, now = ARGV[1], k('b:' .. ARGV[1]), cjson.decode(ARGV[4]), clock()
 redis.call('ZREM', k('active'), ARGV[3]) -- runs with full memory, and lets what follows run
-if redis.call('HGET', name, 'fence') ~= ARGV[2] then return {'stale'} end
+-- The token tells a batch from another of the same number: a server that was restored from an older state counts anew.
+local held = redis.call('HMGET', name, 'fence', 'token')
+if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return {'stale'} end
 -- The fence moves on, so that a repeat of this very call, its reply lost, changes nothing.
 redis.call('HINCRBY', name, 'fence', 1)
 local lane, root = unpack(redis.call('HMGET', name, 'lane', 'root'))
