@@ -256,6 +256,7 @@ def test_batches_are_listed_newest_first_and_one_is_told_in_full(cli, engine, cl
 
 
 def test_a_batch_never_shows_its_error_file_or_its_contents(cli, engine, sandbox, client):
+    sandbox.dials(rate_5xx=1.0, faults_on=["sendgrid.error_file"])
     enqueue([person(1), person(2, last_name="[[fail-import]]")])
     engine.run_until(lambda: client.hexists("contact-ingest:{sendgrid}:b:1", "errors_url"))
 

@@ -116,6 +116,8 @@ def test_an_error_file_that_can_be_had_once_is_fetched_once_and_kept_before_it_i
     assert set(failures(engine)) == {"p2@example.com"}
     assert [entry["endpoint"] for entry in sandbox.journal()].count("sendgrid.error_file") == 1
     assert_books(engine, delivered=1, failed=1, unattributed=0)
+    assert not site.store.client.exists(site.store.keys("b:1:file")), "it names people, and nobody needs it any more"
+    assert not site.store.client.hexists(site.store.keys("b:1"), "errors_url")
 
 
 def dying(*_):

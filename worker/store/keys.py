@@ -21,7 +21,8 @@
     B busy              hash    identity digest -> root batch in flight with it
     B active            zset    claim -> when it lapses: exchanges under way
     B batches           zset    batch -> when it was made
-    B b:<n>             hash    a batch; B b:<n>:body, :rows, :entries, :keys are the blobs of a root
+    B b:<n>             hash    a batch; B b:<n>:body, :rows, :entries, :keys are the blobs of a root;
+                                B b:<n>:file is the error file of its import, kept until the batch ends
     B failed            hash    record id -> failure (JSON, record, mapped: three lines)
     B failed:at         zset    record id -> when it failed last
     B failed:keys       hash    record id -> its identity digests

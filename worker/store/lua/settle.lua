@@ -40,6 +40,9 @@ if not plan.ended then
   redis.call('ZADD', k(plan.zset), now + plan.delay_ms, n)
   return answer
 end
+-- What quotes those it refused, and the link that leads there.
+redis.call('DEL', name .. ':file')
+redis.call('HDEL', name, 'errors_url')
 redis.call('HSET', name, 'state', 'done', 'ended_ms', now)
 if redis.call('HINCRBY', rootname, 'parts', -1) == 0 then
   for _, part in ipairs({':body', ':rows', ':entries'}) do redis.call('DEL', rootname .. part) end
