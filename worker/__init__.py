@@ -7,6 +7,7 @@ providers/                     the platforms: contacts in, request bytes out; re
 store/                         Redis: the keyspace (keys.py) and its scripts (lua/)
 transport                      HTTP, with a deadline
 intake, aggregation, delivery, tracking, replay    the journey of a contact, in order
+subject, erasure               a contact that is to be gone, and taking it out of every place
 wiring                         where the parts are joined
 cli/                           the command line
 sandbox/, embedded             stand-ins of the platforms, and a real server, for trying it all out

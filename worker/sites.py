@@ -15,6 +15,7 @@ from worker.contact import CONSENT
 from worker.courier import Courier
 from worker.definitions import Definitions
 from worker.delivery import Delivery
+from worker.erasure import Erasure
 from worker.errors import SettingError
 from worker.providers.base import Lane, Provider
 from worker.replay import Replay
@@ -51,6 +52,8 @@ class Site:
     ledger: Ledger
     failures: Failures
     replay: Replay
+    erasure: Erasure
+    rules: FieldRules
     aggregation: Aggregation
     delivery: Delivery
     tracking: Tracking
@@ -75,7 +78,8 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
         ahead=_ahead(provider, settings.max_open_batches),
         max_open=max(settings.max_open_batches, 2 * _ahead(provider, settings.max_open_batches)),
     )
-    aggregation = Aggregation(Bench(store), provider, _rules(name, config), pace, definitions, schedule)
+    rules = _rules(name, config)
+    aggregation = Aggregation(Bench(store), provider, rules, pace, definitions, schedule)
     failures = Failures(store)
     return Site(
         name,
@@ -85,6 +89,8 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
         ledger,
         failures,
         Replay(failures),
+        Erasure(store, failures, rules),
+        rules,
         aggregation,
         Delivery(desk),
         Tracking(desk),

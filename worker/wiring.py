@@ -24,6 +24,7 @@ from worker.settings import ENV_PREFIX, Settings
 from worker.sites import Site, build_site, lane_defaults, lane_name
 from worker.store.fleet import Fleet
 from worker.store.keys import SCHEMA
+from worker.store.mailbox import Mailbox
 from worker.store.waiting import Append, Appended, LaneRoom, append
 
 __all__ = ["Site", "Wiring", "install", "wired"]
@@ -46,6 +47,11 @@ class Wiring:
         """The broker's server, where that is a Redis too."""
         url = (self.settings.broker_url or self.settings.redis_url).get_secret_value()
         return connect(url) if is_redis(url) else None
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """The broker's queue, where it can be looked into."""
+        return None if self.broker is None else Mailbox(self.broker, self.settings.key_prefix)
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -1,7 +1,8 @@
 """The command line: `contact-ingest`. Each module registers the commands of one subject; this file joins them.
 
-Exit codes: 0 all is well, 1 something is wrong or was refused, 2 wrong use, wrong settings or no Redis, 3 timed out,
-4 stopped midway, 130 interrupted. Errors are one line on standard error, without traceback and without contents.
+Exit codes: 0 all is well, 1 something is wrong or was refused, 2 wrong use, wrong settings or no Redis, 3 timed out or
+on its way still, 4 stopped midway, 130 interrupted. Errors are one line on standard error, without traceback and
+without contents.
 """
 
 import sys
@@ -14,7 +15,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.cli import batches, demo, doctor, enqueue, failures, flush, lanes, retry, sandbox, status
+from worker.cli import batches, demo, doctor, enqueue, erase, failures, flush, lanes, retry, sandbox, status
 from worker.cli.terminal import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, note
 from worker.errors import IngestError
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Raw contact records in, platform imports followed to their end.",
     epilog="Each command says more with --help, and gives an example.",
 )
-for module in (demo, enqueue, status, batches, failures, retry, flush, lanes, doctor, sandbox):
+for module in (demo, enqueue, status, batches, failures, retry, flush, lanes, erase, doctor, sandbox):
     module.register(app)
 
 

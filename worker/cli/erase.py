@@ -1,0 +1,175 @@
+"""`erase`: everything that is held of a contact, gone from every destination; what is out of reach is said.
+
+Exit codes: 0 nothing is left, 1 it was not confirmed or the append-only file is not rewritten, 2 wrong use, 3 records
+are in flight still. The contact is named in no output.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from worker.cli.choices import Json, opened
+from worker.cli.terminal import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from worker.erasure import Everywhere, Findings
+from worker.errors import SettingError
+from worker.store import server
+from worker.store.fleet import GONE_S
+from worker.subject import Subject
+from worker.wiring import Wiring
+
+#: Pause between two rounds of passes, and at least so many times what a round took: waiting must not load the server.
+LOOK_S = 0.5
+REST = 4
+#: What no command of this program can reach.
+BEYOND = (
+    "the platform itself",
+    "backups and snapshots of Redis",
+    "the append-only file, until it is rewritten",
+    "the slow log of Redis",
+    "rejects files and exports",
+    "destinations that are configured no more",
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "erase",
+        epilog=examples(
+            "erase ada@example.com --dry-run",
+            "erase ada@example.com --wait --timeout 900",
+            "erase - --yes --json < address.txt",
+            "erase --external-id 4711",
+        ),
+    )(erase)
+
+
+def erase(
+    email: Annotated[
+        str, typer.Argument(metavar="EMAIL", help="The address, or - to read it from standard input.")
+    ] = "",
+    external_id: Annotated[str, typer.Option("--external-id", metavar="ID", help="Or who has this id.")] = "",
+    phone_number_id: Annotated[str, typer.Option("--phone-number-id", metavar="NUMBER", help="Or this number.")] = "",
+    anonymous_id: Annotated[str, typer.Option("--anonymous-id", metavar="ID", help="Or this id.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Until nothing of the contact is in flight any more.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", min=0, metavar="S", help="With --wait: give up after so many seconds.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    rewrite_aof: Annotated[
+        bool, typer.Option("--rewrite-aof", help="Then have Redis rewrite its append-only file (BGREWRITEAOF).")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Discard every record of a contact that waits, is held or has failed, at every destination.
+
+    What is in flight cannot be called back: exits with 3 while there is such, unless --wait sees it through.
+    Stop whoever enqueues the contact first.
+    """
+    address = sys.stdin.readline().strip() if email == "-" else email
+    subject = Subject(address, external_id, phone_number_id, anonymous_id)
+    parts = opened(writes=not dry_run)
+    everywhere = Everywhere((site.erasure for site in parts.sites()), parts.mailbox)
+    if dry_run:
+        _show(_with_progress(everywhere, lambda told: everywhere.look(subject, told)), {"dry_run": True}, json=json)
+        return
+    _confirm(parts, yes=yes)
+    found, timed_out = _see_through(parts, everywhere, subject, timeout if wait else 0.0)
+    rewritten = server.rewrite_aof(parts.client) if rewrite_aof else ""
+    more = {"dry_run": False, "timed_out": wait and timed_out, **({"rewrite_aof": rewritten} if rewrite_aof else {})}
+    _show(found, more, json=json)
+    if not found.is_clear:
+        raise typer.Exit(EXIT_TIMED_OUT)
+    if rewrite_aof and rewritten != server.STARTED:
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _confirm(parts: Wiring, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise SettingError("--yes", "is needed where nobody can be asked; --dry-run counts first")
+    where = ", ".join(parts.destinations)
+    if not typer.confirm(f"Erase all that is held of this contact for {where}? It cannot be undone.", err=True):
+        note("Nothing was erased.")
+        raise typer.Exit(EXIT_WRONG)
+
+
+def _see_through(
+    parts: Wiring, everywhere: Everywhere, subject: Subject, timeout_s: float | None
+) -> tuple[Findings, bool]:
+    """Erase until nothing is left or the time is up; what was erased is the sum of it all."""
+    ends_s = None if timeout_s is None else time.monotonic() + timeout_s
+    erased, warned = Findings(), timeout_s == 0
+    while True:
+        began_s = time.monotonic()
+        found = _with_progress(everywhere, lambda told: everywhere.erase(subject, told))
+        erased.take_erased(found)
+        found.waiting, found.held, found.failed = erased.waiting, erased.held, erased.failed
+        now_s = time.monotonic()
+        if found.is_clear or (ends_s is not None and now_s >= ends_s):
+            return found, not found.is_clear
+        if not warned:
+            warned = True
+            note(_on_its_way(found))
+            _warn(parts)
+        time.sleep(max(LOOK_S, REST * (now_s - began_s)))
+
+
+def _with_progress(everywhere: Everywhere, work: Callable[[Callable[[int, str], None]], Findings]) -> Findings:
+    total = everywhere.size()
+    with Bar("erase", total) as bar:
+        done = 0
+
+        def told(records: int, lane: str) -> None:
+            nonlocal done
+            done += records
+            bar.at(min(done, total), f"looking through {lane}")
+
+        return work(told)
+
+
+def _warn(parts: Wiring) -> None:
+    """What is in flight ends only where somebody works on it."""
+    if all(member.silent_s >= GONE_S for member in parts.fleet.members()):
+        note("warning: no worker is running")
+    for site in parts.sites():
+        state = site.schedule.state()
+        if state.get("state"):
+            note(f"warning: {site.name} is {state['state']}")
+
+
+def _on_its_way(found: Findings) -> str:
+    parts = []
+    if found.in_flight:
+        bodies = "1 body" if found.bodies == 1 else f"{found.bodies} bodies"
+        parts.append(f"{counted(found.in_flight, 'record')} in {bodies} being sent or followed")
+    if found.queued:
+        parts.append(f"{counted(found.queued, 'record')} in the broker's queue")
+    if found.unknown:
+        parts.append("a request of unknown fate that may still reach the platform")
+    if found.met:
+        parts.append("records that come in as fast as they are erased")
+    return "still on its way: " + "; ".join(parts)
+
+
+def _show(found: Findings, more: dict[str, Any], *, json: bool) -> None:
+    names = ("waiting", "held", "failed")
+    if json:
+        out = {name: value for name, value in asdict(found).items() if name not in ("met", "moved")}
+        show_json({**out, "erased": found.erased, "complete": found.is_clear, "beyond": BEYOND, **more})
+        return
+    counts = ", ".join(f"{getattr(found, name)} {name}" for name in names)
+    say(f"{counted(found.erased, 'record')} {'would be erased' if more['dry_run'] else 'erased'}: {counts}.")
+    if not found.is_clear and not more["dry_run"]:
+        note(f"error: erase: {_on_its_way(found)}; run it again, or with --wait")
+    elif found.in_flight or found.queued or found.unknown:
+        say(_on_its_way(found).capitalize() + ".")
+    if "rewrite_aof" in more:
+        say(f"The append-only file: {more['rewrite_aof']}.")
+    if not more["dry_run"]:
+        say(f"Beyond reach: {'; '.join(BEYOND)}.")
