@@ -2,15 +2,18 @@
 
 import re
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
 import typer
+from celery import Celery
 from relay import Relay
+from support import wait_until
 from typer.testing import CliRunner
 
-from worker import checks_server, enqueue
+from worker import checks_server, checks_setup, enqueue
 from worker.cli.doctor import register
 from worker.embedded import EmbeddedServer
 from worker.settings import Destination, Settings
@@ -202,12 +205,29 @@ def test_each_line_of_releases_has_its_own_first_mended_one(info, remedy):
 @pytest.mark.parametrize(
     "info",
     [
-        *({"redis_version": version} for version in ("6.2.20", "7.2.11", "7.4.6", "8.0.4", "8.2.2", "8.4.0", "9.0.0")),
-        *({"redis_version": "7.2.4", "valkey_version": version} for version in ("7.2.11", "8.0.6", "8.1.4", "9.0.0")),
+        *({"redis_version": version} for version in ("6.2.20", "7.2.11", "7.4.9", "8.0.4", "8.2.6", "8.4.3", "9.0.0")),
+        *({"redis_version": "7.2.4", "valkey_version": version} for version in ("7.2.11", "8.0.6", "8.1.7", "9.0.0")),
     ],
 )
 def test_a_mended_server_passes(info):
     assert checks_server.check_version(info).level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("info", "remedy"),
+    [
+        ({"redis_version": "7.4.8"}, "7.4.9"),
+        ({"redis_version": "8.2.5"}, "8.2.6"),
+        ({"redis_version": "8.4.2"}, "8.4.3"),
+        ({"redis_version": "8.6.2"}, "8.6.3"),
+        ({"redis_version": "7.2.4", "valkey_version": "8.1.6"}, "8.1.7"),
+    ],
+)
+def test_a_server_with_later_holes_is_worth_a_note(info, remedy):
+    found = checks_server.check_version(info)
+
+    assert found.level == "note"
+    assert remedy in found.remedy
 
 
 def test_a_clock_that_is_off_is_found(wire, redis_server):
@@ -249,6 +269,44 @@ def test_messages_that_nobody_takes_are_found(wire, client):
 
 def test_a_long_queue_is_no_finding_while_workers_live(parts, client):
     client.lpush("contact-ingest:broker:contacts", *["bell"] * 101)
+
+    assert run("doctor").exit_code == 0
+
+
+@pytest.fixture
+def bells(client):
+    """`bells(late_s)`: real messages that expired so long ago, in the broker of the install."""
+
+    def make(late_s: float, task: str = "contacts.dispatch") -> None:
+        with Celery("elsewhere", broker=client_url(client), set_as_current=False) as app:
+            options = {"global_keyprefix": "contact-ingest:broker:", "priority_steps": [0]}
+            app.conf.update(broker_transport_options=options, task_default_queue="contacts")
+            for _ in range(3):
+                app.send_task(task, ["sendgrid"], expires=datetime.now(UTC) - timedelta(seconds=late_s))
+
+    return make
+
+
+def client_url(client) -> str:
+    return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
+
+
+def test_a_worker_that_ticks_while_its_pool_takes_nothing_is_found(parts, bells):
+    bells(30)
+    for _ in range(20):
+        bells(-30)
+
+    says, remedy = wrong()["broker"]
+
+    assert says.startswith("63 messages wait in the queue, and the oldest expired 3")
+    assert "restart the workers" in remedy
+
+
+def test_bells_that_have_not_expired_for_long_and_strange_messages_are_no_finding(parts, bells, client):
+    bells(-30)
+    bells(1)
+    for stranger in (b"bell", b"[]", b"7", b'{"headers":{"expires":"soon"}}', b'{"headers":[]}'):
+        client.lpush("contact-ingest:broker:contacts", stranger)
 
     assert run("doctor").exit_code == 0
 
@@ -318,6 +376,169 @@ def test_imports_followed_past_their_deadline_are_found(wire, client, sandbox):
     parts.fleet.beat("host:1", 4)
 
     assert "1 imports are past the deadline of 10 s" in wrong()["sendgrid: batches"][0]
+
+
+def test_a_lane_that_is_due_and_that_nobody_cuts_is_found(parts, client):
+    enqueue({"email": "a@example.com"})
+    site = parts.site(LANE)
+    client.set(site.store.keys("clock"), 59_000)
+    assert run("doctor").exit_code == 0
+    client.set(site.store.keys("clock"), 90_000)
+
+    says, remedy = wrong()["lane sendgrid"]
+
+    assert says.startswith("has been due for 90 s")
+    assert "contacts.aggregate" in remedy
+    site.schedule.pause(LANE, "for a test")
+    assert wrong()["lane sendgrid"][0].startswith("paused")
+
+
+def test_a_lane_whose_records_wait_for_long_with_nothing_in_flight_is_found(parts, client):
+    """Nobody gets at the account's definitions, so that the lane is looked at again and again, and never cut."""
+    enqueue({"email": "a@example.com", "custom_fields": {"plan": "pro"}})
+    site = parts.site(LANE)
+    client.set(site.store.keys("clock"), 90_000)
+    site.schedule.arm(LANE, 5_000)
+
+    found = wrong()
+
+    assert found["lane sendgrid"][0].startswith(
+        "its oldest record has waited for 90 s, and nothing is in flight: waiting for the account's field definitions"
+    )
+
+
+@pytest.fixture
+def refused_for_a_field(parts, sandbox):
+    """Two records have failed and one waits, for custom fields that the account lacks; others are all right."""
+    site = parts.site(LANE)
+    site.desk.exchange(site.provider.create_field("Known", "x"), None)
+    enqueue({"email": f"p{n}@example.com", "custom_fields": {"plan": "secret"}} for n in range(2))
+    enqueue({"email": "p3@example.com", "last_name": "x" * 51})
+    site.definitions.ready_for({})
+    site.aggregation.aggregate(LANE)
+    assert len(list(site.failures)) == 3
+    site.schedule.pause(LANE, "for a test")
+    enqueue([{"email": "p4@example.com", "custom_fields": {"tier": "secret", "Known": "x"}}, {"email": "p5@x.example"}])
+    return site
+
+
+def test_custom_fields_that_the_account_lacks_are_found_by_failures_and_by_what_waits(refused_for_a_field):
+    says, remedy = wrong()["sendgrid: custom fields"]
+
+    assert says == (
+        "2 of the latest failures and 1 of the first records that wait name what the account lacks: plan, tier"
+    )
+    assert "destinations.sendgrid.unknown_fields" in remedy
+    assert "contact-ingest retry --to sendgrid --code unknown_field" in remedy
+
+
+def test_fields_that_failures_name_are_told_though_the_account_does_not_answer(refused_for_a_field, sandbox):
+    site = refused_for_a_field
+    site.schedule.resume(LANE)
+    enqueue({"email": "p6@example.com", "custom_fields": {"Known": 7}})
+    site.definitions.ready_for({})
+    site.aggregation.aggregate(LANE)
+    assert {failure.about["code"] for failure in site.failures} == {"unknown_field", "too_long", "wrong_type"}
+    sandbox.dials(auth_down=True)
+
+    assert wrong()["sendgrid: custom fields"][0] == "3 of the latest failures name what the account lacks: plan, tier"
+
+
+def test_fields_that_have_been_created_since_are_no_finding(refused_for_a_field):
+    site = refused_for_a_field
+    for name in ("plan", "tier"):
+        site.desk.exchange(site.provider.create_field(name, "x"), None)
+
+    assert "sendgrid: custom fields" not in wrong()
+
+
+def test_fields_that_a_destination_renames_drops_or_creates_are_no_finding(wire):
+    rules = {"rename": {"custom_fields.plan": "first_name"}, "drop": ["custom_fields.tier"]}
+    wire(destination={"fields": rules, "unknown_fields": "create"}).fleet.beat("host:1", 4)
+    enqueue([{"email": "a@example.com", "custom_fields": {"plan": "x", "tier": "y", "level": "z"}}])
+
+    assert run("doctor").exit_code == 0
+
+
+def test_values_that_were_left_out_are_worth_a_note(parts, client):
+    enqueue({"email": "a@example.com"})
+    client.hincrby(parts.site(LANE).store.keys(f"books:{LANE}"), "dropped", 12)
+
+    assert notes()["sendgrid: custom fields"].startswith("12 values have been left out")
+
+
+def test_failures_near_the_end_of_their_time_are_found(wire, client):
+    parts = wire(keep_failures_s=1000)
+    parts.fleet.beat("host:1", 4)
+    enqueue({"email": "a@example.com", "last_name": "x" * 51})
+    site = parts.site(LANE)
+    site.aggregation.aggregate(LANE)
+    client.set(site.store.keys("clock"), 890_000)
+    assert run("doctor").exit_code == 0
+    client.set(site.store.keys("clock"), 910_000)
+
+    says, remedy = wrong()["sendgrid: failures"]
+
+    assert says.startswith("1 of 1 are about to be discarded, the first in ")
+    assert "CONTACT_INGEST_KEEP_FAILURES_S" in remedy
+
+
+def test_fewer_replicas_than_an_enqueue_waits_for_are_found(wire, redis_server, client):
+    client.config_set("repl-diskless-sync-delay", 60)
+    wire(store_ack_replicas=1).fleet.beat("host:1", 4)
+
+    says, remedy = wrong()["replicas"]
+
+    assert says.startswith("0 are connected, of 1 ")
+    assert "CONTACT_INGEST_STORE_ACK_REPLICAS" in remedy
+    with EmbeddedServer(extra=["--replicaof", "127.0.0.1", str(redis_server.port)]):
+        wait_until(lambda: client.info("replication")["connected_slaves"] == 1)
+        assert wrong()["replicas"][0].startswith("0 are connected"), "it has nothing yet"
+        client.config_set("repl-diskless-sync-delay", 0)
+        wait_until(lambda: run("doctor").exit_code == 0)
+
+
+def test_replicas_that_the_acl_forbids_to_wait_for_are_found(wire, redis_server, client):
+    client.execute_command("ACL", "SETUSER", "app", "on", ">pa55word", "~contact-ingest:*", "&*", "+@all", "-wait")
+    try:
+        wire(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0", store_ack_replicas=1).fleet.beat("host:1", 4)
+        assert "+wait" in wrong()["replicas"][1]
+    finally:
+        client.execute_command("ACL", "DELUSER", "app")
+
+
+def test_the_room_of_the_server_is_worth_a_note_before_it_is_short(parts, client):
+    assert notes()["maxmemory"].startswith("none is set")
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"] / 0.76))
+
+    assert "above 80% producers are refused" in notes()["maxmemory"]
+
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 2))
+    assert "maxmemory" not in notes()
+
+
+@pytest.mark.parametrize(
+    ("url", "level"),
+    [
+        ("redis://redis.example:6379/0", "note"),
+        ("redis://:pa55word@10.0.0.7/0", "note"),
+        ("amqp://broker.example//", "note"),
+        ("rediss://redis.example:6380/0", "ok"),
+        ("redis://127.0.0.1:6379/0", None),
+        ("redis://localhost", None),
+        ("redis://[::1]:6379", None),
+        ("unix:///run/redis.sock", None),
+        ("sqs://", None),
+    ],
+)
+def test_contacts_that_travel_in_clear_to_another_machine_are_worth_a_note(url, level):
+    found = list(checks_setup.check_encryption(Settings(CELERY_BROKER_URL=url)))
+
+    assert [finding.level for finding in found] == ([level] if level else [])
+    if level == "note":
+        assert found[0].about == "CELERY_BROKER_URL: encryption"
+        assert "s://" in found[0].remedy
+        assert "pa55word" not in str(found)
 
 
 def test_staged_bodies_without_an_expiry_are_found(parts, client):

@@ -8,6 +8,7 @@ store/                         Redis: the keyspace (keys.py) and its scripts (lu
 transport                      HTTP, with a deadline
 intake, aggregation, delivery, tracking, replay    the journey of a contact, in order
 subject, erasure               a contact that is to be gone, and taking it out of every place
+checks                         what can be wrong with an install; each subject in a room of its own
 wiring                         where the parts are joined
 cli/                           the command line
 sandbox/, embedded             stand-ins of the platforms, and a real server, for trying it all out

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from worker import checks_destination, checks_server
+from worker import checks_broker, checks_destination, checks_records, checks_server, checks_setup
 from worker.checks_base import Finding, Parts, alive, ok, wrong
 from worker.destinations import none_configured
 from worker.errors import SettingError
@@ -34,21 +34,25 @@ def examine(parts: Parts, *, recount: bool = False) -> Iterator[Finding]:
     except RedisError as problem:
         yield _unreachable("redis", "REDIS_URL", problem)
         for place in parts.sites():
-            yield checks_destination.check_account(place)
+            yield checks_destination.check_account(place)[0]
         return
     try:
-        yield from checks_server.check_broker(parts)
+        yield from checks_broker.check_broker(parts)
     except RedisError as problem:
         yield _unreachable("broker", "CELERY_BROKER_URL", problem)
     if not parts.settings.destinations:
         yield wrong("destinations", "none is configured", str(none_configured()))
     for place in parts.sites():
-        yield checks_destination.check_account(place)
+        account, table = checks_destination.check_account(place)
+        yield account
         try:
             yield from checks_destination.check_state(place)
             yield from checks_destination.check_lanes(place, parts.settings)
+            yield from checks_records.check_late(place)
+            yield from checks_records.check_fields(place, table)
             yield from checks_destination.check_batches(place, parts.settings)
             yield from checks_destination.check_staged(place)
+            yield from checks_records.check_retention(place, parts.settings)
             yield from checks_destination.check_books(place, recount=recount)
         except RedisError as problem:
             yield _unreachable(f"{place.name}: keys", "REDIS_URL", problem)
@@ -83,6 +87,7 @@ def _check_store(parts: Parts) -> Iterator[Finding]:
     parts.client.ping()
     yield ok("redis", "answers")
     yield from checks_server.check_server(parts)
+    yield from checks_setup.check_setup(parts)
     there = alive(parts)
     if there:
         yield ok("workers", f"{len(there)}, for {sum(member.slots for member in there)} tasks at once")

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from worker.providers.base import Provider
+from worker.rules import FieldRules
 from worker.settings import Settings
 from worker.settling import Desk
 from worker.store.fleet import GONE_S, Fleet, Member
+from worker.store.mailbox import Mailbox
 from worker.store.schedule import Schedule
 from worker.store.scripts import Store
 
@@ -27,8 +29,8 @@ def ok(about: str, says: str = "") -> Finding:
     return Finding("ok", about, says)
 
 
-def note(about: str, says: str) -> Finding:
-    return Finding("note", about, says)
+def note(about: str, says: str, remedy: str = "") -> Finding:
+    return Finding("note", about, says, remedy)
 
 
 def wrong(about: str, says: str, remedy: str) -> Finding:
@@ -45,6 +47,8 @@ class Place(Protocol):
     @property
     def provider(self) -> Provider: ...
     @property
+    def rules(self) -> FieldRules: ...
+    @property
     def schedule(self) -> Schedule: ...
     @property
     def desk(self) -> Desk: ...
@@ -59,6 +63,8 @@ class Parts(Protocol):
     def client(self) -> Any: ...
     @property
     def broker(self) -> Any: ...
+    @property
+    def mailbox(self) -> Mailbox | None: ...
     @property
     def fleet(self) -> Fleet: ...
     def sites(self) -> Iterable[Place]: ...

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from worker.checks_base import Finding, Place, note, ok, wrong
 from worker.errors import TransportError
-from worker.outcome import Limited, Retry, Stop
+from worker.outcome import FieldTable, Limited, Retry, Stop
 from worker.settings import Settings
 from worker.store import books
 from worker.wire import utc
@@ -22,24 +22,26 @@ LATEST = 2_000
 _PARTS = ("body", "rows", "entries", "keys")
 
 
-def check_account(place: Place) -> Finding:
-    """One probe: whether the platform answers, and accepts the key."""
+def check_account(place: Place) -> tuple[Finding, FieldTable | None]:
+    """One probe: whether the platform answers, and accepts the key; and the custom fields it has."""
     about = f"{place.name}: account"
     reply = place.desk.exchange(place.provider.probe(), None)
     if isinstance(reply, TransportError):
         why = f"the platform cannot be reached: {reply.reason}"
-        return wrong(about, why, f"check destinations.{place.name}.base_url, and the way out of this machine")
+        return wrong(about, why, f"check destinations.{place.name}.base_url, and the way out of this machine"), None
     answer = place.provider.read_definitions(reply, round(time.time() * 1000))
     if isinstance(answer, Stop):
         refused = reply.status in (401, 403)
         what = f"the API key is refused ({reply.status})" if refused else f"refused ({reply.status})"
         remedy = f"mend destinations.{place.name}.api_key" if refused else f"mend destinations.{place.name}"
-        return wrong(about, f"{what}: {answer.why}", remedy)
+        return wrong(about, f"{what}: {answer.why}", remedy), None
     if isinstance(answer, Retry):
-        return wrong(about, f"the platform does not serve: {answer.code}", "try again later; nothing is lost meanwhile")
+        return wrong(
+            about, f"the platform does not serve: {answer.code}", "try again later; nothing is lost meanwhile"
+        ), None
     if isinstance(answer, Limited):
-        return note(about, "the platform limits our rate at the moment")
-    return ok(about, f"answers in {reply.elapsed_ms} ms, {len(answer.by_name)} fields")
+        return note(about, "the platform limits our rate at the moment"), None
+    return ok(about, f"answers in {reply.elapsed_ms} ms, {len(answer.by_name)} fields"), answer
 
 
 def check_state(place: Place) -> Iterator[Finding]:
