@@ -1,6 +1,8 @@
 """The doctor finds each thing that can be wrong with an install, says what to do, and exits 1; otherwise 0."""
 
+import os
 import re
+import signal
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,10 +12,11 @@ import pytest
 import typer
 from celery import Celery
 from relay import Relay
-from support import wait_until
+from support import Stage, person, wait_until
+from traps import Traps
 from typer.testing import CliRunner
 
-from worker import checks_server, checks_setup, enqueue
+from worker import checks_broker, checks_server, checks_setup, enqueue
 from worker.cli.doctor import register
 from worker.embedded import EmbeddedServer
 from worker.settings import Destination, Settings
@@ -300,6 +303,28 @@ def test_a_worker_that_ticks_while_its_pool_takes_nothing_is_found(parts, bells)
 
     assert says.startswith("63 messages wait in the queue, and the oldest expired 3")
     assert "restart the workers" in remedy
+
+
+def test_a_real_pool_that_hangs_leaves_its_bells_and_one_that_goes_on_takes_them(
+    redis_server, client, sandbox, tmp_path, bells
+):
+    traps = Traps(tmp_path / "traps")
+    traps.set("commit.before", "STOP")
+    with (
+        Stage(redis_server.url, sandbox.url, tmp_path, "contact-ingest", TRAPS=str(traps.directory)) as stage,
+        stage.worker(pool="prefork", concurrency=1),
+    ):
+        stage.enqueue([person(1)])
+        # One bell has gone to the pool, which cannot take another; the next lies there, and grows old.
+        wait_until(lambda: traps.strikes() and client.llen(stage.queue) > 0)
+        bells(30)
+        [found] = checks_broker.check_broker(stage.parts)
+        assert found.level == "wrong"
+        assert "their pools hang" in found.says
+
+        os.kill(traps.strikes()[0].pid, signal.SIGCONT)
+        stage.wait_until_settled(1)
+        wait_until(lambda: [one.level for one in checks_broker.check_broker(stage.parts)] == ["ok"])
 
 
 def test_bells_that_have_not_expired_for_long_and_strange_messages_are_no_finding(parts, bells, client):
