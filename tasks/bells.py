@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 from celery import current_app
+from kombu.exceptions import OperationalError
+from redis.exceptions import OutOfMemoryError
 
 from worker.store.schedule import Bell
 
@@ -10,6 +12,22 @@ from worker.store.schedule import Bell
 EXPIRES_S = 60
 
 
-def ring(bells: Iterable[Bell]) -> None:
-    for bell in bells:
-        current_app.send_task(f"contacts.{bell.kind}", args=[bell.target], expires=EXPIRES_S, ignore_result=True)
+def ring(bells: Iterable[Bell]) -> tuple[Bell, ...]:
+    """Returns the bells for which the broker, a Redis whose memory is full, has no room. Whoever stands by may answer
+    them (see standby.py); from anybody else they are lost, and the ticker rings again."""
+    left = tuple(bells)
+    while left:
+        bell = left[0]
+        try:
+            current_app.send_task(f"contacts.{bell.kind}", args=[bell.target], expires=EXPIRES_S, ignore_result=True)
+        except (OutOfMemoryError, OperationalError) as problem:
+            if not is_full(problem):
+                raise
+            return left
+        left = left[1:]
+    return ()
+
+
+def is_full(problem: BaseException | None) -> bool:
+    """Whether it is the broker's memory; kombu wraps some of what its server says, and some not."""
+    return isinstance(problem, OutOfMemoryError) or isinstance(getattr(problem, "__cause__", None), OutOfMemoryError)

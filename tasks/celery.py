@@ -13,6 +13,7 @@ from celery import Celery
 from celery.signals import setup_logging
 from celery.worker.consumer import consumer
 
+from tasks.bells import is_full
 from tasks.ticker import BAD_SETTING, Ticker
 from worker.destinations import none_configured
 from worker.errors import SettingError
@@ -101,6 +102,10 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 if urlsplit(broker).scheme in ("redis", "rediss", "redis+socket"):
+    # To kombu a Redis whose memory is full is an error of the channel, at which a worker would end, and a new one not
+    # start: it has to be there to make room. It connects again until there is some.
+    app.conf.broker_channel_error_retry = True
+    app.conf.worker_consumer = "tasks.consumer:Patient"
     app.conf.broker_transport_options = {
         "visibility_timeout": 300,  # only for messages popped and not yet acknowledged
         "unacked_restore_interval": 5,  # the default sweep takes 100 s to notice
@@ -124,6 +129,8 @@ class Unquoted(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         vars(record).pop("data", None)
+        if record.name.startswith("kombu") and record.exc_info and is_full(record.exc_info[1]):
+            record.exc_info = None  # once a second while the broker's memory is full: the line says enough
         if isinstance(record.msg, str) and record.msg in QUOTING and isinstance(record.args, tuple):
             record.msg, kept = QUOTING[record.msg]
             record.args = record.args[:kept]

@@ -1,7 +1,7 @@
 """The ticker: a thread in every worker's main process that rings for what is due. Redis decides who rings.
 
-It also says that this worker lives, shares the exchanges under way fairly between destinations, keeps producers out
-while Redis is short of memory, and sweeps what is past its retention.
+It also says that this worker lives, shares the exchanges under way fairly between destinations, and sweeps what is past
+its retention. Bells for which a full broker has no room go to the standby beside it (see standby.py).
 """
 
 import logging
@@ -9,13 +9,16 @@ import os
 import socket
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from celery import bootsteps
 from celery.worker import state
 from redis.exceptions import RedisError
 
 from tasks.bells import ring
+from tasks.standby import Standby
 from worker.checks import refuse_unsafe_store
 from worker.errors import SettingError
 from worker.steps import step
@@ -23,6 +26,7 @@ from worker.wiring import Site, Wiring, wired
 
 log = logging.getLogger("worker.ticker")
 
+Done = TypeVar("Done")
 #: Longest pause between two looks, and how often the slower chores are done.
 LOOK_S = 0.25
 CHORES_S = 1.0
@@ -41,6 +45,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._checked = False
+        self._standby: Standby | None = None
 
     def start(self, parent: Any) -> None:
         try:
@@ -51,7 +56,8 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         except RedisError as problem:  # the broker is waited for as well; the thread checks when the server answers
             log.warning("redis did not answer", extra={"problem": type(problem).__name__})
         slots = int(getattr(parent, "concurrency", 1) or 1)
-        self._thread = threading.Thread(target=self._run, args=(slots,), name="ticker", daemon=True)
+        self._standby = Standby(wired())
+        self._thread = threading.Thread(target=self._run, args=(slots, self._standby), name="ticker", daemon=True)
         self._thread.start()
 
     def stop(self, parent: Any) -> None:
@@ -59,6 +65,8 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2)
+        if self._standby is not None:
+            self._standby.end()
 
     terminate = stop
 
@@ -67,32 +75,48 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
             refuse_unsafe_store(wired())
             self._checked = True
 
-    def _run(self, slots: int) -> None:
+    def _run(self, slots: int, standby: Standby) -> None:
         parts = wired()
         chores = Chores(parts, slots)
         while not self._stop.is_set():
-            pause_s = LOOK_S
+            pauses_s = [LOOK_S]
             try:
                 self._check()
-                chores.run()
-                pause_s = min(LOOK_S, *(look(site, slots) for site in parts.sites()))
+                # Each apart: what keeps the chores or one destination from being done is no reason to leave the others.
+                attempt(chores.run)
+                pauses_s += [attempt(partial(look, site, slots, standby)) or LOOK_S for site in parts.sites()]
             except RedisError as problem:
-                log.warning("redis did not answer", extra={"problem": type(problem).__name__})
+                say_silent(problem)
             except SettingError as wrong:
                 log.critical("%s", wrong)
                 state.should_stop = BAD_SETTING
                 return
             except Exception:  # the thread must live: without it nothing is rung
                 log.exception("tick failed")
-            self._stop.wait(max(pause_s, 0.01))
+            self._stop.wait(max(min(pauses_s), 0.01))
 
 
-def look(site: Site, slots: int) -> float:
+def attempt(work: Callable[[], Done]) -> Done | None:
+    """Do it, or say why it could not be done."""
+    try:
+        return work()
+    except RedisError as problem:
+        say_silent(problem)
+    except Exception:
+        log.exception("tick failed")
+    return None
+
+
+def say_silent(problem: RedisError) -> None:
+    log.warning("redis did not answer", extra={"problem": type(problem).__name__})
+
+
+def look(site: Site, slots: int, standby: Standby) -> float:
     """Ring what is due at one destination; returns seconds until something else is."""
     tick = site.schedule.tick(slots)
     if tick.bells:
         step("tick.looked")
-        ring(tick.bells)
+        standby.take(ring(tick.bells))
     return tick.nearest_ms / 1000
 
 
@@ -120,9 +144,6 @@ class Chores:
         fleet.beat(self._name, self._slots)
         total = fleet.slots()
         sites = list(self._parts.sites())
-        short = fleet.is_short_of_memory()
         for site in sites:
             # With several destinations, one that never answers must leave a worker to the others.
             site.schedule.set_slots(total if len(sites) == 1 else max(1, total - 1))
-            if short:
-                site.schedule.short_of_memory(5_000)

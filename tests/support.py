@@ -202,11 +202,11 @@ class Stage:
         wait_until(lambda: process.has_ended or name in {m.name for m in fleet.members()}, 30, lambda: process.log)
         assert not process.has_ended, process.log
 
-    def enqueue(self, records: Iterable[Mapping[str, Any]], key: str | None = None) -> Receipt:
+    def enqueue(self, records: Iterable[Mapping[str, Any]], key: str | None = None, wait_s: float = 0) -> Receipt:
         """The door, without the process-wide wiring, so that stages can be used side by side."""
         lane = self.parts.lane("sendgrid")
         door = self.parts.door(lane, key=key)
-        [receipt] = intake.enqueue(records, [(door, lambda call: append(self.site.store, call))])
+        [receipt] = intake.enqueue(records, [(door, lambda call: append(self.site.store, call))], wait_s)
         return receipt
 
     def follow(self, kind: str, target: str) -> None:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import NamedTuple
 
@@ -59,8 +60,8 @@ def rest_of(err):
     return shlex.split(line)[1:]
 
 
-def start(url, *args):
-    env = {**os.environ, "REDIS_URL": url, "SENDGRID_API_KEY": "SG.secret-key"}
+def start(url, *args, **more):
+    env = {**os.environ, "REDIS_URL": url, "SENDGRID_API_KEY": "SG.secret-key", **more}
     return subprocess.Popen(
         [sys.executable, "-m", "worker", *args],
         env=env,
@@ -337,3 +338,70 @@ def test_a_dry_run_does_without_redis(cli, make_engine, redis_server, tmp_path):
 
     assert said.code == 0
     assert "3 records would be accepted" in said.out
+
+
+def large_file(tmp_path):
+    """More than a lane of a megabyte takes."""
+    path = tmp_path / "large.jsonl"
+    path.write_bytes(b"\n".join(orjson.dumps({"email": f"p{i}@example.com", "city": "x" * 59}) for i in range(20_000)))
+    return path
+
+
+def test_with_wait_a_file_goes_on_as_soon_as_there_is_room(cli, make_engine, tmp_path, sandbox):
+    engine = make_engine(max_wait_s=60, max_lane_bytes=1_000_000)
+    path, ends = large_file(tmp_path), threading.Event()
+
+    def drain():
+        while not ends.wait(0.05):
+            engine.site.schedule.flush("sendgrid")
+            engine.pump()
+
+    thread = threading.Timer(0.5, drain)
+    thread.start()
+    try:
+        said = cli("enqueue", path, "--wait", "60")
+    finally:
+        ends.set()
+        thread.join()
+
+    assert said.code == 0, said.err
+    assert "20000 records accepted into lane sendgrid" in said.out
+    assert "waiting for room: lane sendgrid is full" in said.err
+    assert engine.books()["accepted"] == 20_000
+
+
+def test_a_file_that_finds_no_room_in_time_stops_midway_and_says_how_to_go_on_with_the_same_patience(
+    cli, make_engine, tmp_path
+):
+    engine = make_engine(max_wait_s=60, max_lane_bytes=1_000_000)
+    path = large_file(tmp_path)
+    began_s = time.monotonic()
+
+    said = cli("enqueue", path, "--wait", "0.5")
+
+    assert said.code == 4
+    assert 0.5 <= time.monotonic() - began_s < 5
+    assert "lane sendgrid is full; stopped before line" in said.err
+    rest = rest_of(said.err)
+    assert rest[rest.index("--wait") + 1] == "0.5"
+    engine.site.schedule.flush("sendgrid")
+    engine.run_until(lambda: engine.books()["waiting"] == 0)
+    engine.parts.settings.__dict__["max_lane_bytes"] = 100_000_000
+    assert cli(*rest).code == 0
+    assert engine.books()["accepted"] == 20_000
+
+
+def test_ctrl_c_ends_a_wait_for_room_at_once(redis_server, client, tmp_path):
+    path = tmp_path / "large.jsonl"
+    path.write_bytes(b"\n".join(orjson.dumps({"email": f"p{i}@example.com", "city": "x" * 59}) for i in range(20_000)))
+    environment = {"CONTACT_INGEST_MAX_LANE_BYTES": "1000000", "CONTACT_INGEST_MAX_WAIT_S": "60"}
+    with start(redis_server.url, "enqueue", str(path), "--wait", "100", **environment) as process:
+        assert b"waiting for room" in process.stderr.readline()
+        asked_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert time.monotonic() - asked_s < 5
+    first_line = int(rest_of(err.decode())[-1])
+    assert client.llen("contact-ingest:{sendgrid}:wait:sendgrid") == first_line - 1

@@ -685,3 +685,18 @@ def test_health_asks_nothing_of_the_platform(parts, sandbox):
     assert run("health").exit_code == 0
 
     assert len(sandbox.journal()) == before
+
+
+def test_failures_that_take_much_of_the_memory_are_found(parts, client):
+    enqueue([{"email": f"p{number}@example.com", "first_name": "x" * 2_000} for number in range(2_000)])
+    for _ in range(2):  # a round refuses a thousand
+        parts.site("sendgrid").aggregation.aggregate("sendgrid")
+    client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 2))
+
+    says, remedy = wrong()["sendgrid: failures"]
+
+    assert says.startswith("2,000, about ")
+    assert "20%" in says
+    assert "contact-ingest failures" in remedy
+    client.config_set("maxmemory", 100 * int(client.info("memory")["used_memory"]))
+    assert run("doctor").exit_code == 0

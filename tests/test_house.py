@@ -32,6 +32,9 @@ CATCHERS = {
     "redis": {
         "worker/courier.py",
         "worker/intake.py",
+        "tasks/bells.py",
+        "tasks/enqueue.py",
+        "tasks/standby.py",
         "tasks/ticker.py",
         "worker/cli",
         "worker/checks",

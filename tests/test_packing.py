@@ -139,3 +139,12 @@ def test_a_body_shows_only_its_size():
     body.add(b'{"email":"secret@example.com"}')
 
     assert "secret" not in repr(body.close())
+
+
+def test_a_body_that_has_enough_takes_no_more_but_a_single_contact_may_be_larger():
+    body = Body(Limits(100, 1_000, b"[", b"]", enough_bytes=50))
+
+    assert body.fits(b"x" * 500)
+    body.add(b"x" * 20)
+    assert body.fits(b"x" * 27)
+    assert not body.fits(b"x" * 28)

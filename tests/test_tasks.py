@@ -96,7 +96,7 @@ def test_the_tasks_and_their_parameters_are_the_public_interface(app):
     assert {name: list(inspect.signature(task.run).parameters) for name, task in ours(app).items()} == {
         "contacts.aggregate": ["lane"],
         "contacts.dispatch": ["destination"],
-        "contacts.enqueue": ["records", "to", "list_ids", "key"],
+        "contacts.enqueue": ["records", "to", "list_ids", "key", "wait_s", "until_s"],
         "contacts.poll": ["destination"],
         "contacts.retry": ["destination", "code", "batch", "lane"],
     }

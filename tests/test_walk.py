@@ -273,3 +273,32 @@ def test_a_retried_record_that_is_merged_remembers_how_often_it_was_tried_and_si
 
     [item] = walk.close().items
     assert (item.entry.attempts, item.entry.first_ms, item.entry.merged) == (3, 1_790_000_000_000, (1,))
+
+
+def test_what_is_held_is_bounded_in_bytes_too():
+    """Held records are read and written as a whole."""
+    walk = Walk(Limits(10, 10_000, PREFIX, SUFFIX), item_of, max_held=100, max_refused=10, max_held_bytes=1_000)
+    fed = 0
+    for seq in range(100):
+        if walk.is_full:
+            break
+        walk.feed(item_of(Entry(seq, orjson.dumps({"email": f"{seq}@x.cd", "line": "x" * 180}))), set(digest_all(seq)))
+        fed += 1
+
+    assert walk.holds_enough
+    assert 1_000 <= sum(len(item.entry.raw) for item in walk.now.held) < 1_300
+    assert fed == len(walk.now.held) == 5
+
+
+def test_records_that_are_held_as_one_count_with_the_bytes_of_that_one():
+    walk = Walk(Limits(10, 10_000, PREFIX, SUFFIX), item_of, max_held=100, max_refused=10, max_held_bytes=1_000)
+
+    for seq in range(50):
+        walk.feed(item_of(Entry(seq, orjson.dumps(a(line="x" * 180)))), digest_set(["email:a@x.cd"]))
+
+    assert len(walk.now.held) == 1
+    assert not walk.is_full
+
+
+def digest_all(seq):
+    return digests(SALT, [f"email:{seq}@x.cd"])

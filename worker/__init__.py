@@ -51,12 +51,18 @@ def enqueue(
     list_ids: Sequence[str] = ...,
     key: str | None = ...,
     on_refused: OnRefused | None = ...,
+    wait_s: float = ...,
 ) -> Receipt: ...
 
 
 @overload
 def enqueue(
-    records: Records, to: Several, *, key: str | None = ..., on_refused: OnRefused | None = ...
+    records: Records,
+    to: Several,
+    *,
+    key: str | None = ...,
+    on_refused: OnRefused | None = ...,
+    wait_s: float = ...,
 ) -> dict[str, Receipt]: ...
 
 
@@ -67,6 +73,7 @@ def enqueue(
     list_ids: Sequence[str] = (),
     key: str | None = None,
     on_refused: OnRefused | None = None,
+    wait_s: float = 0,
 ) -> Receipt | dict[str, Receipt]:
     """Put a record, or an iterable of any length, into the lane of a destination, or of several.
 
@@ -76,11 +83,15 @@ def enqueue(
     day: the same key with the same records counts nothing twice. Records that break a rule are refused and listed in
     the receipt; `on_refused` hears of each. Raises `LaneFull` or `StoreUnavailable`, which carry the receipt so far and
     the position to go on from, and `SettingError`.
+
+    `wait_s` is how long to wait for room, or for a Redis that does not answer, in all of this call, before they are
+    raised; 0 raises at once. What is waited with is the very same call, so a lost reply counts nothing twice, and no
+    more records are held than one call takes.
     """
     parts = wired()
     lanes = parts.lanes(to, list_ids)
     doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.caller(lane)) for lane in lanes]
-    return _answer(to, lanes, intake.enqueue(records, doors))
+    return _answer(to, lanes, intake.enqueue(records, doors, wait_s))
 
 
 async def aenqueue(
@@ -90,12 +101,13 @@ async def aenqueue(
     list_ids: Sequence[str] = (),
     key: str | None = None,
     on_refused: OnRefused | None = None,
+    wait_s: float = 0,
 ) -> Receipt | dict[str, Receipt]:
     """`enqueue` for asyncio: never blocks the loop. Takes asynchronous iterables as well."""
     parts = wired()
     lanes = parts.lanes(to, list_ids)
     doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.async_caller(lane)) for lane in lanes]
-    return _answer(to, lanes, await intake.aenqueue(records, doors))
+    return _answer(to, lanes, await intake.aenqueue(records, doors, wait_s))
 
 
 def _answer(

@@ -2,16 +2,24 @@
 
 One `aggregate` bell is one round over a lane (see rounds.py), with the account's field definitions fetched first where
 they are needed. Nothing here waits: a lane that cannot go on is armed for later.
+
+A body takes room beside the records it was made of, until it has been settled. So where Redis is short of memory lanes
+are cut one body ahead, each a share of what is left, so that together they never take all of it. Where nothing is left,
+small bodies go beyond the limit, a few at a time and only while nothing else is open: their commit and their end free
+more than they took.
 """
 
+from dataclasses import replace
+
 from worker.definitions import Definitions
-from worker.errors import FieldsNeeded
+from worker.errors import FieldsNeeded, StoreFull
 from worker.outcome import FieldTable
 from worker.preparing import Preparation
 from worker.providers.base import Lane, Provider
 from worker.rounds import LaneRound, Pace, Round
 from worker.rules import FieldRules
-from worker.store.bench import Bench
+from worker.store.bench import Bench, LaneLook
+from worker.store.memory import Memory
 from worker.store.schedule import Bell, Schedule
 
 #: How many rounds may lose the race for the commit before the lane is left to the next bell.
@@ -23,6 +31,15 @@ WITHOUT_FIELDS_MS = 5_000
 RESTING_MS = 1_000
 AHEAD_MS = 250
 LOST_RACE_MS = 50
+#: While Redis has no memory for one small body more.
+FULL_MS = 1_000
+#: Of the memory that is left, a round takes one part in so many for bodies: what comes with them (records, places,
+#: contacts in flight) and an aggregation beside it take as much again.
+SHARES = 4
+#: Bodies no smaller than this are cut for memory's sake; smaller ones only where a single record is all that fits.
+SMALL_BYTES = 65_536
+#: Where memory is short, so many contacts are cut ahead, and one body at least.
+FEW_ROWS = 64
 
 
 class Aggregation:
@@ -65,16 +82,40 @@ class Aggregation:
 
     def _race(self, lane: str, fields: FieldTable, tried: frozenset[str]) -> Round:
         """A round, begun again while others are faster."""
+        refused = False
         for _ in range(MAX_RACES):
-            look = self._bench.look(lane)
+            look, memory = self._bench.look(lane), self._bench.memory()
             if look.paused or look.dest.get("state") in ("paused", "stopped"):
                 return Round(due_ms=RESTING_MS)
-            room = min(self._pace.ahead - look.unsent, self._pace.max_open - look.open, self._pace.max_bodies)
-            if room <= 0:
-                return Round(due_ms=AHEAD_MS)
-            preparation = Preparation(self._provider, look.salt, fields, tried, look.now_ms, self._rules)
             where = Lane(lane, lane.partition("+")[0], look.options)
-            done = LaneRound(self._bench, look, where, preparation, self._pace).run(room)
+            pace = self._pace_within(memory, where, refused=refused)
+            room = self._room(look, memory, pace, where)
+            if room <= 0:
+                return Round(due_ms=FULL_MS if memory.is_spent else AHEAD_MS)
+            preparation = Preparation(self._provider, look.salt, fields, tried, look.now_ms, self._rules)
+            try:
+                done = LaneRound(self._bench, look, where, preparation, pace).run(room)
+            except StoreFull:  # others were faster at what was left; all that was staged has been given back
+                refused = True
+                continue
             if done is not None:
                 return done
         return Round(due_ms=LOST_RACE_MS)
+
+    def _pace_within(self, memory: Memory, lane: Lane, *, refused: bool) -> Pace:
+        """How this round may cut, so that what it stages finds room."""
+        share = memory.left // SHARES
+        if refused or (memory.most and share < SMALL_BYTES):
+            return replace(self._pace, max_bodies=1, enough_bytes=SMALL_BYTES, beyond=True)
+        if not memory.most:
+            return self._pace
+        largest = self._provider.limits(lane).max_bytes
+        return replace(self._pace, max_bodies=max(1, min(self._pace.max_bodies, share // largest)), enough_bytes=share)
+
+    def _room(self, look: LaneLook, memory: Memory, pace: Pace, lane: Lane) -> int:
+        """How many bodies may be cut now."""
+        room = min(pace.ahead - look.unsent, pace.max_open - look.open, pace.max_bodies)
+        few = max(1, FEW_ROWS // self._provider.limits(lane).max_contacts)
+        if pace.beyond:
+            return 0 if memory.is_spent else min(room, few - look.open)
+        return min(room, few - look.unsent) if memory.is_short else room

@@ -53,6 +53,7 @@ def examine(parts: Parts, *, recount: bool = False) -> Iterator[Finding]:
             yield from checks_destination.check_batches(place, parts.settings)
             yield from checks_destination.check_staged(place)
             yield from checks_records.check_retention(place, parts.settings)
+            yield checks_destination.check_failures(place)
             yield from checks_destination.check_books(place, recount=recount)
         except RedisError as problem:
             yield _unreachable(f"{place.name}: keys", "REDIS_URL", problem)

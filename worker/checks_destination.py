@@ -6,11 +6,13 @@ Looks only, with one cheap request to the platform and a few keys read; a recoun
 import time
 from collections.abc import Iterator
 
+from redis.exceptions import NoPermissionError
+
 from worker.checks_base import Finding, Place, note, ok, wrong
 from worker.errors import TransportError
 from worker.outcome import FieldTable, Limited, Retry, Stop
 from worker.settings import Settings
-from worker.store import books
+from worker.store import books, memory
 from worker.wire import utc
 
 #: A batch due for longer than so many leases is one that nobody takes.
@@ -19,6 +21,9 @@ STUCK_LEASES = 3
 LANE_SHARE = 0.8
 #: Of the batches numbered last, so many are looked at for bodies that were staged and never committed.
 LATEST = 2_000
+#: Failures that take more of the memory than this leave too little to what waits; so many from each end are measured.
+FAILURES_SHARE = 0.2
+SAMPLE = 100
 _PARTS = ("body", "rows", "entries", "keys")
 
 
@@ -101,6 +106,30 @@ def check_batches(place: Place, settings: Settings) -> Iterator[Finding]:
         )
     if not stuck and not late:
         yield ok(about, f"{client.zcard(keys('due'))} to send, {client.zcard(keys('polls'))} followed")
+
+
+def check_failures(place: Place) -> Finding:
+    """Failed records stay for weeks, and nothing but the memory of Redis bounds them: what they take is guessed from
+    the newest and the oldest."""
+    client, keys = place.store.client, place.store.keys
+    about, count = f"{place.name}: failures", int(client.zcard(keys("failed:at")))
+    ids = [*client.zrange(keys("failed:at"), 0, SAMPLE - 1), *client.zrange(keys("failed:at"), -SAMPLE, -1)]
+    pipe = client.pipeline(transaction=False)
+    for record in ids:
+        pipe.hstrlen(keys("failed"), record)
+    try:
+        lengths = pipe.execute()
+    except NoPermissionError:
+        return note(about, f"{count:,}; how much they take cannot be told: the ACL forbids HSTRLEN")
+    takes, most = count * sum(lengths) // max(1, len(lengths)), memory.look(client).most
+    says = f"{count:,}, about {takes:,} bytes"
+    if most and takes > FAILURES_SHARE * most:
+        return wrong(
+            about,
+            f"{says}: more than {FAILURES_SHARE:.0%} of the memory Redis may use",
+            "`contact-ingest failures` says why; retry them, export them, or lower CONTACT_INGEST_KEEP_FAILURES_S",
+        )
+    return ok(about, says)
 
 
 def check_staged(place: Place) -> Iterator[Finding]:

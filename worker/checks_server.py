@@ -10,8 +10,8 @@ from typing import Any
 from redis.exceptions import NoPermissionError, ResponseError
 
 from worker.checks_base import Finding, Parts, note, ok, wrong
-from worker.store.fleet import FULL_SHARE
 from worker.store.keys import SCHEMA
+from worker.store.memory import FULL_SHARE, Memory
 
 #: First releases of each line without the holes that let a script take the server over (CVE-2025-49844 and its like).
 #: Sources: the release notes of Redis and of Valkey, checked 2026-11-22.
@@ -86,16 +86,22 @@ def policy_of(client: Any) -> Finding:
 
 
 def _check_memory(info: Mapping[str, Any]) -> Finding:
-    most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
-    if not most:
-        return ok("memory", f"{used:,} bytes used, no maxmemory set")
-    if used > FULL_SHARE * most:
-        return wrong(
-            "memory",
-            f"{used:,} of {most:,} bytes are used; above {FULL_SHARE:.0%} producers are refused",
-            "raise maxmemory, or wait until the lanes have drained",
-        )
-    return ok("memory", f"{used:,} of {most:,} bytes used")
+    memory = Memory(int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
+    if not memory.most:
+        return ok("memory", f"{memory.used:,} bytes used, no maxmemory set")
+    said, raise_it = (
+        f"{memory.used:,} of {memory.most:,} bytes are used",
+        "raise maxmemory, or take away what is not ours",
+    )
+    if memory.is_spent:
+        return wrong("memory", f"{said}: producers are refused, and lanes rest until there is room", raise_it)
+    if memory.is_full:
+        says = f"{said}: producers are refused, no bell can be rung, and lanes are cut in small bodies only"
+        return wrong("memory", says, f"{raise_it}; the lanes drain, slowly")
+    if memory.is_short:
+        says = f"{said}; above {FULL_SHARE:.0%} producers are refused"
+        return wrong("memory", says, "raise maxmemory, or wait until the lanes have drained")
+    return ok("memory", f"{memory.used:,} of {memory.most:,} bytes used")
 
 
 def _check_disk(client: Any, info: Mapping[str, Any] | None) -> Iterator[Finding]:

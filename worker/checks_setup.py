@@ -8,7 +8,7 @@ from redis.exceptions import NoPermissionError
 
 from worker.checks_base import Finding, Parts, note, ok, wrong
 from worker.settings import Settings
-from worker.store.fleet import FULL_SHARE
+from worker.store.memory import FULL_SHARE
 
 #: Of the share of memory above which producers are refused, so much is worth a word before.
 NEAR = 0.9

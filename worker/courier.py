@@ -79,7 +79,7 @@ class Courier:
         if not isinstance(given, Token):
             raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
         lasts_ms = max(1_000, round(given.lasts_s * 1000))
-        self._store.client.set(self._store.keys("token"), orjson.dumps(given.value), px=lasts_ms)
+        self._store.run("write", "none", "PSETEX", "token", lasts_ms, orjson.dumps(given.value))
         return given.value
 
 

@@ -63,7 +63,7 @@ class Definitions:
         if not isinstance(table, FieldTable):
             return False
         content = {"fields": table.by_name, "fetched_ms": table.fetched_ms}
-        self._store.client.set(self._store.keys("fields"), orjson.dumps(content), px=BELIEVED_MS)
+        self._store.run("write", "none", "PSETEX", "fields", BELIEVED_MS, orjson.dumps(content))
         return True
 
     def _create(self, samples: Mapping[str, object]) -> None:

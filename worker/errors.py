@@ -6,6 +6,7 @@
     ├── IntakeError             an enqueue stopped midway; carries the receipt so far
     │   ├── LaneFull
     │   └── StoreUnavailable
+    ├── StoreFull               the memory of Redis is full; nothing of what was to be written is
     ├── StaleFence              someone else has taken this batch over: drop what is in hand
     ├── FieldsNeeded            aggregation met a custom field name that the cache does not know
     └── TransportError
@@ -58,6 +59,10 @@ class LaneFull(IntakeError):  # noqa: N818 - the word the caller will look for
 
 class StoreUnavailable(IntakeError):  # noqa: N818 - the word the caller will look for
     """Redis did not answer. The records from `position` on were not accepted, as far as can be known."""
+
+
+class StoreFull(IngestError):  # noqa: N818 - says what is known
+    """The memory of Redis has no room for what was to be written, and nothing of it was."""
 
 
 class StaleFence(IngestError):  # noqa: N818 - an everyday event, not an error

@@ -5,16 +5,19 @@ atomic and carries an id, so that a repeat after a lost reply, or by a producer 
 counts nothing twice.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import orjson
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from worker.contact import admit
-from worker.errors import LaneFull, Refused, StoreUnavailable
+from worker.errors import IntakeError, LaneFull, Refused, StoreUnavailable
+from worker.patience import Patience
 from worker.providers.base import Lane
 from worker.store.waiting import Append, Appended, LaneRoom
 
@@ -82,8 +85,9 @@ class Door:
 class Filling:
     """The records of one enqueue, gathered into calls; the caller makes the calls, blocking or not."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, patience: Patience | None = None) -> None:
         self._door = door
+        self._patience = patience or Patience()
         self._name = door.key or uuid4().hex
         self._options = orjson.dumps(dict(door.lane.options)).decode()
         self._records: list[bytes] = []
@@ -91,6 +95,7 @@ class Filling:
         self._calls = 0
         self._position = 0
         self.receipt = Receipt(door.lane.name)
+        self.waits_for = ""
 
     def add(self, record: object) -> bool:
         """Check a record and keep it for the next call; True when that call is full."""
@@ -112,22 +117,33 @@ class Filling:
         self._calls += 1
         door = self._door
         call = f"{door.lane.name}:{self._name}:{self._calls}"  # one key may serve several lanes of a destination
-        return Append(call, door.lane.name, self._options, door.room, self._records, keyed=door.key is not None)
+        wait_ms = round(self._patience.wait_s * 1000)
+        return Append(call, door.lane.name, self._options, door.room, self._records, door.key is not None, wait_ms)
 
-    def took(self, appended: Appended) -> None:
-        """The call was answered. Raises `LaneFull`."""
-        if appended.what in ("lane", "memory"):
-            where = f"lane {self._door.lane.name} is" if appended.what == "lane" else "the memory of Redis is"
-            raise LaneFull(f"{where} full", self.receipt, self.receipt.position)
-        self.receipt.take(appended, self._position)
-        self._records = []
-        self._bytes = 0
+    def answered(self, answer: Appended | RedisError) -> float | None:
+        """What came of the call. None if it was taken; else for how many seconds to wait before the very same call is
+        made again. Raises `LaneFull` or `StoreUnavailable` when the patience is at its end."""
+        if isinstance(answer, Appended) and answer.what not in ("lane", "memory"):
+            self.receipt.take(answer, self._position)
+            self._records = []
+            self._bytes = 0
+            self._patience.restore()
+            self.waits_for = ""
+            return None
+        problem, pause_s = self._problem(answer), self._patience.pause_s()
+        if pause_s is None:
+            raise problem
+        self.waits_for = str(problem)
+        return pause_s
 
-    def broke(self, problem: RedisError) -> Exception:
-        """What to raise when the store did not answer; no text of the server's, which may quote."""
-        if "OOM" in str(problem):
-            return LaneFull("the memory of Redis is full", self.receipt, self.receipt.position)
-        return StoreUnavailable(f"Redis: {type(problem).__name__}", self.receipt, self.receipt.position)
+    def _problem(self, answer: Appended | RedisError) -> IntakeError:
+        """No text of the server's is in it, which may quote."""
+        receipt = self.receipt
+        if isinstance(answer, RedisError) and not is_out_of_memory(answer):
+            return StoreUnavailable(f"Redis: {type(answer).__name__}", receipt, receipt.position)
+        is_lane = isinstance(answer, Appended) and answer.what == "lane"
+        where = f"lane {self._door.lane.name}" if is_lane else "the memory of Redis"
+        return LaneFull(f"{where} is full", receipt, receipt.position)
 
     def _refuse(self, refused: Refused) -> None:
         said = RefusedRecord(self._position, refused.field, refused.rule, refused.code)
@@ -138,10 +154,14 @@ class Filling:
             self._door.on_refused(said)
 
 
-def enqueue(records: Records, doors: Sequence[tuple[Door, Callable[[Append], Appended]]]) -> list[Receipt]:
+def enqueue(
+    records: Records, doors: Sequence[tuple[Door, Callable[[Append], Appended]]], wait_s: float = 0
+) -> list[Receipt]:
     """Put records into a lane, or into several at once. Raises `LaneFull` or `StoreUnavailable`, with the receipt of
-    the lane concerned so far; the others keep what they have taken, and with a key all of it can be repeated."""
-    fillings = [(Filling(door), call) for door, call in doors]
+    the lane concerned so far; the others keep what they have taken, and with a key all of it can be repeated. Both are
+    waited out for `wait_s` seconds in all."""
+    patience = Patience(wait_s)
+    fillings = [(Filling(door, patience), call) for door, call in doors]
     for record in [records] if isinstance(records, Mapping) else records:
         for filling, call in fillings:
             if filling.add(record):
@@ -153,20 +173,25 @@ def enqueue(records: Records, doors: Sequence[tuple[Door, Callable[[Append], App
 
 def _flush(filling: Filling, call: Callable[[Append], Appended]) -> None:
     append = filling.next_call()
-    if append is None:
-        return
+    while append is not None and (pause_s := filling.answered(answer_to(append, call))) is not None:
+        time.sleep(pause_s)
+
+
+def answer_to(append: Append, call: Callable[[Append], Appended]) -> Appended | RedisError:
     try:
-        appended = call(append)
+        return call(append)
     except RedisError as problem:
-        raise filling.broke(problem) from None
-    filling.took(appended)
+        return problem  # not raised again: a traceback would show its words
 
 
 async def aenqueue(
-    records: Records | AsyncIterable[Record], doors: Sequence[tuple[Door, Callable[[Append], Awaitable[Appended]]]]
+    records: Records | AsyncIterable[Record],
+    doors: Sequence[tuple[Door, Callable[[Append], Awaitable[Appended]]]],
+    wait_s: float = 0,
 ) -> list[Receipt]:
-    """The same without blocking: the calls are awaited."""
-    fillings = [(Filling(door), call) for door, call in doors]
+    """The same without blocking: the calls and the pauses are awaited."""
+    patience = Patience(wait_s)
+    fillings = [(Filling(door, patience), call) for door, call in doors]
     async for record in _each(records):
         for filling, call in fillings:
             if filling.add(record):
@@ -178,13 +203,21 @@ async def aenqueue(
 
 async def _aflush(filling: Filling, call: Callable[[Append], Awaitable[Appended]]) -> None:
     append = filling.next_call()
-    if append is None:
-        return
-    try:
-        appended = await call(append)
-    except RedisError as problem:
-        raise filling.broke(problem) from None
-    filling.took(appended)
+    while append is not None:
+        answer: Appended | RedisError
+        try:
+            answer = await call(append)
+        except RedisError as problem:
+            answer = problem
+        pause_s = filling.answered(answer)
+        if pause_s is None:
+            return
+        await asyncio.sleep(pause_s)
+
+
+def is_out_of_memory(problem: RedisError) -> bool:
+    """A server of the 6.2 line only says so inside the words of its script error."""
+    return isinstance(problem, OutOfMemoryError) or "-OOM " in str(problem)
 
 
 async def _each(records: Records | AsyncIterable[Record]) -> AsyncIterator[object]:

@@ -168,10 +168,19 @@ def _waiting(view: DestinationView, lane: LaneView) -> str:
         return f"held: a request of unknown fate may still reach the platform; free {soon(view.free_ms, now_ms)}"
     if counts["held"] and not counts["waiting"] and view.open:
         return "held: these contacts are in flight"
+    if view.memory.is_spent:
+        return "Redis has no memory left, not even to make room: nothing is cut before there is some"
     if lane.due_ms is None or lane.due_ms <= now_ms:
         return "about to be cut into a body"
+    return _due_later(view, lane, lane.due_ms)
+
+
+def _due_later(view: DestinationView, lane: LaneView, due_ms: int) -> str:
+    now_ms = view.now_ms
     overdue = lane.oldest_ms is not None and now_ms - lane.oldest_ms > lane.max_wait_ms + OVERDUE_MS
-    left = span(-((now_ms - lane.due_ms) // 1000))
+    if overdue and view.memory.is_short:
+        return "Redis is short of memory: cut in small bodies, one after the other"
+    left = span(-((now_ms - due_ms) // 1000))
     if overdue and view.open:
         return "waiting for other batches of the destination to end"
     if overdue and not view.knows_fields:

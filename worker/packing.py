@@ -4,6 +4,7 @@ Every contact is encoded once. The size is prefix + contacts + commas + suffix, 
 was predicted is what is sent. A body is one bytearray with the offset of each contact: no list of small objects.
 """
 
+import sys
 from array import array
 from dataclasses import dataclass
 
@@ -13,12 +14,14 @@ OFFSETS = "I"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may hold: contacts, bytes in all, and the bytes before the first and after the last contact."""
+    """What one request may hold: contacts, bytes in all, and the bytes before the first and after the last contact. A
+    body that would grow beyond `enough_bytes` takes no further contact; a single one may be larger."""
 
     max_contacts: int
     max_bytes: int
     prefix: bytes
     suffix: bytes
+    enough_bytes: int = sys.maxsize
 
     @property
     def max_contact_bytes(self) -> int:
@@ -43,6 +46,7 @@ class Body:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._enough = min(limits.max_bytes, limits.enough_bytes)
         self._bytes = bytearray(limits.prefix)
         self._starts = array(OFFSETS)
         self._replaced: dict[int, bytes] = {}
@@ -60,7 +64,8 @@ class Body:
     def fits(self, encoded: bytes) -> bool:
         limits = self._limits
         grown = len(self._bytes) + self._overhead + len(encoded) + (1 if self._starts else 0)
-        return grown <= limits.max_bytes and len(self._starts) < limits.max_contacts
+        most = self._enough if self._starts else limits.max_bytes
+        return grown <= most and len(self._starts) < limits.max_contacts
 
     def add(self, encoded: bytes) -> int:
         """Append a contact that `fits`; returns its row."""

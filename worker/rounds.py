@@ -3,13 +3,14 @@ the version still stands. Two rounds racing: one commits, the other starts over.
 lane as it was.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
 
 from worker.contact import Entry, says_nothing, strip
-from worker.errors import FieldsNeeded, Refused
+from worker.errors import FieldsNeeded, Refused, StoreFull
 from worker.packing import Limits
 from worker.preparing import Preparation
 from worker.providers.base import Lane
@@ -29,14 +30,18 @@ LEFT_MS = 100
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a lane is cut: longest wait, most held records, bodies ahead of the sender, bodies open in all, bodies in one
-    round."""
+    """How a lane is cut: longest wait, most held records and their bytes, bodies ahead of the sender, bodies open in
+    all, bodies in one round; and where memory is short, how large a body may grow, and whether it may go beyond the
+    limit."""
 
     max_wait_ms: int = 5_000
     max_held: int = 5_000
+    max_held_bytes: int = 16_000_000
     ahead: int = 16
     max_open: int = 64
     max_bodies: int = 8
+    enough_bytes: int = sys.maxsize
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,18 @@ class LaneRound:
     def run(self, room: int) -> Round | None:
         """Walk and commit; None if somebody was faster."""
         limits = self._limits()
-        walk = Walk(limits, self._preparation.item, max_held=self._pace.max_held, max_refused=MAX_REFUSED)
+        walk = Walk(
+            limits,
+            self._preparation.item,
+            max_held=self._pace.max_held,
+            max_refused=MAX_REFUSED,
+            max_held_bytes=self._pace.max_held_bytes,
+        )
         held = self._bench.entries(self._lane, "held", 0, self._look.held) if self._look.held else []
         cut = Cut(self._lane, self._look.version)
         try:
             sizes = self._walk(walk, held, cut, room)
-        except FieldsNeeded:
+        except (FieldsNeeded, StoreFull):
             self._bench.unstage(n for n, _, _ in cut.bodies)
             raise
         self._balance(walk, cut, held, sizes)
@@ -100,7 +111,8 @@ class LaneRound:
         cap = self._look.dest.get("cap_bytes")
         if cap is not None and self._look.now_ms - int(self._look.dest.get("cap_at", 0)) > CAP_BELIEVED_MS:
             cap = None  # once a day a body of full size asks whether the cap has gone
-        return self._preparation.provider.limits(self._options, None if cap is None else int(cap))
+        limits = self._preparation.provider.limits(self._options, None if cap is None else int(cap))
+        return replace(limits, enough_bytes=self._pace.enough_bytes)
 
     def _reach(self) -> int:
         return self._look.again + self._look.held + self._look.waiting
@@ -155,7 +167,7 @@ class LaneRound:
         return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
 
     def _stage(self, closed: ClosedBody, walk: Walk, cut: Cut) -> None:
-        number = self._bench.stage(closed.packed, closed.entries, closed.keys)
+        number = self._bench.stage(closed.packed, closed.entries, closed.keys, beyond=self._pace.beyond)
         cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
         if not self._look.failed and not walk.refused:
             return
@@ -206,7 +218,7 @@ class LaneRound:
         rows = sum(rows for _, rows, _ in cut.bodies)
         if mark.consumed - mark.tombs != rows + cut.merged + len(refused) + len(mark.held):
             raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
-        more = walk.now.consumed < self._reach() and len(walk.now.held) < self._pace.max_held
+        more = walk.now.consumed < self._reach() and not walk.holds_enough
         cut.due_ms = 0 if more else self._next_due(cut.cut, len(left))
 
     def _next_due(self, cut: int, held: int) -> int:

@@ -24,6 +24,7 @@ SCRIPTS = (
     "retry",
     "settle",
     "slot",
+    "stage",
     "sweep",
     "tick",
     "write",

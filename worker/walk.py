@@ -9,6 +9,7 @@ In order, a record is
 After each closed body the state is marked, so that an unfinished one can be left for later.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -70,11 +71,21 @@ class Mark:
 class Walk:
     """`repack` turns the JSON of a merged record into an `Item` again."""
 
-    def __init__(self, limits: Limits, repack: Callable[[Entry], Item], *, max_held: int, max_refused: int) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        repack: Callable[[Entry], Item],
+        *,
+        max_held: int,
+        max_refused: int,
+        max_held_bytes: int = sys.maxsize,
+    ) -> None:
         self._limits = limits
         self._repack = repack
         self._max_held = max_held
         self._max_refused = max_refused
+        self._max_held_bytes = max_held_bytes
+        self._held_bytes = 0
         self._body = Body(limits)
         self._items: list[Item] = []
         self._rows: dict[bytes, int] = {}
@@ -94,9 +105,14 @@ class Walk:
         return len(self._body) >= self._limits.max_contacts
 
     @property
+    def holds_enough(self) -> bool:
+        """As many records wait for their contacts as may."""
+        return len(self.now.held) >= self._max_held or self._held_bytes >= self._max_held_bytes
+
+    @property
     def is_full(self) -> bool:
         """At a bound: commit what there is before going on."""
-        return len(self.now.held) >= self._max_held or len(self.refused) >= self._max_refused
+        return self.holds_enough or len(self.refused) >= self._max_refused
 
     def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
         """Take the next record (None: one that was cancelled); returns a body if this record closed it."""
@@ -191,12 +207,14 @@ class Walk:
             both = self._merged(self.now.held[place], item)
             if both is not None and both.encoded is not None and not self._is_too_large(both):
                 both.encoded = TAKEN
+                self._held_bytes += len(both.entry.raw) - len(self.now.held[place].entry.raw)
                 self.now.held[place] = both
                 self.now.merged += 1
                 for digest in both.digests:
                     self._waits[digest] = max(place, self._waits.get(digest, place))
                 return
         self.now.held.append(item)
+        self._held_bytes += len(item.entry.raw)
         for digest in item.digests:
             self._waits[digest] = len(self.now.held) - 1
 

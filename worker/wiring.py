@@ -23,8 +23,9 @@ from worker.providers.base import Lane
 from worker.settings import ENV_PREFIX, Settings
 from worker.sites import Site, build_site, lane_defaults, lane_name
 from worker.store.fleet import Fleet
-from worker.store.keys import SCHEMA
+from worker.store.keys import SCHEMA, Keys
 from worker.store.mailbox import Mailbox
+from worker.store.scripts import Store
 from worker.store.waiting import Append, Appended, LaneRoom, append
 
 __all__ = ["Site", "Wiring", "install", "wired"]
@@ -144,7 +145,9 @@ class Wiring:
     def check_schema(self) -> None:
         """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
         name = f"{self.settings.key_prefix}:schema"
-        self.client.set(name, SCHEMA, nx=True)
+        if self.client.get(name) is None:  # a script, since a worker has to start with full memory too
+            base = f"{self.settings.key_prefix}:"
+            Store(self.client, Keys("", "")).run("write", "none", "SET", "schema", SCHEMA, "NX", base=base)
         found = int(self.client.get(name) or 0)
         if found != SCHEMA:
             raise SettingError(

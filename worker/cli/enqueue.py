@@ -21,6 +21,7 @@ from worker.destinations import none_configured
 from worker.errors import IntakeError
 from worker.intake import Filling, Receipt
 from worker.outcome import FieldTable
+from worker.patience import Patience
 from worker.providers.base import Lane
 from worker.sources.columns import parse_mapping
 from worker.sources.files import Source, open_source
@@ -39,6 +40,7 @@ class Order:
     reading: tuple[str, ...]
     key: str
     rejects: str | None
+    wait_s: float
 
     def rest(self, place: Place) -> str:
         words = ["contact-ingest", "enqueue", self.file, *self.reading, "--key", self.key]
@@ -74,6 +76,9 @@ def enqueue(
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="csv, json or jsonl.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="The same again within a day is not counted twice.")] = None,
     from_line: Annotated[str, typer.Option("--from-line", metavar="N", help="Go on from this line of the file.")] = "0",
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for room so long in all, then stop.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="A receipt as JSON; cancel --receipt takes it.")] = False,
 ) -> None:
     """Put the records of a file into the lane of a destination.
@@ -89,7 +94,8 @@ def enqueue(
         word for name, values in (("--list", lists), ("--map", maps)) for v in values or () for word in (name, v)
     ]
     reading += ["--json"] if json else []
-    order = Order(file, tuple(reading), key or uuid4().hex[:16], rejects)
+    reading += ["--wait", f"{wait:g}"] if wait else []
+    order = Order(file, tuple(reading), key or uuid4().hex[:16], rejects, wait)
     mapping = parse_mapping(maps or ())
     with (
         open_source(file, mapping=mapping, region=region, format_name=format_name, delimiter=delimiter) as source,
@@ -123,13 +129,14 @@ def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
 
 
 def _load(parts: Wiring, lane: Lane, source: Source, load: Load, order: Order) -> None:
-    filling = Filling(parts.door(lane, on_refused=load.refuse))
+    filling = Filling(parts.door(lane, on_refused=load.refuse), Patience(order.wait_s))
     store, replicas = parts.site(lane.destination).store, parts.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""
     try:
         with _bar(source) as bar:
-            load.run(filling, order.key, lambda call: append(store, call, replicas), _shower(bar, source, load))
+            show = _shower(bar, source, load, filling)
+            load.run(filling, order.key, lambda call: append(store, call, replicas), show)
         ending = "done"
     except KeyboardInterrupt:
         ending, problem = "interrupted", "interrupted"
@@ -221,5 +228,15 @@ def _bar(source: Source) -> Bar:
     return Bar("enqueue", source.size_bytes)
 
 
-def _shower(bar: Bar, source: Source, load: Load) -> Callable[[], None]:
-    return lambda: bar.at(source.position_bytes, f"{load.read:,} records read")
+def _shower(bar: Bar, source: Source, load: Load, filling: Filling | None = None) -> Callable[[], None]:
+    said = ""
+
+    def show() -> None:
+        nonlocal said
+        waits_for = filling.waits_for if filling is not None else ""
+        bar.at(source.position_bytes, f"{load.read:,} records read{waits_for and f'; waiting for room: {waits_for}'}")
+        if waits_for and not said and not bar.is_drawn:
+            note(f"waiting for room: {waits_for}")
+        said = waits_for
+
+    return show

@@ -7,17 +7,16 @@ the source and its records, so that one whose reply was lost is not counted agai
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from types import FrameType, TracebackType
 from typing import BinaryIO, Self
 
-from redis.exceptions import RedisError
-
 from worker.contact import admit
 from worker.errors import FieldsNeeded, Refused, SettingError
-from worker.intake import Filling, RefusedRecord
+from worker.intake import Filling, RefusedRecord, answer_to
 from worker.outcome import FieldTable
 from worker.providers.base import Provider
 from worker.sources.files import Source
@@ -110,9 +109,8 @@ class Load:
             else:
                 self._pending.append((item, "unreadable"))
             if full or len(self._pending) >= MOST_PENDING:
-                self._flush(filling, key, send)
-                show()
-        self._flush(filling, key, send)
+                self._flush(filling, key, send, show)
+        self._flush(filling, key, send, show)
 
     def check(self, provider: Provider, table: FieldTable, max_bytes: int, show: Callable[[], None]) -> None:
         """Apply every rule and enqueue nothing."""
@@ -158,19 +156,23 @@ class Load:
             return self._start
         return Place(self._line, self._records) if self._source.format == "json" else Place(self._line + 1)
 
-    def _flush(self, filling: Filling, key: str, send: Callable[[Append], Appended]) -> None:
-        with Interrupts():
-            append = filling.next_call()
-            if append is not None:
-                filling.took(self._send(filling, append, key, send))
-            self._write_down()
+    def _flush(self, filling: Filling, key: str, send: Callable[[Append], Appended], show: Callable[[], None]) -> None:
+        append = filling.next_call()
+        if append is not None:
+            digest = blake2b(b"\n".join(append.records), digest_size=8).hexdigest()
+            append = replace(append, call=f"{key}:{append.lane}:{self.go_on}:{digest}", keyed=True)
+        while (pause_s := self._attempt(filling, append, send)) is not None:
+            show()
+            time.sleep(pause_s)  # here Ctrl-C need not wait: what this call would move is where it was
+        show()
 
-    def _send(self, filling: Filling, append: Append, key: str, send: Callable[[Append], Appended]) -> Appended:
-        digest = blake2b(b"\n".join(append.records), digest_size=8).hexdigest()
-        try:
-            return send(replace(append, call=f"{key}:{append.lane}:{self.go_on}:{digest}", keyed=True))
-        except RedisError as problem:
-            raise filling.broke(problem) from None
+    def _attempt(self, filling: Filling, append: Append | None, send: Callable[[Append], Appended]) -> float | None:
+        """Make the call, if there is one; returns for how long to wait before it is made again."""
+        with Interrupts():
+            pause_s = None if append is None else filling.answered(answer_to(append, send))
+            if pause_s is None:
+                self._write_down()
+        return pause_s
 
     def _write_down(self) -> None:
         for reject, code in self._pending:

@@ -92,6 +92,10 @@ class Bar:
         if self._shown is not None:
             self._shown.stop()
 
+    @property
+    def is_drawn(self) -> bool:
+        return self._console.is_terminal
+
     def at(self, done: int, words: str) -> None:
         if self._shown is None:
             if not self._console.is_terminal or time.monotonic() - self._since_s < PROGRESS_AFTER_S:

@@ -11,9 +11,13 @@ from itertools import chain
 from typing import Any
 
 import orjson
+from redis.exceptions import OutOfMemoryError
 
 from worker.contact import Entry
+from worker.errors import StoreFull
 from worker.packing import Packed
+from worker.store.memory import Memory
+from worker.store.memory import look as look_at_memory
 from worker.store.scripts import Arg, Store
 
 #: How long a staged body may wait for its commit.
@@ -96,7 +100,7 @@ class Bench:
     def look(self, lane: str) -> LaneLook:
         k = self._keys
         if not self._client.exists(k("salt")):
-            self._client.set(k("salt"), secrets.token_bytes(16), nx=True)
+            self._store.run("write", "none", "SET", "salt", secrets.token_bytes(16), "NX")
         pipe = self._client.pipeline(transaction=True)
         pipe.get(k("v"))
         pipe.time()
@@ -161,11 +165,22 @@ class Bench:
         blobs, keys = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
         return {id_: (key, blob) for id_, blob, key in zip(ids, blobs, keys, strict=True) if blob is not None and key}
 
-    def stage(self, packed: Packed, entries: bytes, keys: bytes) -> int:
-        """Store a body under a fresh number, to be made permanent by the commit; returns the number."""
-        number = int(self._client.incr(self._keys("serial")))
-        for part, value in (("body", packed.body), ("rows", packed.offsets), ("entries", entries), ("keys", keys)):
-            self._put(self._keys(f"b:{number}:{part}"), value)
+    def memory(self) -> Memory:
+        return look_at_memory(self._client)
+
+    def stage(self, packed: Packed, entries: bytes, keys: bytes, *, beyond: bool = False) -> int:
+        """Store a body under a fresh number, to be made permanent by the commit; returns the number. Raises `StoreFull`
+        with nothing left behind, unless a small body may go `beyond` the memory there is."""
+        if beyond:
+            return int(self._store.run("stage", STAGED_MS, packed.body, packed.offsets, entries, keys))
+        number = 0
+        try:
+            number = int(self._client.incr(self._keys("serial")))
+            for part, value in (("body", packed.body), ("rows", packed.offsets), ("entries", entries), ("keys", keys)):
+                self._put(self._keys(f"b:{number}:{part}"), value)
+        except OutOfMemoryError:
+            self.unstage([number])
+            raise StoreFull("no room to stage a body") from None
         return number
 
     def _put(self, name: str, value: bytes) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 
+from worker.store.keys import Keys
+from worker.store.scripts import Store
+
 #: A worker that has not been heard of for so long is gone.
 GONE_S = 15.0
-#: Intake refuses above this share of the memory Redis may use.
-FULL_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,14 @@ class Fleet:
 
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
+        self._base = f"{prefix}:"
         self._key = f"{prefix}:workers"
+        self._store = Store(client, Keys(prefix, ""))
 
     def beat(self, name: str, slots: int) -> None:
-        self._client.hset(self._key, name, orjson.dumps([self._now_s(), slots]))
+        """Goes through with full memory too: a worker that cannot say that it lives counts as gone."""
+        beat = orjson.dumps([self._now_s(), slots])
+        self._store.run("write", "none", "HSET", "workers", name, beat, base=self._base)
         gone = [member.name for member in self.members() if member.silent_s > 60 * GONE_S]
         if gone:
             self._client.hdel(self._key, *gone)
@@ -42,11 +47,6 @@ class Fleet:
 
     def slots(self) -> int:
         return max(1, sum(member.slots for member in self.members() if member.silent_s < GONE_S))
-
-    def is_short_of_memory(self) -> bool:
-        memory = self._client.info("memory")
-        most = int(memory.get("maxmemory", 0))
-        return most > 0 and int(memory["used_memory"]) > FULL_SHARE * most
 
     def skew_s(self) -> float:
         """How far this machine's clock is from the server's."""

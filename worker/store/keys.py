@@ -29,7 +29,7 @@
     B failed:by         hash    identity digest -> ids of failed records, space between
     B fields            string  custom field definitions of the account
     B token             string  the token requests are signed with; expires
-    B full              string  memory is short; expires
+    B room              string  bytes that intake may take before memory is measured again; expires
     B call:<id>         string  "first:count" of an enqueue call; expires
     B bell:<what>       string  a bell rung lately; expires
 """
@@ -52,7 +52,7 @@ BOOKS = (
     "unattributed",
 )
 #: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
-EXPIRING = ("call:", "bell:", "full", "token", "fields")
+EXPIRING = ("call:", "bell:", "room", "token", "fields")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 

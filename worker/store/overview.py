@@ -5,13 +5,15 @@ shown. Never reads contents, nor the address of an error file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from worker.store.books import LaneBooks
 from worker.store.keys import BOOKS
+from worker.store.memory import Memory
+from worker.store.memory import look as look_at_memory
 from worker.store.scripts import Store
 from worker.wire import utc
 
@@ -112,6 +114,7 @@ class DestinationView:
     recent: Sequence[BatchView]
     free_ms: int | None = None
     knows_fields: bool = True
+    memory: Memory = field(default_factory=Memory)
 
 
 def look(store: Store) -> DestinationView:
@@ -144,6 +147,7 @@ def look(store: Store) -> DestinationView:
         recent=[found[number] for number in map(int, newest) if number in found],
         free_ms=int(free[0][1]) if free else None,
         knows_fields=bool(knows),
+        memory=look_at_memory(store.client),
     )
 
 

@@ -69,9 +69,9 @@ class Schedule:
     def pause(self, lane: str | None, why: str) -> None:
         """Hold a lane, or the whole destination; what is in flight is still followed to its end."""
         if lane is not None:
-            self._store.client.hset(self._keys(f"lane:{lane}"), "paused", why)
+            self._write("none", f"lane:{lane}", {"paused": why})
         else:
-            self._store.client.hset(self._keys("dest"), mapping={"state": "paused", "why": why})
+            self._write("none", "dest", {"state": "paused", "why": why})
 
     def resume(self, lane: str | None) -> None:
         """Go on at once, also after a stop."""
@@ -91,18 +91,21 @@ class Schedule:
             return
         gap = min(int(state.get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
         at_ms = self.now_ms() + gap
-        self._write_dest({"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": at_ms})
+        self._write(
+            "dispatch", "dest", {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": at_ms}
+        )
 
     def learn_cap(self, max_bytes: int) -> None:
         """A body was too large: no larger ones for a day. Bodies cut before that are refused too, and teach nothing."""
         state, now_ms = self.state(), self.now_ms()
         if "cap_bytes" in state and now_ms - int(state["cap_at"]) <= CAP_BELIEVED_MS:
             max_bytes = min(max_bytes, int(state["cap_bytes"]))
-        self._write_dest({"cap_bytes": max_bytes, "cap_at": now_ms})
+        self._write("dispatch", "dest", {"cap_bytes": max_bytes, "cap_at": now_ms})
 
-    def _write_dest(self, fields: Mapping[str, Arg]) -> None:
-        changes = [part for name, value in fields.items() for part in ("HSET", "dest", name, value)]
-        self._store.run("write", "dispatch", *changes)
+    def _write(self, bell: str, key: str, fields: Mapping[str, Arg]) -> None:
+        """Set fields of a hash, with full memory too; `bell` may ring again."""
+        changes = [part for name, value in fields.items() for part in ("HSET", key, name, value)]
+        self._store.run("write", bell, *changes)
 
     def lanes(self) -> list[str]:
         return sorted(name.decode() for name in self._store.client.hkeys(self._keys("lanes")))
@@ -113,8 +116,7 @@ class Schedule:
         pipe.hget(self._keys(f"lane:{lane}"), "head")
         pipe.llen(self._keys(f"wait:{lane}"))
         head, length = pipe.execute()
-        mapping = {"flush": int(head or 0) + length, "held_at": 0}
-        self._store.client.hset(self._keys(f"lane:{lane}"), mapping=mapping)
+        self._write("none", f"lane:{lane}", {"flush": int(head or 0) + length, "held_at": 0})
         self.arm(lane, 0)
 
     def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
@@ -122,10 +124,6 @@ class Schedule:
         batches, failures = self._store.run("sweep", batches_ms, failures_ms, 500)
         return int(batches), int(failures)
 
-    def short_of_memory(self, ttl_ms: int) -> None:
-        """Producers are refused for a while; what waits goes on draining."""
-        self._store.client.set(self._keys("full"), 1, px=ttl_ms)
-
     def set_slots(self, slots: int) -> None:
         """How many exchanges this destination may have under way, so that a silent one cannot take every worker."""
-        self._store.client.hset(self._keys("dest"), "slots", slots)
+        self._write("none", "dest", {"slots": slots})

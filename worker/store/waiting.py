@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from worker.store.memory import FULL_SHARE
 from worker.store.scripts import Arg, Store
 
 #: How long a call id is remembered: for a reply lost on the wire, and for a producer that comes back with a key.
@@ -28,7 +29,7 @@ class LaneRoom:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Append:
-    """One call of the enqueue script."""
+    """One call of the enqueue script. `wait_ms` is how long its producer may go on repeating it."""
 
     call: str
     lane: str
@@ -36,12 +37,13 @@ class Append:
     room: LaneRoom
     records: Sequence[bytes]
     keyed: bool = False
+    wait_ms: int = 0
 
     def arguments(self) -> list[Arg]:
         room = self.room
         return [
             self.call,
-            KEYED_CALL_TTL_MS if self.keyed else CALL_TTL_MS,
+            max(KEYED_CALL_TTL_MS if self.keyed else 0, CALL_TTL_MS + self.wait_ms),
             self.lane,
             self.options,
             room.max_bytes,
@@ -49,6 +51,7 @@ class Append:
             room.full_count,
             room.full_bytes,
             sum(map(len, self.records)),
+            FULL_SHARE,
             *self.records,
         ]
 

@@ -1,22 +1,34 @@
 -- Append records to a lane, once for each call id.
 -- ARGV: call id, its ttl ms, lane, options JSON, max lane bytes, max wait ms, full-body count, full-body bytes,
---       bytes of the records, record...
+--       bytes of the records, share of memory to which intake goes, record...
 -- Returns {what, first, count}: 'ok', 'again' (this call was counted before), 'lane' or 'memory' (no room).
 local seen = redis.call('GET', k('call:' .. ARGV[1]))
 if seen then
+  redis.call('DEL', k('bell:aggregate:' .. ARGV[3])) -- runs with full memory, and lets what follows run
   book(ARGV[3], 'repeated', 1)
   local first, count = string.match(seen, '^(%d+):(%d+)$')
   return {'again', tonumber(first), tonumber(count)}
 end
-if redis.call('EXISTS', k('full')) == 1 then return {'memory', 0, 0} end
 local lane, now = ARGV[3], clock()
 local state = redis.call('HMGET', k('lane:' .. lane), 'head', 'bytes')
 local head, bytes = tonumber(state[1] or 0), tonumber(state[2] or 0)
 if bytes + ARGV[9] > tonumber(ARGV[5]) then return {'lane', 0, 0} end
-local before, count = redis.call('LLEN', k('wait:' .. lane)), #ARGV - 9
+local before, count = redis.call('LLEN', k('wait:' .. lane)), #ARGV - 10
+-- Memory is measured once a second at most, and again when what was left then has been taken.
+local takes = math.floor(ARGV[9] + 16 * count + 300)
+if tonumber(redis.call('GET', k('room')) or 0) < takes then
+  local info, left = redis.pcall('INFO', 'memory'), 1e15
+  if type(info) == 'string' then -- an ACL may forbid it: Redis refuses by itself then, when it is full
+    local most = tonumber(string.match(info, 'maxmemory:(%d+)') or 0)
+    if most > 0 then left = math.floor(most * ARGV[10]) - tonumber(string.match(info, 'used_memory:(%d+)')) end
+  end
+  if left < takes then return {'memory', 0, 0} end
+  redis.call('SET', k('room'), string.format('%d', left), 'PX', 1000)
+end
+redis.call('DECRBY', k('room'), takes)
 local first = head + before
 redis.call('SET', k('call:' .. ARGV[1]), string.format('%d:%d', first, count), 'PX', ARGV[2])
-for from = 10, #ARGV, 4000 do
+for from = 11, #ARGV, 4000 do
   redis.call('RPUSH', k('wait:' .. lane), unpack(ARGV, from, math.min(from + 3999, #ARGV)))
 end
 redis.call('HINCRBY', k('lane:' .. lane), 'bytes', ARGV[9])
