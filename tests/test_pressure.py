@@ -26,7 +26,7 @@ from worker.store.overview import look
 from worker.store.waiting import LaneRoom, append
 from worker.wiring import install
 
-MOST = 40_000_000
+MOST = 32_000_000
 #: A platform that takes next to nothing, and one that takes all it can get.
 SLOW = {"sendgrid.upsert": {"limit": 1, "window_s": 4}}
 FAST = {"sendgrid.upsert": {"limit": 10_000, "window_s": 1}}
@@ -167,9 +167,9 @@ def test_a_worker_that_stands_in_for_its_pool_ends_in_time_and_settles_what_is_i
         wait_until(lambda: any(entry["method"] == "PUT" for entry in sandbox.journal()), 20, lambda: worker.log)
         asked_s = time.monotonic()
 
-        assert worker.stop(timeout_s=10) == 0
+        assert worker.stop(timeout_s=20) == 0
 
-        assert time.monotonic() - asked_s < 9
+        assert time.monotonic() - asked_s < 15
         [batch] = stage.batches().values()
         assert batch["state"] == "polling", "the exchange under way was not settled"
     stage.assert_books_balance()

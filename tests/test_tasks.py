@@ -104,7 +104,7 @@ def test_the_tasks_and_their_parameters_are_the_public_interface(app):
         name: [p.name for p in inspect.signature(task.run).parameters.values() if p.default is not p.empty]
         for name, task in ours(app).items()
     }
-    assert optional["contacts.enqueue"] == ["to", "list_ids", "key"]
+    assert optional["contacts.enqueue"] == ["to", "list_ids", "key", "wait_s", "until_s"]
     assert optional["contacts.retry"] == ["code", "batch", "lane"]
 
 
