@@ -50,9 +50,9 @@ class TimedBench(Bench):
         self.seconds["read"] += time.perf_counter() - began
         return found
 
-    def stage(self, packed: Packed, entries: Any, keys: bytes) -> int:
+    def stage(self, packed: Packed, entries: Any, keys: bytes, *, beyond: bool = False) -> int:
         began = time.perf_counter()
-        number = super().stage(packed, entries, keys)
+        number = super().stage(packed, entries, keys, beyond=beyond)
         self.seconds["stage"] += time.perf_counter() - began
         return number
 
