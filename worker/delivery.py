@@ -11,10 +11,11 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from worker import outcome
-from worker.errors import FateUnknown, NoToken, StaleFence, TransportError
+from worker.errors import DEFECTS, StaleFence
 from worker.settling import Desk, backoff_ms, request_id
 from worker.steps import step
 from worker.store.failures import Why
@@ -73,6 +74,8 @@ class Delivery:
             self._send(claim, permit, claimed_s)
         except StaleFence:
             return ()  # the lease lapsed, and whoever took the batch over goes on with it
+        except DEFECTS as problem:
+            self._puzzled(claim, problem)
         step("dispatch.settled")
         return (Bell(self._name, destination),)
 
@@ -87,18 +90,18 @@ class Delivery:
         del body
         reply = desk.exchange(request, permit, claimed_s)
         step("dispatch.sent")
-        verdict = self._verdict(reply)
+        verdict = desk.verdict(reply)
         if isinstance(verdict, outcome.Limited) and isinstance(reply, Response):
             desk.limited(self._name, permit, reply, verdict.after_s)
         claim.fields["sent_bytes"] = str(request.length)
         self._settle(claim, verdict, request_id(reply) if isinstance(reply, Response) else "")
 
-    def _verdict(self, reply: Response | TransportError) -> outcome.Verdict:
-        if isinstance(reply, Response):
-            return self._desk.provider.read_upsert(reply, self._desk.schedule.now_ms() / 1000)
-        if isinstance(reply, NoToken) and reply.refused:
-            return outcome.Stop("unauthorized", "the credentials were refused a token")
-        return outcome.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
+    def _puzzled(self, claim: Batch, problem: Exception) -> None:
+        """Our own code, or the provider's, has failed over the request or its reply. That is no crash of a worker, so
+        it must not end as poison: the same bytes go again at growing gaps, and `status` says why."""
+        self._desk.puzzled(claim, problem)
+        with suppress(StaleFence):
+            self._retry(claim, outcome.Retry("internal", unknown=True), "")
 
     def _probe(self, claim: Idle, destination: str) -> tuple[Bell, ...]:
         """A stopped destination is asked whether it works again, with one cheap request."""

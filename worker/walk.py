@@ -20,6 +20,9 @@ from worker.contact import Entry, merge
 from worker.errors import Refused
 from worker.packing import Body, Limits, Packed
 
+#: Bytes of records, as enqueued, that are kept behind the body being cut; refused; and held. Beyond that a body closes,
+#: or the walk ends, before it is full: what is sent of a record can be far less than what was enqueued.
+MAX_KEPT_BYTES = 24_000_000
 #: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
 #: however short it is, and the copy of a merged record sheds that.
 TAKEN = b""
@@ -80,6 +83,7 @@ class Walk:
         self._rows: dict[bytes, int] = {}
         self._closed: set[bytes] = set()
         self._waits: dict[bytes, int] = {}
+        self._open_bytes = self._refused_bytes = self._held_bytes = 0
         self.refused: list[Item] = []
         self.now = Mark()
         self.mark = Mark()
@@ -91,12 +95,20 @@ class Walk:
     @property
     def body_is_full(self) -> bool:
         """Whether no contact more, however short, would go into the body being cut."""
-        return len(self._body) >= self._limits.max_contacts
+        return len(self._body) >= self._limits.max_contacts or self._open_bytes >= MAX_KEPT_BYTES
+
+    @property
+    def refuses_most(self) -> bool:
+        return len(self.refused) >= self._max_refused or self._refused_bytes >= MAX_KEPT_BYTES
+
+    @property
+    def holds_most(self) -> bool:
+        return len(self.now.held) >= self._max_held or self._held_bytes >= MAX_KEPT_BYTES
 
     @property
     def is_full(self) -> bool:
         """At a bound: commit what there is before going on."""
-        return len(self.now.held) >= self._max_held or len(self.refused) >= self._max_refused
+        return self.holds_most or self.refuses_most
 
     def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
         """Take the next record (None: one that was cancelled); returns a body if this record closed it."""
@@ -105,6 +117,7 @@ class Walk:
             self.now.tombs += 1
         elif item.encoded is None or self._is_too_large(item):
             self.refused.append(item)
+            self._refused_bytes += len(item.entry.raw)
             self.now.refused += 1
         elif self._is_free(item.digests, busy):
             closed = self._pack(item)
@@ -120,6 +133,7 @@ class Walk:
             closed = ClosedBody(self._body.close(), self._items)
             self._closed.update(self._rows)
             self._body, self._items, self._rows = Body(self._limits), [], {}
+            self._open_bytes = 0
         self._set_mark()
         return closed
 
@@ -145,10 +159,12 @@ class Walk:
                 self._hold(item)
             return None
         assert item.encoded is not None
-        closed = None if self._body.fits(item.encoded) else self.close()
+        fits = self._body.fits(item.encoded) and self._open_bytes < MAX_KEPT_BYTES
+        closed = None if fits else self.close()
         row = self._body.add(item.encoded)
         item.encoded = TAKEN
         self._items.append(item)
+        self._open_bytes += len(item.entry.raw)
         for digest in item.digests:
             self._rows[digest] = row
         self.now.dropped += item.dropped
@@ -197,6 +213,7 @@ class Walk:
                     self._waits[digest] = max(place, self._waits.get(digest, place))
                 return
         self.now.held.append(item)
+        self._held_bytes += len(item.entry.raw)
         for digest in item.digests:
             self._waits[digest] = len(self.now.held) - 1
 
