@@ -160,7 +160,7 @@ class Delivery:
     def _applied(self, batch: Batch, named: tuple[Errors, Errors], request: str) -> None:
         """A platform without jobs: what is not named is delivered. Some of what is named may succeed another time."""
         failed, again = (self._desk.locate(batch, errors, self._name, request) for errors in named)
-        if self._is_over(batch):
+        if self._desk.is_over(batch):
             failed, again = {**failed, **again}, {}
         search = batch.search
         plan = Plan(
@@ -216,7 +216,7 @@ class Delivery:
 
     def _retry(self, batch: Batch, verdict: outcome.Retry, request: str) -> None:
         orphan_ms = self._desk.ledger.terms.orphan_ms if verdict.unknown else 0
-        if self._is_over(batch):
+        if self._desk.is_over(batch):
             reason = f"gave up after {batch.count('attempts') + 1} attempts, the last one: {verdict.code}"
             why = Why("gave_up", reason, self._name, batch.number, request)
             plan = Plan(orphan_ms=orphan_ms)
@@ -225,11 +225,6 @@ class Delivery:
         wait_ms = backoff_ms(batch.count("attempts"), verdict.after_s)
         fields = {"code": verdict.code, "request_id": request}
         self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
-
-    def _is_over(self, batch: Batch) -> bool:
-        """Whether the same bytes have been sent again for long enough."""
-        first_ms = batch.count("first_ms") or batch.now_ms
-        return batch.now_ms - first_ms >= self._desk.policy.retry_window_ms
 
     def _again(self, batch: Batch, plan: Plan) -> None:
         """The same bytes, later."""

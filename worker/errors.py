@@ -19,7 +19,6 @@ No message holds an address, a name, a body, a header or a key: messages end in 
 from collections.abc import Mapping
 from pathlib import Path
 
-
 #: What a mistake in our own code, or in a provider's, raises where nobody thought of the input. One record, or one
 #: reply, is given up for it. Not among them: what Redis or the system says, and what ends a task from outside.
 DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

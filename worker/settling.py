@@ -93,6 +93,11 @@ class Desk:
             self.puzzled(batch, problem)
             return []
 
+    def is_over(self, batch: Batch) -> bool:
+        """Whether the same bytes have been sent again for long enough."""
+        first_ms = batch.count("first_ms") or batch.now_ms
+        return batch.now_ms - first_ms >= self.policy.retry_window_ms
+
     def rate(self, response: Response) -> RateHeaders:
         return rate_headers(response.headers, self.schedule.now_ms() / 1000)
 

@@ -33,6 +33,7 @@ class LaneLook:
 
     version: bytes
     now_ms: int
+    known: bool
     options: Mapping[str, Any]
     head: int
     waiting: int
@@ -125,6 +126,7 @@ class Bench:
         return LaneLook(
             version=version or b"0",
             now_ms=time[0] * 1000 + time[1] // 1000 + int(offset or 0),
+            known=options is not None,
             options=orjson.loads(options or b"{}"),
             head=int(state.get(b"head", 0)),
             waiting=waiting,
