@@ -250,7 +250,19 @@ class Records:
         """A message to `contacts.enqueue`, or to a bell: task, arguments, named ones. JSON all of it."""
         dice = self._dice
         odd = dice.choice(
-            (None, 1, "", CANARY, "x" * 1_000_000, "{sendgrid}", "a\nb", [CANARY], {CANARY: 1}, True, "sendgrid+")
+            (
+                None,
+                1,
+                "",
+                f"{CANARY}@x",
+                "x" * 1_000_000,
+                "{sendgrid}",
+                "a\nb",
+                [CANARY],
+                {CANARY: 1},
+                True,
+                "sendgrid+",
+            )
         )
         task = dice.choice(("aggregate", "dispatch", "poll", "retry", "enqueue"))
         shape = dice.randrange(4)
