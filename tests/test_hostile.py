@@ -48,7 +48,7 @@ FIELDS = FieldTable({"plan": ("e1_T", "Text"), "n": ("e2_N", "Number"), "d": ("e
 
 
 def test_a_small_part_of_the_hostile_benchmark_finds_nothing_wrong():
-    command = [sys.executable, "benchmarks/hostile.py", "--records", "600", "--replies", "300", "--seed", "7", "--json"]
+    command = [sys.executable, "benchmarks/hostile.py", "--records", "400", "--replies", "200", "--seed", "7", "--json"]
     foreign = {"REDIS_URL": "redis://127.0.0.1:9/0", "CELERY_BROKER_URL": "redis://127.0.0.1:9/0"}
     environment = {**os.environ, **foreign, "PYTHONPATH": str(ROOT)}
 
@@ -58,11 +58,11 @@ def test_a_small_part_of_the_hostile_benchmark_finds_nothing_wrong():
     found = json.loads(done.stdout)
     rows = {row["step"]: row["value"] for row in found["tables"][0]["rows"]}
     assert found["wrong"] == []
-    assert rows["accepted"] > 600
-    assert rows["books: failed"] > 100
-    assert rows["books: delivered"] > 100
+    assert rows["accepted"] > 400
+    assert rows["books: failed"] > 60
+    assert rows["books: delivered"] > 60
     assert 0 < rows["peak, MB: worker, children"] < 300
-    assert sum(number for kind, number in rows.items() if kind.startswith("heard: upsert")) > 150
+    assert sum(number for kind, number in rows.items() if kind.startswith("heard: upsert")) > 90
 
 
 def accounts():
@@ -241,7 +241,7 @@ def test_what_redis_or_a_time_limit_raises_is_no_defect_of_a_record(engine, monk
 
 
 def test_a_thousand_large_records_are_refused_a_part_at_a_time(engine, monkeypatch):
-    monkeypatch.setattr("worker.walk.MAX_KEPT_BYTES", 100_000)
+    monkeypatch.setattr("worker.walk.MAX_REFUSED_BYTES", 100_000)
     sent = []
     ours = Store._once
     monkeypatch.setattr(

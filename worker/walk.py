@@ -20,9 +20,12 @@ from worker.contact import Entry, merge
 from worker.errors import Refused
 from worker.packing import Body, Limits, Packed
 
-#: Bytes of records, as enqueued, that are kept behind the body being cut; refused; and held. Beyond that a body closes,
-#: or the walk ends, before it is full: what is sent of a record can be far less than what was enqueued.
+#: Bytes of records, as enqueued, that are kept behind the body being cut, and of those that are refused or held in one
+#: walk. Beyond that a body closes, or the walk ends, before its time: what is sent of a record can be far less than
+#: what was enqueued.
 MAX_KEPT_BYTES = 24_000_000
+MAX_REFUSED_BYTES = 8_000_000
+MAX_HELD_BYTES = 16_000_000
 #: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
 #: however short it is, and the copy of a merged record sheds that.
 TAKEN = b""
@@ -99,11 +102,11 @@ class Walk:
 
     @property
     def refuses_most(self) -> bool:
-        return len(self.refused) >= self._max_refused or self._refused_bytes >= MAX_KEPT_BYTES
+        return len(self.refused) >= self._max_refused or self._refused_bytes >= MAX_REFUSED_BYTES
 
     @property
     def holds_most(self) -> bool:
-        return len(self.now.held) >= self._max_held or self._held_bytes >= MAX_KEPT_BYTES
+        return len(self.now.held) >= self._max_held or self._held_bytes >= MAX_HELD_BYTES
 
     @property
     def is_full(self) -> bool:
