@@ -29,10 +29,11 @@ from worker.errors import DEFECTS, FieldsNeeded, Refused, defect
 from worker.intake import Filling
 from worker.logs import JsonLines, PlainLines
 from worker.outcome import FieldTable
-from worker.preparing import Preparation
+from worker.preparing import NO_RULES, Preparation
 from worker.providers import build, error_files
 from worker.providers.dense import decode
 from worker.replay import Which
+from worker.rules import FieldRules
 from worker.sockets import is_public
 from worker.sources.files import open_source
 from worker.sources.rows import Reject
@@ -90,8 +91,13 @@ def test_no_record_of_any_shape_gets_more_than_a_refusal_at_the_door():
 
 def test_whatever_lies_in_a_lane_is_prepared_or_refused_and_what_is_refused_can_be_read_again(caplog):
     source = Records(12)
-    preparations = [Preparation(account, b"s" * 16, FIELDS, frozenset(), 1) for account in accounts()]
-    for seq in range(1_500):
+    rules = FieldRules({"custom_fields.plan": "city", "city": "custom_fields.n"}, ("country",), {"source": "crm"})
+    preparations = [
+        Preparation(account, b"s" * 16, FIELDS, frozenset(), 1, given)
+        for account in accounts()
+        for given in (NO_RULES, rules)
+    ]
+    for seq in range(700):
         kind, raw = source.raw()
         for preparation in preparations:
             try:
@@ -102,6 +108,16 @@ def test_whatever_lies_in_a_lane_is_prepared_or_refused_and_what_is_refused_can_
             assert orjson.loads(orjson.dumps({"contact": orjson.loads(item.entry.raw)}))
             assert item.refused is None or CANARY not in str(item.refused), kind
     assert caplog.records == [], "a defect"
+
+
+def test_a_refusal_that_is_kept_holds_no_frame_and_so_no_piece_of_the_lane():
+    (account, *_) = accounts()
+    raw = b'{"email":"ada@example.com","first_name":7}'
+
+    item = Preparation(account, b"s" * 16, FIELDS, frozenset(), 1).item(Entry(0, raw))
+
+    assert (item.refused.__traceback__, item.refused.__context__) == (None, None)
+    assert item.refused.code == "wrong_type"
 
 
 def test_no_reply_of_any_kind_raises():
@@ -193,7 +209,7 @@ def test_what_failed_unreadable_can_be_shown_retried_and_exported(engine, capsys
 
 def test_a_record_nested_to_the_limit_can_be_exported_after_it_failed(engine, tmp_path):
     value = "x"
-    for _ in range(251):
+    for _ in range(252):
         value = [value]
     receipt = enqueue({"email": "deep@example.com", "custom_fields": {"plan": value}})
     assert receipt.accepted == 1

@@ -74,7 +74,9 @@ class Preparation:
         except DEFECTS:  # rules that spoil a record: then what was enqueued says whom it is about
             record = orjson.loads(entry.raw)
         names = identities(record, self.provider.identifiers) if isinstance(record, dict) else ()
-        return Item(entry, None, names, digests(self.salt, names), refused)
+        # Told anew: what was caught holds the frames it went through, and they hold whole pieces of the lane.
+        told = Refused(refused.field, refused.rule, refused.code)
+        return Item(entry, None, names, digests(self.salt, names), told)
 
 
 def _may_be_deep(raw: bytes) -> bool:

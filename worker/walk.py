@@ -23,9 +23,9 @@ from worker.packing import Body, Limits, Packed
 #: Bytes of records, as enqueued, that are kept behind the body being cut, and of those that are refused or held in one
 #: walk. Beyond that a body closes, or the walk ends, before its time: what is sent of a record can be far less than
 #: what was enqueued.
-MAX_KEPT_BYTES = 24_000_000
-MAX_REFUSED_BYTES = 8_000_000
-MAX_HELD_BYTES = 16_000_000
+MAX_KEPT_BYTES = 20_000_000
+MAX_REFUSED_BYTES = 4_000_000
+MAX_HELD_BYTES = 8_000_000
 #: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
 #: however short it is, and the copy of a merged record sheds that.
 TAKEN = b""

@@ -21,7 +21,7 @@ STAGED_MS = 300_000
 #: Records read from a lane at a time, and their bytes: a lane may hold thousands of the largest. What waits in a lane
 #: that holds no more than so many bytes in all needs no counting.
 CHUNK = 2_000
-CHUNK_BYTES = 8_000_000
+CHUNK_BYTES = 4_000_000
 HEAVY_BYTES = 32_000_000
 #: How much of a body is sent at a time.
 PIECE_BYTES = 1_000_000
