@@ -44,9 +44,9 @@ class TimedBench(Bench):
         super().__init__(bench._store)  # noqa: SLF001 - the same store, watched
         self.seconds = {"read": 0.0, "stage": 0.0, "commit": 0.0}
 
-    def waiting(self, lane: str, start: int, count: int) -> list[bytes]:
+    def waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
         began = time.perf_counter()
-        found = super().waiting(lane, start, count)
+        found = super().waiting(lane, start, count, heavy=heavy)
         self.seconds["read"] += time.perf_counter() - began
         return found
 

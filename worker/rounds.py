@@ -6,6 +6,7 @@ lane as it was.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import orjson
 
@@ -15,13 +16,11 @@ from worker.packing import Limits
 from worker.preparing import Preparation
 from worker.providers.base import Lane
 from worker.steps import step
-from worker.store.bench import Bench, Cut, FailedRecord, LaneLook
+from worker.store.bench import HEAVY_BYTES, Bench, Cut, FailedRecord, LaneLook
 from worker.store.failures import Why, failure, stripped
 from worker.store.schedule import CAP_BELIEVED_MS, Bell
 from worker.walk import ClosedBody, Item, Walk
 
-#: Records read from the lane at a time.
-CHUNK = 2_000
 #: A round stops at so many refusals: they travel inside the commit.
 MAX_REFUSED = 1_000
 #: What a round has to leave is not looked at again before this, ms: it is busy, or not due.
@@ -36,7 +35,7 @@ class Pace:
 
     max_wait_ms: int = 5_000
     max_held: int = 5_000
-    max_held_bytes: int = 16_000_000
+    max_held_bytes: int = 8_000_000
     ahead: int = 16
     max_open: int = 64
     max_bodies: int = 8
@@ -76,7 +75,7 @@ class LaneRound:
             max_refused=MAX_REFUSED,
             max_held_bytes=self._pace.max_held_bytes,
         )
-        held = self._bench.entries(self._lane, "held", 0, self._look.held) if self._look.held else []
+        held = [entry for entries in self._entries("held", self._look.held) for entry in entries]
         cut = Cut(self._lane, self._look.version)
         try:
             sizes = self._walk(walk, held, cut, room)
@@ -120,18 +119,25 @@ class LaneRound:
     def _chunks(self, held: Sequence[Entry]) -> Iterator[tuple[list[Item | None], list[int]]]:
         """All records in the order in which they count, with the bytes each takes in the waiting list."""
         look = self._look
-        for start in range(0, look.again, CHUNK):
-            entries = self._bench.entries(self._lane, "again", start, min(CHUNK, look.again - start))
+        for entries in chain(self._entries("again", look.again), [held]):
             yield [self._preparation.item(entry) for entry in entries], [0] * len(entries)
-        if held:
-            yield [self._preparation.item(entry) for entry in held], [0] * len(held)
-        for start in range(0, look.waiting, CHUNK):
-            raws = self._bench.waiting(self._lane, start, min(CHUNK, look.waiting - start))
+        start, heavy = 0, look.waiting_bytes > HEAVY_BYTES
+        while start < look.waiting and (
+            raws := self._bench.waiting(self._lane, start, look.waiting - start, heavy=heavy)
+        ):
             seqs = range(look.head + start, look.head + start + len(raws))
+            start += len(raws)
             items = [
                 self._preparation.item(Entry(seq, raw)) if raw else None for seq, raw in zip(seqs, raws, strict=True)
             ]
             yield items, list(map(len, raws))
+
+    def _entries(self, which: str, count: int) -> Iterator[list[Entry]]:
+        """What there is of `again` or `held`, in pieces."""
+        start = 0
+        while start < count and (entries := self._bench.entries(self._lane, which, start, count - start)):
+            yield entries
+            start += len(entries)
 
     def _feed(self, walk: Walk, items: Sequence[Item | None], cut: Cut, room: int) -> bool:
         """Feed one chunk; False when the round has to end."""
@@ -151,7 +157,7 @@ class LaneRound:
         """Decide whether the body being cut goes as it is."""
         if len(cut.bodies) >= room:
             return
-        at_once = walk.open_rows == 0 or walk.body_is_full or len(walk.refused) >= MAX_REFUSED
+        at_once = walk.open_rows == 0 or walk.body_is_full or walk.refuses_most
         if at_once or ((ended or walk.is_full) and self._is_due(walk)):
             closed = walk.close()
             if closed is not None:
@@ -218,7 +224,7 @@ class LaneRound:
         rows = sum(rows for _, rows, _ in cut.bodies)
         if mark.consumed - mark.tombs != rows + cut.merged + len(refused) + len(mark.held):
             raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
-        more = walk.now.consumed < self._reach() and not walk.holds_enough
+        more = walk.now.consumed < self._reach() and not walk.holds_most
         cut.due_ms = 0 if more else self._next_due(cut.cut, len(left))
 
     def _next_due(self, cut: int, held: int) -> int:

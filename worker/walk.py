@@ -21,6 +21,11 @@ from worker.contact import Entry, merge
 from worker.errors import Refused
 from worker.packing import Body, Limits, Packed
 
+#: Bytes of records, as enqueued, that are kept behind the body being cut, and of those that are refused or held in one
+#: walk. Beyond that a body closes, or the walk ends, before its time: what is sent of a record can be far less than
+#: what was enqueued.
+MAX_KEPT_BYTES = 20_000_000
+MAX_REFUSED_BYTES = 4_000_000
 #: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
 #: however short it is, and the copy of a merged record sheds that.
 TAKEN = b""
@@ -85,12 +90,12 @@ class Walk:
         self._max_held = max_held
         self._max_refused = max_refused
         self._max_held_bytes = max_held_bytes
-        self._held_bytes = 0
         self._body = Body(limits)
         self._items: list[Item] = []
         self._rows: dict[bytes, int] = {}
         self._closed: set[bytes] = set()
         self._waits: dict[bytes, int] = {}
+        self._open_bytes = self._refused_bytes = self._held_bytes = 0
         self.refused: list[Item] = []
         self.now = Mark()
         self.mark = Mark()
@@ -102,17 +107,21 @@ class Walk:
     @property
     def body_is_full(self) -> bool:
         """Whether no contact more, however short, would go into the body being cut."""
-        return len(self._body) >= self._limits.max_contacts
+        return len(self._body) >= self._limits.max_contacts or self._open_bytes >= MAX_KEPT_BYTES
 
     @property
-    def holds_enough(self) -> bool:
+    def refuses_most(self) -> bool:
+        return len(self.refused) >= self._max_refused or self._refused_bytes >= MAX_REFUSED_BYTES
+
+    @property
+    def holds_most(self) -> bool:
         """As many records wait for their contacts as may."""
         return len(self.now.held) >= self._max_held or self._held_bytes >= self._max_held_bytes
 
     @property
     def is_full(self) -> bool:
         """At a bound: commit what there is before going on."""
-        return self.holds_enough or len(self.refused) >= self._max_refused
+        return self.holds_most or self.refuses_most
 
     def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
         """Take the next record (None: one that was cancelled); returns a body if this record closed it."""
@@ -121,6 +130,7 @@ class Walk:
             self.now.tombs += 1
         elif item.encoded is None or self._is_too_large(item):
             self.refused.append(item)
+            self._refused_bytes += len(item.entry.raw)
             self.now.refused += 1
         elif self._is_free(item.digests, busy):
             closed = self._pack(item)
@@ -136,6 +146,7 @@ class Walk:
             closed = ClosedBody(self._body.close(), self._items)
             self._closed.update(self._rows)
             self._body, self._items, self._rows = Body(self._limits), [], {}
+            self._open_bytes = 0
         self._set_mark()
         return closed
 
@@ -161,10 +172,12 @@ class Walk:
                 self._hold(item)
             return None
         assert item.encoded is not None
-        closed = None if self._body.fits(item.encoded) else self.close()
+        fits = self._body.fits(item.encoded) and self._open_bytes < MAX_KEPT_BYTES
+        closed = None if fits else self.close()
         row = self._body.add(item.encoded)
         item.encoded = TAKEN
         self._items.append(item)
+        self._open_bytes += len(item.entry.raw)
         for digest in item.digests:
             self._rows[digest] = row
         self.now.dropped += item.dropped

@@ -22,6 +22,11 @@ from worker.store.scripts import Arg, Store
 
 #: How long a staged body may wait for its commit.
 STAGED_MS = 300_000
+#: Records read from a lane at a time, and their bytes: a lane may hold thousands of the largest. What waits in a lane
+#: that holds no more than so many bytes in all needs no counting.
+CHUNK = 2_000
+CHUNK_BYTES = 4_000_000
+HEAVY_BYTES = 32_000_000
 #: How much of a body is sent at a time.
 PIECE_BYTES = 1_000_000
 
@@ -32,6 +37,7 @@ class LaneLook:
 
     version: bytes
     now_ms: int
+    known: bool
     options: Mapping[str, Any]
     head: int
     waiting: int
@@ -124,6 +130,7 @@ class Bench:
         return LaneLook(
             version=version or b"0",
             now_ms=time[0] * 1000 + time[1] // 1000 + int(offset or 0),
+            known=options is not None,
             options=orjson.loads(options or b"{}"),
             head=int(state.get(b"head", 0)),
             waiting=waiting,
@@ -142,13 +149,19 @@ class Bench:
             marks=tuple((int(first), int(ms)) for first, _, ms in (m.partition(b":") for m in chain(*marks))),
         )
 
-    def waiting(self, lane: str, start: int, count: int) -> list[bytes]:
-        return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + count - 1))
+    def waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
+        """At most `count` waiting records. Where all together are `heavy`, fewer if these are large, which is slower to
+        find out; but one at least, if there is any."""
+        if heavy:
+            return self._read(f"wait:{lane}", start, count)
+        return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + min(count, CHUNK) - 1))
 
     def entries(self, lane: str, which: str, start: int, count: int) -> list[Entry]:
-        """Entries of `again` or `held`."""
-        lines = self._client.lrange(self._keys(f"{which}:{lane}"), start, start + count - 1)
-        return list(map(Entry.from_bytes, lines))
+        """At most `count` entries of `again` or `held`, fewer where they are large."""
+        return list(map(Entry.from_bytes, self._read(f"{which}:{lane}", start, count)))
+
+    def _read(self, name: str, start: int, count: int) -> list[bytes]:
+        return list(self._store.run("read", name, start, min(count, CHUNK), CHUNK_BYTES))
 
     def busy(self, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these identities are in flight."""
