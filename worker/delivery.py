@@ -15,6 +15,7 @@ from typing import Any
 
 from worker import outcome
 from worker.errors import FateUnknown, NoToken, StaleFence, TransportError
+from worker.probing import probe, wait_or_ask
 from worker.settling import Desk, backoff_ms, request_id
 from worker.steps import step
 from worker.store.failures import Why
@@ -61,13 +62,12 @@ class Delivery:
         desk = self._desk
         permit = desk.throttle.acquire("upsert")
         if not permit.granted:
-            desk.schedule.defer(self._name, permit.wait_ms)
-            return ()
+            return wait_or_ask(desk, self._name, permit, destination)
         claimed_s = time.monotonic()
         claim = desk.ledger.claim(self._name)
         if isinstance(claim, Idle):
             desk.throttle.release(permit)
-            return self._probe(claim, destination) if claim.why == "probe" else ()
+            return probe(desk, self._name, claim, destination) if claim.why == "probe" else ()
         step("dispatch.claimed")
         try:
             self._send(claim, permit, claimed_s)
@@ -95,22 +95,10 @@ class Delivery:
 
     def _verdict(self, reply: Response | TransportError) -> outcome.Verdict:
         if isinstance(reply, Response):
-            return self._desk.provider.read_upsert(reply, self._desk.schedule.now_ms() / 1000)
+            return self._desk.provider.read_upsert(reply, self._desk.schedule.wall_ms() / 1000)
         if isinstance(reply, NoToken) and reply.refused:
             return outcome.Stop("unauthorized", "the credentials were refused a token")
         return outcome.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
-
-    def _probe(self, claim: Idle, destination: str) -> tuple[Bell, ...]:
-        """A stopped destination is asked whether it works again, with one cheap request."""
-        desk = self._desk
-        reply = desk.exchange(desk.provider.probe(), None)
-        desk.ledger.let_go(claim.token)
-        if isinstance(reply, Response) and 200 <= reply.status < 300:
-            desk.schedule.resume(None)
-            return (Bell(self._name, destination),)
-        state = desk.schedule.state()
-        desk.schedule.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
-        return ()
 
     def _settle(self, batch: Batch, verdict: outcome.Verdict, request: str) -> None:
         """Write down what a verdict means for the batch."""
@@ -219,14 +207,14 @@ class Delivery:
             plan = Plan(orphan_ms=orphan_ms)
             self._go_on(batch, Search(()), plan, dict.fromkeys(rows(batch.search.all), why))
             return
-        wait_ms = backoff_ms(batch.count("attempts"), verdict.after_s)
+        wait_ms = self._desk.pause_ms("upsert", batch.count("attempts"), verdict.after_s)
         fields = {"code": verdict.code, "request_id": request}
         self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
 
     def _is_over(self, batch: Batch) -> bool:
-        """Whether the same bytes have been sent again for long enough."""
+        """Whether the same bytes have been sent again for long enough, while the platform was there."""
         first_ms = batch.count("first_ms") or batch.now_ms
-        return batch.now_ms - first_ms >= self._desk.policy.retry_window_ms
+        return self._desk.is_over(first_ms, batch.now_ms, self._desk.policy.retry_window_ms)
 
     def _again(self, batch: Batch, plan: Plan) -> None:
         """The same bytes, later."""

@@ -17,6 +17,7 @@ SCRIPTS = (
     "acquire",
     "cancel",
     "claim",
+    "close",
     "commit",
     "discard",
     "enqueue",

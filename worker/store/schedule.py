@@ -53,6 +53,11 @@ class Schedule:
         (seconds, micros), offset = pipe.execute()
         return int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0)
 
+    def wall_ms(self) -> int:
+        """The server's clock as it is, for what a platform reads or says: `now_ms` runs ahead of it where it was set
+        back."""
+        return self.now_ms() - int(self._store.client.get(self._keys("lead")) or 0)
+
     def arm(self, lane: str, delay_ms: int) -> None:
         """Look at a lane again after a while."""
         self._store.run("write", f"aggregate:{lane}", "ZADD", "aggdue", self.now_ms() + delay_ms, lane)
