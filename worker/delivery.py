@@ -208,7 +208,7 @@ class Delivery:
             self._go_on(batch, Search(()), plan, dict.fromkeys(rows(batch.search.all), why))
             return
         wait_ms = self._desk.pause_ms("upsert", batch.count("attempts"), verdict.after_s)
-        fields = {"code": verdict.code, "request_id": request}
+        fields = {"code": verdict.code, "request_id": request, "told": int(bool(verdict.after_s))}
         self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
 
     def _is_over(self, batch: Batch) -> bool:

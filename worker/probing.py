@@ -4,7 +4,8 @@ Whoever finds the breaker half-open asks; a stopped destination is asked by whoe
 before an answer has come.
 """
 
-from worker.settling import Desk
+from worker.errors import TransportError
+from worker.settling import Desk, in_trouble
 from worker.store.ledger import Idle
 from worker.store.schedule import Bell
 from worker.store.throttle import Permit
@@ -16,10 +17,15 @@ ASKING_MS = 500
 
 def wait_or_ask(desk: Desk, kind: str, permit: Permit, destination: str) -> tuple[Bell, ...]:
     """No permit was granted: everybody waits; unless it is time to ask, and the platform answers."""
-    if permit.asks_first and isinstance(desk.ask(desk.provider.probe()), Response):
+    if permit.asks_first and _answers(desk.ask(desk.provider.probe())):
+        desk.schedule.hasten()
         return (Bell(kind, destination),)
     desk.schedule.defer(kind, ASKING_MS if permit.asks_first else permit.wait_ms)
     return ()
+
+
+def _answers(reply: Response | TransportError | None) -> bool:
+    return isinstance(reply, Response) and not in_trouble(reply)
 
 
 def probe(desk: Desk, kind: str, claim: Idle, destination: str) -> tuple[Bell, ...]:

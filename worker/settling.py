@@ -73,8 +73,7 @@ class Desk:
                 self.throttle.note(permit, RateHeaders(), how=how)
             return problem
         if permit is not None and response.status != 429:
-            in_trouble = response.status >= 500 or response.status == 408
-            self.throttle.note(permit, self.rate(response), how="failed" if in_trouble else "answered")
+            self.throttle.note(permit, self.rate(response), how="failed" if in_trouble(response) else "answered")
         return response
 
     def ask(self, request: Request) -> Response | TransportError | None:
@@ -183,6 +182,11 @@ class Desk:
                 "request_id": request or batch.fields.get("request_id", ""),
             },
         )
+
+
+def in_trouble(response: Response) -> bool:
+    """Whether a reply says that the platform, not the request, is the matter."""
+    return response.status >= 500 or response.status == 408
 
 
 def _is_refused(problem: TransportError) -> bool:

@@ -21,6 +21,7 @@ SCRIPTS = (
     "commit",
     "discard",
     "enqueue",
+    "hasten",
     "note",
     "retry",
     "settle",

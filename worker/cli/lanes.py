@@ -40,6 +40,7 @@ def resume(to: To = None, lane: Lane = None) -> None:
     site = site_of(opened(writes=True), to, lane)
     if lane is None:
         site.desk.throttle.close()
+        site.schedule.hasten()
     site.schedule.resume(lane)
     say(f"{lane or site.name} goes on.")
     view = look(site.store, site.desk.throttle.standing())
