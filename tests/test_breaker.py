@@ -275,6 +275,18 @@ def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do
     assert is_open(engine) == opens
 
 
+def test_a_question_that_the_rate_limit_refuses_is_an_answer_and_is_waited_for(engine):
+    speak_to(Peer(lambda _: reply(429, retry_after="30")), engine)
+    desk = engine.site.desk
+    fail(desk.throttle)
+    advance(engine.site, 61)
+
+    assert desk.ask(desk.provider.probe()).status == 429
+
+    assert not is_open(engine)
+    assert 29_000 < desk.throttle.acquire("definitions").wait_ms <= 30_000
+
+
 def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(engine):
     speak_to(Peer(lambda _: NotSent("deadline")), engine)
     desk = engine.site.desk
@@ -309,6 +321,8 @@ def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_whi
 def test_definitions_are_neither_fetched_nor_created_while_the_platform_is_away(make_engine):
     engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
     platform = Platform(engine)
+    engine.site.definitions.ready_for({})  # so fresh that what it lacks would be created at once
+    platform.heard.clear()
     platform.go_down()
     fail(engine.site.desk.throttle)
     enqueue(person(1, custom_fields={"plan": "pro"}))
@@ -341,6 +355,18 @@ def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(engine):
     platform.come_back()
     pump(engine, 300, 5.0, lambda: is_left(engine))
     assert engine.books()["delivered"] == 1
+
+
+def test_probes_of_a_stopped_destination_that_nobody_answers_count_too(engine):
+    platform = Platform(engine, lambda request: reply(401))
+    enqueue(person(1))
+    pump(engine, 3)
+    platform.go_down()
+
+    pump(engine, 3 * HOUR_S, 20.0, lambda: not is_open(engine))
+
+    assert is_open(engine)
+    assert len(platform.asked("definitions")) == 5
 
 
 # The life of a backlog.
@@ -473,6 +499,26 @@ def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_engi
     assert waited_s <= 61 + 1.5 * 60 / 10 + 3
 
 
+def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the_same_limit(make_engine):
+    """Loops counts everything against one limit, so that a question and an upsert have one endpoint."""
+    engine = make_engine(
+        destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
+    )
+    heard = []
+
+    def answer(request):
+        heard.append(request.method)
+        return reply(200, {"success": True}) if request.method == "GET" else reply(502)
+
+    speak_to(Peer(answer), engine)
+    enqueue(person(number) for number in range(60))
+
+    pump(engine, 600, 1.0)
+
+    assert heard.count("GET") == 1
+    assert 9 <= len(heard) - 6 <= 10, "more than one request a minute at an endpoint that fails"
+
+
 def said(parser, *command):
     found = CliRunner().invoke(parser, [*command])
     return found.exit_code, found.stdout
@@ -577,6 +623,24 @@ def test_a_clock_that_is_set_back_holds_nothing_up(make_engine, back_s):
     engine.run_until_settled()
 
     assert engine.books()["delivered"] == 2
+
+
+def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when_it_is_set_back(engine):
+    Platform(engine)
+    site, client = engine.site, engine.parts.client
+    enqueue(person(1))
+    site.aggregation.aggregate("sendgrid")
+    enqueue(person(2))
+    client.zadd(site.store.keys("polls"), {"7": 1})
+    set_clock(engine, 2)
+    site.schedule.tick(4)
+    for name in ("full", "bell:dispatch", "bell:poll", "bell:aggregate:sendgrid"):
+        client.set(site.store.keys(name), 1, px=HOUR_S * 1000)
+
+    set_clock(engine, -HOUR_S)
+
+    assert {bell.kind for bell in site.schedule.tick(4).bells} == {"aggregate", "dispatch", "poll"}
+    assert enqueue(person(3)).accepted == 1
 
 
 @pytest.mark.parametrize("ahead_s", [2, HOUR_S])
