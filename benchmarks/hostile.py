@@ -89,7 +89,13 @@ platform = "sendgrid"
 api_key = "{key}"
 base_url = "{wire}"
 """
-SETTINGS = {"MAX_WAIT_S": "0.5", "POLL_FIRST_S": "0.1", "ORPHAN_WAIT_S": "1", "RETRY_WINDOW_S": "60"}
+SETTINGS = {
+    "MAX_WAIT_S": "0.5",
+    "POLL_FIRST_S": "0.1",
+    "ORPHAN_WAIT_S": "1",
+    "BREAKER_S": "0.2",
+    "RETRY_WINDOW_S": "60",
+}
 NO_LIMITS = {
     name: {"limit": 1_000_000, "window_s": 1}
     for name in ("sendgrid.upsert", "sendgrid.imports", "sendgrid.fields", "loops", "emarsys", "emarsys.token")

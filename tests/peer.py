@@ -51,7 +51,7 @@ def advance(site: Any, seconds: float) -> None:
     """Turn the server's clock forward, for the destination and its limits; bells rung before it are long over."""
     client, store = site.store.client, site.store
     limits = Keys(store.keys.prefix, f"limit-{site.provider.account}").base
-    for base in (store.keys.base, *(f"{limits}{endpoint}:" for endpoint in ("upsert", "job", "definitions"))):
+    for base in (store.keys.base, limits):
         client.incrby(f"{base}clock", round(seconds * 1000))
     for bell in client.scan_iter(match=store.keys("bell:*").replace("{", "\\{"), count=1000):
         client.delete(bell)

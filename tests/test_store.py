@@ -55,7 +55,7 @@ LEASE_S, ORPHAN_S = 45, 600
 
 #: Everything that may be there for ever, as keys.py lists it.
 PERMANENT = re.compile(
-    r"v|serial|salt|clock|lanes|dest|aggdue|due|later|polls|free|busy|active|batches|failed|failed:(?:at|keys|by)"
+    r"v|serial|salt|clock|seen|lead|lanes|dest|aggdue|due|later|polls|free|busy|active|batches|failed|failed:(?:at|keys|by)"
     r"|(?:lane|wait|again|held|marks|books):.+|b:\d+|b:\d+:(?:body|rows|entries|keys)"
 )
 

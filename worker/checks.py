@@ -47,6 +47,7 @@ def examine(parts: Parts, *, recount: bool = False) -> Iterator[Finding]:
         yield account
         try:
             yield from checks_destination.check_state(place)
+            yield checks_destination.check_platform(place)
             yield from checks_destination.check_lanes(place, parts.settings)
             yield from checks_records.check_late(place)
             yield from checks_records.check_fields(place, table)

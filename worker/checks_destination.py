@@ -66,6 +66,25 @@ def check_state(place: Place) -> Iterator[Finding]:
             yield wrong(f"lane {lane}", f"paused: {paused.decode()}", f"`contact-ingest resume --lane {lane}`")
 
 
+def check_platform(place: Place) -> Finding:
+    """Whether the account's breaker is open: the platform was seen to fail everybody."""
+    about = f"{place.name}: platform"
+    standing = place.desk.throttle.standing()
+    if standing.open_until is not None:
+        silent_s = max(0, standing.now - (standing.began or standing.now)) / 1000
+        again_s = standing.held_ms("") / 1000
+        return wrong(
+            about,
+            f"has not answered for {silent_s:,.0f} s; asked again in {again_s:.0f} s",
+            f"see its status page; nothing is lost, and `contact-ingest resume --to {place.name}` asks at once",
+        )
+    failing = [endpoint for endpoint in standing.failing if standing.held_ms(endpoint)]
+    if failing:
+        says = f"answers, but fails at {', '.join(sorted(failing))}; one request in a while tries again"
+        return wrong(about, says, "see its status page, and `contact-ingest batches` for what it answers")
+    return ok(about, "not known to fail")
+
+
 def check_lanes(place: Place, settings: Settings) -> Iterator[Finding]:
     client, keys = place.store.client, place.store.keys
     for lane in place.schedule.lanes():
@@ -84,11 +103,8 @@ def check_batches(place: Place, settings: Settings) -> Iterator[Finding]:
     client, keys = place.store.client, place.store.keys
     about, now_ms = f"{place.name}: batches", place.schedule.now_ms()
     old_ms = now_ms - round(STUCK_LEASES * settings.lease_s * 1000)
-    state = place.schedule.state()
-    zsets = (
-        () if state.get("state") == "stopped" else ("polls",) if state.get("state") == "paused" else ("due", "polls")
-    )
-    stuck = sum(int(client.zcount(keys(zset), "-inf", old_ms)) for zset in zsets)
+    moving = _moving(place)
+    stuck = sum(int(client.zcount(keys(zset), "-inf", old_ms)) for zset in moving)
     if stuck:
         late_s = STUCK_LEASES * settings.lease_s
         yield wrong(
@@ -97,7 +113,7 @@ def check_batches(place: Place, settings: Settings) -> Iterator[Finding]:
             "start workers, or more of them; `contact-ingest batches` lists them",
         )
     grace_ms = round((settings.poll_deadline_s + settings.lease_s * STUCK_LEASES) * 1000)
-    late = sum(0 < sent < now_ms - grace_ms for sent in _sent_ms(place))
+    late = sum(0 < sent < now_ms - grace_ms for sent in _sent_ms(place)) if moving else 0
     if late:
         yield wrong(
             about,
@@ -168,6 +184,14 @@ def check_books(place: Place, *, recount: bool) -> Iterator[Finding]:
             yield wrong(about, f"accepted {lane.counts['accepted']} is not the sum of the rest", remedy)
         else:
             yield ok(about, f"balance over {lane.counts['accepted']:,} records{', as recounted' if recount else ''}")
+
+
+def _moving(place: Place) -> tuple[str, ...]:
+    """The queues whose batches should not stay: none while the destination is stopped or nobody answers."""
+    state, standing = place.schedule.state().get("state"), place.desk.throttle.standing()
+    if state == "stopped" or standing.open_until is not None:
+        return ()
+    return ("polls",) if state == "paused" or "upsert" in standing.failing else ("due", "polls")
 
 
 def _sent_ms(place: Place) -> Iterator[int]:

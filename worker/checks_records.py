@@ -31,7 +31,7 @@ _CUSTOM = "custom_fields."
 
 def check_late(place: Place) -> Iterator[Finding]:
     """Lanes that are due and not cut. Those that are paused or stopped are spoken of elsewhere."""
-    view = look(place.store)
+    view = look(place.store, place.desk.throttle.standing())
     for status in lanes(view, attended=True):
         lane = status.view
         due_for_ms = 0 if lane.due_ms is None else view.now_ms - lane.due_ms

@@ -40,7 +40,8 @@ class Definitions:
         tried: frozenset[str] = frozenset()
         try:
             table = self.cached()
-            if self._creates and table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
+            may_create = self._creates and self._desk.throttle.standing().open_until is None
+            if may_create and table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
                 lacking = {name: value for name, value in samples.items() if name.lower() not in table.by_name}
                 self._create(lacking)
                 tried = frozenset(lacking)
@@ -50,11 +51,7 @@ class Definitions:
 
     def _refresh(self) -> bool:
         desk = self._desk
-        request = desk.provider.definitions()
-        permit = desk.throttle.acquire(request.endpoint)
-        if not permit.granted:
-            return False
-        reply = desk.exchange(request, permit)
+        reply = desk.ask(desk.provider.definitions())
         if not isinstance(reply, Response):
             return False
         table = desk.provider.read_definitions(reply, desk.schedule.now_ms())

@@ -16,6 +16,7 @@ from typing import Any
 
 from worker import outcome
 from worker.errors import DEFECTS, StaleFence
+from worker.probing import probe, wait_or_ask
 from worker.settling import Desk, backoff_ms, request_id
 from worker.steps import step
 from worker.store.failures import Why
@@ -62,13 +63,12 @@ class Delivery:
         desk = self._desk
         permit = desk.throttle.acquire("upsert")
         if not permit.granted:
-            desk.schedule.defer(self._name, permit.wait_ms)
-            return ()
+            return wait_or_ask(desk, self._name, permit, destination)
         claimed_s = time.monotonic()
         claim = desk.ledger.claim(self._name)
         if isinstance(claim, Idle):
             desk.throttle.release(permit)
-            return self._probe(claim, destination) if claim.why == "probe" else ()
+            return probe(desk, self._name, claim, destination) if claim.why == "probe" else ()
         step("dispatch.claimed")
         try:
             self._send(claim, permit, claimed_s)
@@ -102,18 +102,6 @@ class Delivery:
         self._desk.puzzled(claim, problem)
         with suppress(StaleFence):
             self._retry(claim, outcome.Retry("internal", unknown=True), "")
-
-    def _probe(self, claim: Idle, destination: str) -> tuple[Bell, ...]:
-        """A stopped destination is asked whether it works again, with one cheap request."""
-        desk = self._desk
-        reply = desk.exchange(desk.provider.probe(), None)
-        desk.ledger.let_go(claim.token)
-        if isinstance(reply, Response) and 200 <= reply.status < 300:
-            desk.schedule.resume(None)
-            return (Bell(self._name, destination),)
-        state = desk.schedule.state()
-        desk.schedule.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
-        return ()
 
     def _settle(self, batch: Batch, verdict: outcome.Verdict, request: str) -> None:
         """Write down what a verdict means for the batch."""
@@ -160,7 +148,7 @@ class Delivery:
     def _applied(self, batch: Batch, named: tuple[Errors, Errors], request: str) -> None:
         """A platform without jobs: what is not named is delivered. Some of what is named may succeed another time."""
         failed, again = (self._desk.locate(batch, errors, self._name, request) for errors in named)
-        if self._desk.is_over(batch):
+        if self._is_over(batch):
             failed, again = {**failed, **again}, {}
         search = batch.search
         plan = Plan(
@@ -216,15 +204,20 @@ class Delivery:
 
     def _retry(self, batch: Batch, verdict: outcome.Retry, request: str) -> None:
         orphan_ms = self._desk.ledger.terms.orphan_ms if verdict.unknown else 0
-        if self._desk.is_over(batch):
+        if self._is_over(batch):
             reason = f"gave up after {batch.count('attempts') + 1} attempts, the last one: {verdict.code}"
             why = Why("gave_up", reason, self._name, batch.number, request)
             plan = Plan(orphan_ms=orphan_ms)
             self._go_on(batch, Search(()), plan, dict.fromkeys(rows(batch.search.all), why))
             return
-        wait_ms = backoff_ms(batch.count("attempts"), verdict.after_s)
-        fields = {"code": verdict.code, "request_id": request}
+        wait_ms = self._desk.pause_ms("upsert", batch.count("attempts"), verdict.after_s)
+        fields = {"code": verdict.code, "request_id": request, "told": int(bool(verdict.after_s))}
         self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
+
+    def _is_over(self, batch: Batch) -> bool:
+        """Whether the same bytes have been sent again for long enough, while the platform was there."""
+        first_ms = batch.count("first_ms") or batch.now_ms
+        return self._desk.is_over(first_ms, batch.now_ms, self._desk.policy.retry_window_ms)
 
     def _again(self, batch: Batch, plan: Plan) -> None:
         """The same bytes, later."""

@@ -132,6 +132,9 @@ def _paused(what: str, why: str) -> str:
 
 def _moving(view: DestinationView, lane: LaneView, mine: Sequence[BatchView]) -> tuple[str, str]:
     to_send = [batch for batch in mine if batch.state in ("ready", "sending")]
+    if view.standing.open_until is not None:
+        state = "sending" if to_send else "importing" if mine else "waiting"
+        return state, f"the platform does not answer; asked again {soon(view.standing.open_until, view.standing.now)}"
     if to_send:
         return "sending", _sending(view, to_send)
     if mine:
@@ -149,6 +152,8 @@ def _sending(view: DestinationView, to_send: Sequence[BatchView]) -> str:
     limit_ms = int(view.state.get("wait_until", 0))
     if len(ready) < len(to_send):
         return f"sending: {_counted(len(to_send), 'batch', 'batches')} to go"
+    if held_ms := view.standing.held_ms("upsert"):
+        return f"the platform answers, and fails to take batches in; tried again in {span(held_ms / 1000)}"
     if due and limit_ms > now_ms:
         return f"waiting for the rate limit, {span(-((now_ms - limit_ms) // 1000))} more"
     if any(batch.is_search for batch in to_send):
@@ -210,6 +215,8 @@ def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], stat
         events.append((lane.due_ms, "cut"))
     if not events:
         return None
+    if view.standing.open_until is not None:
+        return f"ask {soon(view.standing.open_until, view.standing.now)}"
     at_ms, what = min(events)
     return what if what == "answer" else f"{what} {soon(at_ms, view.now_ms)}"
 

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     poll_first_s: float = Field(5, ge=0.05, le=3600, description="first look at an import, and the first gap")
     poll_deadline_s: float = Field(21_600, ge=1, description="an import not ended by then fails as no verdict")
     retry_window_s: float = Field(86_400, ge=1, description="how long the same bytes are sent again")
+    breaker_s: float = Field(60, ge=0.05, description="a platform that fails is left alone for so long, then asked")
     orphan_wait_s: float = Field(600, ge=0, description="contacts of a request of unknown fate stay busy")
     lease_s: float = Field(45, ge=2, le=3600, description="a crashed worker's batch is due again after this")
     keep_batches_s: float = Field(604_800, ge=60, description="settled batches are listed for so long")

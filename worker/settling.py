@@ -14,7 +14,7 @@ import orjson
 
 from worker.contact import digests, identities
 from worker.courier import Courier
-from worker.errors import DEFECTS, FateUnknown, NoToken, NotSent, TransportError, defect
+from worker.errors import DEFECTS, FateUnknown, NoToken, TransportError, defect
 from worker.outcome import Retry, RowError, Stop, Verdict
 from worker.providers.base import Lane, Provider
 from worker.store.bench import FailedRecord
@@ -30,6 +30,8 @@ log = logging.getLogger("worker.batches")
 #: Failures written in one step: they travel inside the script.
 FAILURES_AT_ONCE = 1_000
 _REQUEST_ID = ("x-request-id", "x-message-id", "x-amzn-requestid", "x-amz-apigw-id", "x-amzn-trace-id")
+#: Requests that were not sent for reasons of our own: they say nothing of the platform.
+_OURS = frozenset({"pool", "forbidden_url", "invalid_request"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=;:/-]")
 
 
@@ -60,23 +62,35 @@ class Desk:
         """One exchange; whatever comes of it, the limiter hears. The deadline runs from `claimed_s` (monotonic), the
         moment before the claim: a process frozen since then beyond its lease must send nothing when it wakes."""
         spent_s = 0.0 if claimed_s is None else time.monotonic() - claimed_s
+        left_s = max(0.0, self.policy.deadline_s - spent_s)
         try:
-            response = self.courier.exchange(request, deadline_s=max(0.0, self.policy.deadline_s - spent_s))
-        except NotSent as problem:
-            if permit is not None:
+            response = self.courier.exchange(request, deadline_s=left_s)
+        except TransportError as problem:
+            if permit is not None and (problem.reason in _OURS or not left_s or _is_refused(problem)):
                 self.throttle.release(permit)
-            return problem
-        except FateUnknown as problem:
-            if permit is not None:
-                self.throttle.note(permit, RateHeaders())
+            elif permit is not None:
+                how = "failed" if isinstance(problem, FateUnknown) else "unsent"
+                self.throttle.note(permit, RateHeaders(), how=how)
             return problem
         if permit is not None and response.status != 429:
-            self.throttle.note(permit, self.rate(response))
+            self.throttle.note(permit, self.rate(response), how="failed" if in_trouble(response) else "answered")
         return response
+
+    def ask(self, request: Request) -> Response | TransportError | None:
+        """A cheap request that concerns no batch, under a permit of its own; None if there is none now. It may be the
+        one that finds out whether a silent platform answers again."""
+        permit = self.throttle.acquire(request.endpoint, asks=True)
+        if not permit.granted:
+            return None
+        reply = self.exchange(request, permit)
+        if isinstance(reply, Response) and reply.status == 429:
+            rate = self.rate(reply)
+            self.throttle.note(permit, rate, how="refused", after_s=rate.retry_after_s)
+        return reply
 
     def verdict(self, reply: Response | TransportError) -> Verdict:
         if isinstance(reply, Response):
-            return self.provider.read_upsert(reply, self.schedule.now_ms() / 1000)
+            return self.provider.read_upsert(reply, self.schedule.wall_ms() / 1000)
         if isinstance(reply, NoToken) and reply.refused:
             return Stop("unauthorized", "the credentials were refused a token")
         return Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
@@ -93,18 +107,25 @@ class Desk:
             self.puzzled(batch, problem)
             return []
 
-    def is_over(self, batch: Batch) -> bool:
-        """Whether the same bytes have been sent again for long enough."""
-        first_ms = batch.count("first_ms") or batch.now_ms
-        return batch.now_ms - first_ms >= self.policy.retry_window_ms
-
     def rate(self, response: Response) -> RateHeaders:
-        return rate_headers(response.headers, self.schedule.now_ms() / 1000)
+        return rate_headers(response.headers, self.schedule.wall_ms() / 1000)
 
     def limited(self, kind: str, permit: Permit, response: Response, after_s: float | None) -> None:
         """The platform refused by its rate limit: everybody waits."""
-        blocked_ms = self.throttle.note(permit, self.rate(response), refused=True, after_s=after_s)
+        blocked_ms = self.throttle.note(permit, self.rate(response), how="refused", after_s=after_s)
         self.schedule.defer(kind, blocked_ms)
+
+    def pause_ms(self, endpoint: str, attempts: int, after_s: float | None) -> int:
+        """How long a batch that met passing trouble waits: while the platform fails everybody, until it is tried again
+        and no longer, behind what has not been tried at all."""
+        if held_ms := self.throttle.standing().held_ms(endpoint):
+            return round(max((after_s or 0.0) * 1000, held_ms + random.uniform(0.0, 1000.0)))
+        return backoff_ms(attempts, after_s)
+
+    def is_over(self, since_ms: int, now_ms: int, window_ms: int) -> bool:
+        """Whether a window has passed; the time of an outage does not count, else a long one would fail a backlog."""
+        age_ms = now_ms - since_ms
+        return age_ms >= window_ms and self.throttle.standing().counted_ms(age_ms) >= window_ms
 
     def lane(self, batch: Batch) -> Lane:
         return Lane(batch.lane, batch.lane.partition("+")[0], self.ledger.options(batch.lane))
@@ -180,6 +201,16 @@ class Desk:
                 "request_id": request or batch.fields.get("request_id", ""),
             },
         )
+
+
+def in_trouble(response: Response) -> bool:
+    """Whether a reply says that the platform, not the request, is the matter."""
+    return response.status >= 500 or response.status == 408
+
+
+def _is_refused(problem: TransportError) -> bool:
+    """Whether it was the credentials that were refused a token: that is an answer."""
+    return isinstance(problem, NoToken) and problem.refused
 
 
 def backoff_ms(attempts: int, after_s: float | None) -> int:

@@ -69,7 +69,7 @@ def build_site(name: str, config: Destination, settings: Settings, client: Redis
     lease_ms = round(settings.lease_s * 1000)
     orphan_ms = round(settings.orphan_wait_s * 1000)
     ledger = Ledger(store, Terms(lease_ms, orphan_ms, SLOTS, settings.store_ack_replicas))
-    throttle = Throttle(store, provider.account, dict(provider.rates), lease_ms)
+    throttle = Throttle(store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000))
     transport = Transport(deadline_s=settings.deadline_s)
     desk = Desk(ledger, schedule, throttle, Courier(transport, provider, store), provider, _policy(settings))
     definitions = Definitions(desk, store, creates=config.unknown_fields == "create")

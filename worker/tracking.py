@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from worker import outcome
 from worker.errors import DEFECTS, StaleFence, TransportError
+from worker.probing import wait_or_ask
 from worker.settling import Desk
 from worker.steps import step
 from worker.store.failures import Why
@@ -39,8 +40,7 @@ class Tracking:
         desk = self._desk
         permit = desk.throttle.acquire("job")
         if not permit.granted:
-            desk.schedule.defer(self._name, permit.wait_ms)
-            return ()
+            return wait_or_ask(desk, self._name, permit, destination)
         batch = desk.ledger.claim(self._name)
         if isinstance(batch, Idle):
             desk.throttle.release(permit)
@@ -84,13 +84,13 @@ class Tracking:
 
     def _report(self, reply: Response | TransportError) -> outcome.JobReport:
         if isinstance(reply, Response):
-            return self._desk.provider.read_job(reply, self._desk.schedule.now_ms() / 1000)
+            return self._desk.provider.read_job(reply, self._desk.schedule.wall_ms() / 1000)
         return outcome.Retry(reply.reason)
 
     def _later(self, batch: Batch, status: str, floor_ms: int = 0) -> None:
         """Not yet: look again after a longer gap, or end it when the deadline has passed."""
         policy = self._desk.policy
-        if batch.now_ms - batch.count("sent_ms") >= policy.poll_deadline_ms:
+        if self._desk.is_over(batch.count("sent_ms"), batch.now_ms, policy.poll_deadline_ms):
             why = Why("no_verdict", f"the import had not ended by the deadline; last seen: {status}", "import")
             # The import may end yet: its contacts wait as those of an orphan do.
             whys = dict.fromkeys(rows(batch.search.send), why)
@@ -143,10 +143,8 @@ class Tracking:
 
     def _has_time(self, batch: Batch) -> bool:
         """Whether the file may be waited for: at the deadline it is the job's own numbers that count."""
-        return (
-            batch.now_ms - batch.count("ended_at_platform_ms") < FILE_WINDOW_MS
-            and batch.now_ms - batch.count("sent_ms") < self._desk.policy.poll_deadline_ms
-        )
+        windows = (("ended_at_platform_ms", FILE_WINDOW_MS), ("sent_ms", self._desk.policy.poll_deadline_ms))
+        return not any(self._desk.is_over(batch.count(name), batch.now_ms, ms) for name, ms in windows)
 
     def _may_come(self, reply: Response | TransportError) -> bool:
         if isinstance(reply, Response):

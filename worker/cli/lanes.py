@@ -36,11 +36,14 @@ def pause(
 
 
 def resume(to: To = None, lane: Lane = None) -> None:
-    """Go on at once, after a pause or after a stop."""
+    """Go on at once, after a pause, after a stop, or while a platform that did not answer is left alone."""
     site = site_of(opened(writes=True), to, lane)
+    if lane is None:
+        site.desk.throttle.close()
+        site.schedule.hasten()
     site.schedule.resume(lane)
     say(f"{lane or site.name} goes on.")
-    view = look(site.store)
+    view = look(site.store, site.desk.throttle.standing())
     paused = [found.books.lane for found in view.lanes if found.paused is not None and lane in (None, found.books.lane)]
     if paused:
         say(f"Still paused by themselves: {', '.join(paused)}")

@@ -14,7 +14,7 @@ from worker.cli.terminal import EXIT_WRONG, console, examples, show_json, table
 from worker.overview import LaneStatus
 from worker.store.fleet import GONE_S
 from worker.store.keys import BOOKS
-from worker.store.overview import look
+from worker.store.overview import DestinationView, look
 from worker.wiring import Site, Wiring
 
 EVERY_S = 1.0
@@ -55,8 +55,12 @@ def status(
 def statuses(parts: Wiring, sites: list[Site], lane: str | None = None) -> list[LaneStatus]:
     """Every lane of these destinations, or the one, explained."""
     attended = any(member.silent_s < GONE_S for member in parts.fleet.members())
-    found = [status for site in sites for status in overview.lanes(look(site.store), attended=attended)]
+    found = [status for site in sites for status in overview.lanes(_look(site), attended=attended)]
     return [status for status in found if lane in (None, status.view.books.lane)]
+
+
+def _look(site: Site) -> DestinationView:
+    return look(site.store, site.desk.throttle.standing())
 
 
 def report(found: list[LaneStatus]) -> dict[str, Any]:

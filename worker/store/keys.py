@@ -5,7 +5,8 @@
     B v                 string  version: grows with every commit, settle, retry and cancel
     B serial            string  the last batch number given out
     B salt              string  the key of the identity digests
-    B clock             string  offset in ms added to the server's clock; only tests set it
+    B clock             string  offset in ms added to the server's clock: what it was set back by; tests set it too
+    B seen, lead        string  last moment seen, to the second; how much of the offset is for a clock set back
     B lanes             hash    lane -> its options as JSON
     B dest              hash    state, why, probe_at, wait_until, cap_bytes, cap_at, slots
     B lane:<lane>       hash    head (records ever cut), bytes (waiting), flush (seq), held_at, paused
@@ -32,6 +33,15 @@
     B room              string  bytes that intake may take before memory is measured again; expires
     B call:<id>         string  "first:count" of an enqueue call; expires
     B bell:<what>       string  a bell rung lately; expires
+
+What all destinations of an account share lies under `L`, which is `<prefix>:{limit-<account>}:`.
+
+    L clock, seen, lead string  as above
+    L permits:<endpoint> zset   permit -> when it lapses: requests under way, and those whose window is not over
+    L rate:<endpoint>   hash    limit, remaining, reset_at, window, silent, refusals, blocked_until: what replies taught
+    L breaker           hash    open_until while it is open; probe, probe_until: who asks; failed:<endpoint> in a row,
+                                until:<endpoint> while that endpoint alone fails
+    L outage            hash    began and ended of the last outage
 """
 
 import re

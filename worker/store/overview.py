@@ -15,6 +15,7 @@ from worker.store.keys import BOOKS
 from worker.store.memory import Memory
 from worker.store.memory import look as look_at_memory
 from worker.store.scripts import Store
+from worker.store.throttle import Standing
 from worker.wire import utc
 
 #: How many of the newest batches a look takes in; enough to tell the pace of a lane.
@@ -112,13 +113,14 @@ class DestinationView:
     lanes: Sequence[LaneView]
     open: Sequence[BatchView]
     recent: Sequence[BatchView]
+    standing: Standing
     free_ms: int | None = None
     knows_fields: bool = True
     memory: Memory = field(default_factory=Memory)
 
 
-def look(store: Store) -> DestinationView:
-    """Everything that a status needs, of one moment."""
+def look(store: Store, standing: Standing) -> DestinationView:
+    """Everything that a status needs, of one moment; `standing` is that of the account."""
     k = store.keys
     lanes = sorted(name.decode() for name in store.client.hkeys(k("lanes")))
     pipe = store.client.pipeline(transaction=True)
@@ -145,6 +147,7 @@ def look(store: Store) -> DestinationView:
         lanes=[_lane(lane, *each[at * 4 : at * 4 + 4]) for at, lane in enumerate(lanes)],
         open=[found[number] for number in due_at if number in found],
         recent=[found[number] for number in map(int, newest) if number in found],
+        standing=standing,
         free_ms=int(free[0][1]) if free else None,
         knows_fields=bool(knows),
         memory=look_at_memory(store.client),

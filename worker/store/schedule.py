@@ -47,11 +47,20 @@ class Schedule:
         return Tick((*(Bell("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
 
     def now_ms(self) -> int:
+        return self._clock()[0]
+
+    def wall_ms(self) -> int:
+        """The server's clock as it is, for what a platform reads or says: `now_ms` runs ahead of it where it was set
+        back."""
+        now_ms, lead_ms = self._clock()
+        return now_ms - lead_ms
+
+    def _clock(self) -> tuple[int, int]:
         pipe = self._store.client.pipeline(transaction=False)
         pipe.time()
-        pipe.get(self._keys("clock"))
-        (seconds, micros), offset = pipe.execute()
-        return int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0)
+        pipe.mget(self._keys("clock"), self._keys("lead"))
+        (seconds, micros), (offset, lead) = pipe.execute()
+        return int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0), int(lead or 0)
 
     def arm(self, lane: str, delay_ms: int) -> None:
         """Look at a lane again after a while."""
@@ -61,6 +70,10 @@ class Schedule:
         """The limiter said wait: no bells of this kind before."""
         name = "wait_until" if kind == "dispatch" else "poll_wait_until"
         self._store.run("write", kind, "HSET", "dest", name, self.now_ms() + wait_ms)
+
+    def hasten(self) -> int:
+        """What waits after passing trouble need not wait any longer; returns how many batches that were."""
+        return int(self._store.run("hasten"))
 
     def state(self) -> Mapping[str, str]:
         found = self._store.client.hgetall(self._keys("dest"))

@@ -1,7 +1,7 @@
 -- Take the next due batch, for a lease. ARGV: 'dispatch' or 'poll', lease ms, claim token, orphan wait ms, slots.
 -- Returns {'ok', now, batch, fields, fields of the root}, or {'paused' | 'stopped' | 'busy' | 'none', now},
 -- or {'probe', now}.
-local now, poll = clock(), ARGV[1] == 'poll'
+local now, poll = steady(), ARGV[1] == 'poll'
 local function claimed(n)
   local name = k('b:' .. n)
   return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('b:' .. redis.call('HGET', name, 'root')))}

@@ -2,11 +2,30 @@
 local base = KEYS[1]
 local function k(name) return base .. name end
 
--- The server's clock in milliseconds, plus an offset that only tests set.
+-- The server's clock in milliseconds, plus an offset: see steady().
 local function clock()
   local t = redis.call('TIME')
   local offset = redis.call('GET', k('clock'))
   return t[1] * 1000 + math.floor(t[2] / 1000) + (offset and tonumber(offset) or 0)
+end
+
+-- The same clock for scripts that run all the time and write: it never goes back. Where the server's clock is set back,
+-- or a failover lands on a machine whose clock is behind, everything due, every lease and every permit would wait for
+-- as long. So the last moment seen is kept, to the second, and what is missing to it is added to the offset for good.
+-- A clock set forward looks just like workers that were away, so nothing is done about it: leases lapse early (they
+-- are fenced, repeats are counted), and so do permits and quarantines.
+local function steady()
+  local now, seen = clock(), tonumber(redis.call('GET', k('seen')) or 0)
+  if math.abs(now - seen) < 1000 then return math.max(now, seen) end
+  redis.call('DEL', k('seen')) -- a first write that runs with full memory
+  redis.call('SET', k('seen'), math.max(now, seen))
+  if now > seen then return now end
+  redis.call('INCRBY', k('clock'), seen - now)
+  redis.call('INCRBY', k('lead'), seen - now)
+  -- What expires by the server's own clock now stays for longer: nothing would be rung, and no producer let in.
+  redis.call('DEL', k('room'), k('bell:dispatch'), k('bell:poll'))
+  for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do redis.call('DEL', k('bell:aggregate:' .. lane)) end
+  return seen
 end
 
 -- Move the books of a lane: pairs of name and change.

@@ -2,7 +2,7 @@
 -- Plan: set {field: text}, ended, zset, delay_ms, delivered, unattributed, refund (the claim was no delivery),
 --       orphan_ms, children [{set, zset, delay_ms}], failed (how many failures follow).
 -- Returns {'ok', children...} or {'stale'}.
-local n, name, plan, now = ARGV[1], k('b:' .. ARGV[1]), cjson.decode(ARGV[4]), clock()
+local n, name, plan, now = ARGV[1], k('b:' .. ARGV[1]), cjson.decode(ARGV[4]), steady()
 redis.call('ZREM', k('active'), ARGV[3]) -- runs with full memory, and lets what follows run
 -- The token tells a batch from another of the same number: a server that was restored from an older state counts anew.
 local held = redis.call('HMGET', name, 'fence', 'token')

@@ -1,6 +1,6 @@
 -- What is due, and has not been rung for lately. ARGV: how long a bell silences the next, ms; most bells of a kind.
 -- Returns {ms until something is due next, dispatch bells, poll bells, lane...}.
-local now, silence, most = clock(), ARGV[1], tonumber(ARGV[2])
+local now, silence, most = steady(), ARGV[1], tonumber(ARGV[2])
 local nearest = 60000
 redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now) -- runs with full memory, and lets what follows run
 local function ring(what) return redis.call('SET', k('bell:' .. what), 1, 'PX', silence, 'NX') end

@@ -1,0 +1,41 @@
+"""Asking whether a platform works again, with one cheap request: after an outage, and after a stop.
+
+Whoever finds the breaker half-open asks; a stopped destination is asked by whoever claims the probe. No body goes out
+before an answer has come.
+"""
+
+from worker.errors import TransportError
+from worker.settling import Desk, in_trouble
+from worker.store.ledger import Idle
+from worker.store.schedule import Bell
+from worker.store.throttle import Permit
+from worker.wire import Response
+
+#: When somebody else is asking just now, or the request that would ask has to wait itself.
+ASKING_MS = 500
+
+
+def wait_or_ask(desk: Desk, kind: str, permit: Permit, destination: str) -> tuple[Bell, ...]:
+    """No permit was granted: everybody waits; unless it is time to ask, and the platform answers."""
+    if permit.asks_first and _answers(desk.ask(desk.provider.probe())):
+        desk.schedule.hasten()
+        return (Bell(kind, destination),)
+    desk.schedule.defer(kind, ASKING_MS if permit.asks_first else permit.wait_ms)
+    return ()
+
+
+def _answers(reply: Response | TransportError | None) -> bool:
+    return isinstance(reply, Response) and not in_trouble(reply)
+
+
+def probe(desk: Desk, kind: str, claim: Idle, destination: str) -> tuple[Bell, ...]:
+    """A stopped destination is asked whether it accepts us again."""
+    reply = desk.ask(desk.provider.probe())
+    desk.ledger.let_go(claim.token)
+    if isinstance(reply, Response) and 200 <= reply.status < 300:
+        desk.schedule.resume(None)
+        return (Bell(kind, destination),)
+    if reply is not None:
+        state = desk.schedule.state()
+        desk.schedule.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
+    return ()
