@@ -1,4 +1,4 @@
-"""`contacts.poll DESTINATION`: ask about one due import, or fetch its error file."""
+"""`contacts.poll DESTINATION`: ask about due imports, and fetch error files, for about a second."""
 
 from celery import shared_task
 
@@ -8,4 +8,4 @@ from worker.wiring import wired
 
 @shared_task(name="contacts.poll")
 def poll(destination: str) -> None:
-    ring(wired().site(destination).tracking.poll(destination))
+    ring(wired().site(destination).tracking.stretch(destination))

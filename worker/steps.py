@@ -22,6 +22,7 @@ SCRIPTS = (
     "enqueue",
     "note",
     "retry",
+    "ring",
     "settle",
     "slot",
     "stage",
