@@ -1,5 +1,5 @@
-"""Many bad records that no reply names: all of them fail in the end, no innocent does, and fresh traffic of the lane does
-not wait for them."""
+"""Many bad records that no reply names: all of them fail in the end, no innocent does, and fresh traffic of the lane
+does not wait for them."""
 
 import random
 import time

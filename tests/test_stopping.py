@@ -54,17 +54,20 @@ def test_a_worker_asked_to_end_before_a_silent_platform_hands_back_what_it_had(s
     assert len(list(sandbox.contacts())) == 50
 
 
-@pytest.mark.parametrize(("pool", "concurrency"), POOLS)
-def test_a_worker_told_to_quit_finishes_an_exchange_that_ends_soon(stage, sandbox, pool, concurrency):
+@pytest.mark.parametrize(("pool", "concurrency"), POOLS[:2])
+def test_a_worker_told_to_quit_goes_on_with_the_exchange_under_way(stage, sandbox, pool, concurrency):
+    """Celery's soft shutdown then waits for its whole 35 s, whatever has ended meanwhile: nobody waits for that here. A
+    solo pool has no thread to go on with; what it had in hand is due again with the lease."""
     sandbox.dials(latency_ms=[1500, 1500], faults_on=["sendgrid.upsert"])
     with stage.worker(pool=pool, concurrency=concurrency) as worker:
         stage.enqueue(person(i) for i in range(50))
         wait_until(lambda: upserts(sandbox), 20, lambda: worker.log)
 
         os.kill(worker.pid, signal.SIGQUIT)
-        worker.wait(30)
-        (batch,) = stage.batches().values()
-        assert batch["state"] == "polling", "the exchange under way was not settled"
+        wait_until(lambda: "Initiating Soft Shutdown" in worker.log, 10, lambda: worker.log)
+        assert upserts(sandbox)[0]["status"] == 0, "the exchange was over before"
+        wait_until(lambda: [batch["state"] for batch in stage.batches().values()] != ["sending"], 10, stage.batches)
+        assert len(upserts(sandbox)) == 1
 
     sandbox.dials(latency_ms=[0, 0])
     with stage.worker():
