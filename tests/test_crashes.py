@@ -279,6 +279,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     cancelled = cancel(site.store, doomed.lane, doomed.ranges)
     wait_until(lambda: pump(lossy), 30, lossy.books)
     site.schedule.arm("sendgrid", 0)
+    site.schedule.may_ring("dispatch", 4)
     site.replay.retry(Which(code=next(iter(site.failures)).about["code"]))
     wait_until(lambda: pump(lossy), 30, lossy.books)
     site.store.run("discard", *(failed.id for failed in site.failures))
