@@ -29,8 +29,9 @@ def ring(bells: Iterable[Bell]) -> tuple[Bell, ...]:
 
 
 def send(bells: Iterable[Bell]) -> tuple[Bell, ...]:
-    """Ring bells that are counted already. Returns those for which the broker, a Redis whose memory is full, has no room. Whoever stands by may answer
-    them (see standby.py); from anybody else they are lost, and the ticker rings again."""
+    """Ring bells that are counted already. Returns those for which the broker, a Redis whose memory is full, has no
+    room. Whoever stands by may answer them (see standby.py); from anybody else they are lost, and the ticker rings
+    again."""
     left = tuple(bells)
     while left:
         bell = left[0]
