@@ -1,5 +1,8 @@
 """Ringing: a Celery message that says where to look. It expires soon; the ticker rings again.
 
+Bells are counted in Redis until they are heard, and no more lie in the broker than there are workers to hear them:
+others would only delay what is rung behind them.
+
 And hearing: anybody who reaches the broker can send anything. What is no bell of ours is a log line, and nothing else.
 """
 
@@ -20,11 +23,23 @@ log = logging.getLogger("worker.bells")
 
 #: A bell older than this says nothing any more, in seconds.
 EXPIRES_S = 60
+#: Unheard bells of a kind, until the workers have said how many they are.
+UNHEARD = 2
 
 
 def ring(bells: Iterable[Bell]) -> tuple[Bell, ...]:
-    """Returns the bells for which the broker, a Redis whose memory is full, has no room. Whoever stands by may answer
-    them (see standby.py); from anybody else they are lost, and the ticker rings again."""
+    """Ring, as far as that is of any use; returns what `send` does."""
+    return send(
+        bell
+        for bell in bells
+        if bell.kind == "aggregate" or wired().site(bell.target).schedule.may_ring(bell.kind, UNHEARD)
+    )
+
+
+def send(bells: Iterable[Bell]) -> tuple[Bell, ...]:
+    """Ring bells that are counted already. Returns those for which the broker, a Redis whose memory is full, has no
+    room. Whoever stands by may answer them (see standby.py); from anybody else they are lost, and the ticker rings
+    again."""
     left = tuple(bells)
     while left:
         bell = left[0]

@@ -17,7 +17,7 @@ from celery import bootsteps
 from celery.worker import state
 from redis.exceptions import RedisError
 
-from tasks.bells import ring
+from tasks.bells import send
 from tasks.standby import Standby
 from worker.checks import refuse_unsafe_store
 from worker.errors import SettingError
@@ -116,7 +116,7 @@ def look(site: Site, slots: int, standby: Standby) -> float:
     tick = site.schedule.tick(slots)
     if tick.bells:
         step("tick.looked")
-        standby.take(ring(tick.bells))
+        standby.take(send(tick.bells))
     return tick.nearest_ms / 1000
 
 

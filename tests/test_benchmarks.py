@@ -15,6 +15,7 @@ BENCHMARKS = {
     "aggregation": (50, ("orjson.loads + orjson.dumps, each", "prepare", "walk", "close", "full round on a server")),
     "intake": (50, ("bare RPUSH, 1,000 at a time", "enqueue(record)", "Celery send_task, one a record")),
     "hot_contacts": (200, ("without updates", "hot contacts updated")),
+    "needles": (150, ("requests a bad record", "slowest fresh record, s")),
     "backlog": (200, ("largest body, bytes / 6,000,000", "drained in, s")),
 }
 

@@ -136,15 +136,17 @@ def test_an_index_is_a_hint_and_blames_nobody_unproved(engine, sandbox, shift):
         assert len(upserts(sandbox)) == 3
 
 
-def test_after_many_requests_for_one_body_the_rest_goes_behind_fresh_traffic(engine):
+def test_a_body_with_many_nameless_bad_records_is_searched_in_parts_behind_fresh_traffic(engine):
     platform = facing(engine, *[reply(400, {"errors": [{"message": "no"}]})] * 1000)
     number = batch_on_its_way(engine, *(person(n) for n in range(150)))
     site = engine.site
 
-    for _ in range(202):
+    for _ in range(20):
         dispatch(engine)
 
-    assert site.store.client.zscore(site.store.keys("later"), number) is not None
+    assert batch(engine, number)["state"] == "done"
+    assert site.store.client.zcard(site.store.keys("later")) > 1, "what is left is not in parts"
+    assert site.store.client.zcard(site.store.keys("due")) == 0
     fresh = batch_on_its_way(engine, person(1000))
     platform.answers = []
     dispatch(engine)
@@ -152,6 +154,48 @@ def test_after_many_requests_for_one_body_the_rest_goes_behind_fresh_traffic(eng
     engine.run_until_settled()
     assert engine.books()["delivered"] > 1
     engine.assert_books_balance()
+
+
+def test_imports_of_parts_are_asked_about_behind_fresh_ones(engine):
+    refusal = reply(400, {"errors": [{"message": "no"}]})
+    # The first row is bad, and then somebody else is: what is left is dealt out.
+    facing(engine, *[refusal] * 8)
+    batch_on_its_way(engine, *(person(n) for n in range(64)))
+    site = engine.site
+    while not site.store.client.zcard(site.store.keys("polls:later")):
+        dispatch(engine)
+    batch_on_its_way(engine, person(1000))
+    while not site.store.client.zcard(site.store.keys("polls")):
+        dispatch(engine)
+    advance(site, 5)
+
+    fresh, part = (site.ledger.claim("poll") for _ in range(2))
+    assert (fresh.count("behind"), fresh.queue("polls")) == (0, "polls")
+    assert (part.count("behind"), part.queue("polls")) == (1, "polls:later")
+
+
+def test_a_named_one_after_the_other_does_not_block_fresh_traffic_either(engine):
+    platform = facing(engine)
+    bad = {f"p{n}@example.com" for n in range(220)}
+
+    def name_the_first(request):
+        if request.method == "PUT":
+            found = next((c["email"] for c in contacts_of(request) if c["email"] in bad), None)
+            if found:
+                return reply(400, {"errors": [{"message": f"email '{found}' is not valid"}]})
+        return platform.answer(request)
+
+    platform.peer.answer = name_the_first
+    number = batch_on_its_way(engine, *(person(n) for n in range(300)))
+    for _ in range(202):
+        dispatch(engine)
+
+    assert engine.site.store.client.zscore(engine.site.store.keys("later"), number) is not None
+    fresh = batch_on_its_way(engine, person(1000))
+    dispatch(engine)
+    assert batch(engine, fresh)["state"] == "polling"
+    engine.run_until_settled()
+    assert engine.books() | {"failed": 220, "delivered": 81} == engine.books()
 
 
 def test_refused_custom_field_ids_are_tried_again_before_their_records_fail(engine):

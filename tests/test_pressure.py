@@ -189,7 +189,7 @@ def test_a_lane_rests_and_says_so_when_not_even_a_small_body_finds_room(stage):
     stage.follow("aggregate", "sendgrid")
 
     assert stage.batches() == {}
-    [status] = lanes(look(stage.site.store), attended=True)
+    [status] = lanes(look(stage.site.store, stage.site.desk.throttle.standing()), attended=True)
     assert "no memory left" in status.why
     due_ms = stage.client.zscore(stage.site.store.keys("aggdue"), "sendgrid") - stage.site.schedule.now_ms()
     assert due_ms > FULL_MS / 2, "it is looked at again and again"

@@ -24,7 +24,8 @@ from worker.wiring import Wiring
 
 #: What an ACL user needs: the commands of the scripts, of the engine and of Celery's broker. README lists the same.
 COMMANDS_LISTED = """
-    append brpop client|setinfo client|setname decrby del eval evalsha exec exists get hdel hello hget hgetall hincrby
+    append brpop client|setinfo client|setname decrby del eval evalsha exec exists get getrange hdel hello hget hgetall
+    hincrby
     hkeys hlen hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi
     persist pexpire ping psetex psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set smembers
     srem strlen time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore

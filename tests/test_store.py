@@ -55,7 +55,7 @@ LEASE_S, ORPHAN_S = 45, 600
 
 #: Everything that may be there for ever, as keys.py lists it.
 PERMANENT = re.compile(
-    r"v|serial|salt|clock|seen|lead|lanes|dest|aggdue|due|later|polls|free|busy|active|batches|failed|failed:(?:at|keys|by)"
+    r"v|serial|salt|clock|seen|lead|lanes|dest|aggdue|due|later|polls|polls:later|free|busy|active|batches|failed|failed:(?:at|keys|by)"
     r"|(?:lane|wait|again|held|marks|books):.+|b:\d+|b:\d+:(?:body|rows|entries|keys)"
 )
 
@@ -257,7 +257,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.advance(20)
         self.step(self.site.delivery.dispatch)
 
-    @precondition(lambda self: self.has("polls"))
+    @precondition(lambda self: self.has("polls") or self.has("polls:later"))
     @rule(
         mood=st.sampled_from(
             ["done", "done", "done", "named", "pending", "retry", "limited", "unreadable", "stop", "crash"]
@@ -350,7 +350,11 @@ class StoreMachine(RuleBasedStateMachine):
                 assert int(self.client.hget(k(f"b:{root}"), "parts")) > 0
         for number in map(int, self.client.zrange(k("batches"), 0, -1)):
             state, root = self.client.hmget(k(f"b:{number}"), "state", "root")
-            due = [zset for zset in ("due", "later", "polls") if self.client.zscore(k(zset), number) is not None]
+            due = [
+                zset
+                for zset in ("due", "later", "polls", "polls:later")
+                if self.client.zscore(k(zset), number) is not None
+            ]
             assert len(due) == (state != b"done"), "a batch has to be due exactly once until it is done"
             if state != b"done":
                 assert self.client.ttl(k(f"b:{int(root)}:body")) == -1

@@ -14,6 +14,8 @@ from celery import Celery
 from support import FaultProxy, Stage, WorkerProcess, person, wait_until
 
 from worker.embedded import EmbeddedServer
+from worker.store.schedule import Bell
+from worker.wiring import install
 
 TASKS = Path(__file__).parents[1] / "tasks"
 #: Where data could hang on a message, or code come out of one.
@@ -208,14 +210,14 @@ def test_the_enqueue_message_says_nothing_of_its_records_outside_its_body(app, s
 
 
 def test_bells_carry_names_and_expire(app, stage):
-    from tasks.bells import ring  # noqa: PLC0415
+    from tasks.bells import send  # noqa: PLC0415
 
     stage.enqueue(person(i, last_name="[[fail-import]]" if i == 7 else "Doe") for i in range(50))
     seen: set[str] = set()
 
     def follow() -> bool:
         """Ring what is due, look at the messages, then do what they say."""
-        ring(stage.site.schedule.tick(4).bells)
+        send(stage.site.schedule.tick(4).bells)
         for message in stage.bells():
             args, kwargs, _ = orjson.loads(base64.b64decode(message["body"]))
             assert args == ["sendgrid"]
@@ -232,6 +234,28 @@ def test_bells_carry_names_and_expire(app, stage):
     wait_until(follow, what=stage.books)
     assert seen == {"aggregate", "dispatch", "poll"}
     assert stage.books()["delivered"] == 49
+
+
+def test_no_more_bells_lie_unheard_than_there_are_workers_to_hear_them(app, stage):
+    from tasks.bells import ring, send  # noqa: PLC0415
+
+    install(stage.parts)
+    site = stage.site
+    site.schedule.set_slots(3)
+    for number in range(10):
+        stage.enqueue([person(number)])
+        stage.follow("aggregate", "sendgrid")
+
+    ring([Bell("dispatch", "sendgrid")] * 10)
+    send(bell for bell in site.schedule.tick(8).bells if bell.kind == "dispatch")
+    assert len(stage.bells()) == 3
+
+    site.ledger.claim("dispatch", heard=False)  # a stretch goes on: nobody has taken a bell out
+    ring([Bell("dispatch", "sendgrid")])
+    assert len(stage.bells()) == 3
+    site.ledger.claim("dispatch")
+    ring([Bell("dispatch", "sendgrid")] * 2)
+    assert len(stage.bells()) == 4
 
 
 def test_a_producer_with_nothing_but_the_broker_can_enqueue_and_its_repeats_count_once(stage, producer, sandbox):

@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from worker.packing import Body, Limits, starts
 from worker.views import (
+    PARTS,
     Search,
     after_acceptance,
     after_naming,
     after_refusal,
     alone,
+    dealt,
     halves,
+    has_more,
+    read_search,
     rows,
+    search_fields,
     size,
     slices,
     union,
@@ -34,20 +39,27 @@ def ranges(numbers):
 def run(search, platform):
     """Follow a search to its end. `platform` says of the rows sent: ok, or refused, or the rows it names."""
     accepted, failed, requests = [], [], 0
-    while size(search.send):
+    searches = [search]
+    while searches:
+        search = searches.pop(0)
+        if not size(search.send):
+            assert search.is_plain
+            continue
+        assert read_search({name: str(value) for name, value in search_fields(search).items()}) == search
         requests += 1
         sent = list(rows(search.send))
         verdict = platform(sent)
         if verdict == "ok":
             accepted += sent
-            search = after_acceptance(search)
-        elif verdict == "refused":
-            failed += sent if len(sent) == 1 else []
-            search = after_refusal(search)
-        else:
+            searches.append(after_acceptance(search))
+        elif verdict != "refused":
             failed += verdict
-            search = after_naming(search, verdict)
-    assert search.is_plain
+            searches.append(after_naming(search, verdict))
+        elif has_more(search):
+            searches += dealt(search)
+        else:
+            failed += sent if len(sent) == 1 else []
+            searches.append(after_refusal(search))
     return accepted, failed, requests
 
 
@@ -76,6 +88,36 @@ def test_one_bad_row_costs_no_more_requests_than_promised(n, data):
     assert failed == [bad]
     assert len(accepted) == n - 1
     assert requests <= ceil(log2(n)) + 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1_000, 10_000), st.integers(10, 40), st.randoms(use_true_random=False))
+def test_many_bad_rows_cost_few_requests_each_and_small_ones(n, apart, chance):
+    bad = set(chance.sample(range(n), n // apart))
+    sent_rows = 0
+
+    def counting(sent):
+        nonlocal sent_rows
+        sent_rows += len(sent)
+        return strict(bad)(sent)
+
+    accepted, failed, requests = run(Search(((0, n),)), counting)
+
+    assert sorted(failed) == sorted(bad)
+    assert len(accepted) == n - len(bad)
+    assert requests <= len(bad) * (log2(apart) + 3) + 12 * PARTS, "more than it takes to find each among its neighbours"
+    assert sent_rows <= 8 * n + 2_000, "the whole body went again and again"
+
+
+def test_what_is_dealt_out_is_everything_once_in_parts_of_about_a_size():
+    search = Search(((0, 100), (200, 1_000)), group=7)
+
+    parts = dealt(search)
+
+    assert [row for part in parts for row in rows(part.all)] == list(rows(search.send))
+    assert len(parts) == PARTS
+    assert max(size(part.all) for part in parts) - min(size(part.all) for part in parts) <= 1
+    assert {size(part.send) for part in parts} == {7}
 
 
 def test_a_search_that_meets_no_refusal_again_accuses_nobody():

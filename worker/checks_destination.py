@@ -197,7 +197,7 @@ def _moving(place: Place) -> tuple[str, ...]:
 def _sent_ms(place: Place) -> Iterator[int]:
     client, keys = place.store.client, place.store.keys
     pipe = client.pipeline(transaction=False)
-    for number in client.zrange(keys("polls"), 0, -1):
+    for number in (*client.zrange(keys("polls"), 0, -1), *client.zrange(keys("polls:later"), 0, -1)):
         pipe.hmget(keys(f"b:{number.decode()}"), "state", "sent_ms")
     for state, sent_ms in pipe.execute():
         if state == b"polling":

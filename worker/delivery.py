@@ -12,33 +12,27 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from worker import outcome
 from worker.errors import DEFECTS, StaleFence
 from worker.probing import probe, wait_or_ask
-from worker.settling import Desk, backoff_ms, request_id
+from worker.searching import Searching
+from worker.settling import Desk, backoff_ms, request_id, stretch
 from worker.steps import step
 from worker.store.failures import Why
-from worker.store.ledger import Batch, Child, Idle, Plan, search_fields
+from worker.store.ledger import Batch, Child, Idle, Plan
 from worker.store.schedule import Bell
 from worker.store.throttle import Permit
-from worker.views import Search, after_acceptance, after_naming, after_refusal, alone, halves, rows, size, slices, union
+from worker.views import Search, after_acceptance, after_naming, alone, rows, search_fields, size, union
 from worker.wire import Response
 
-#: One task goes on to the next batch as long as this: small requests follow each other without a bell for each.
-STRETCH_S = 1.0
 #: Crashes of a worker with a batch in hand, beyond the answers it got, that make the batch suspect.
 POISON = 3
-#: Requests for one root after which what is left goes behind fresh traffic.
-PATIENCE = 200
 #: Hints (a row number, no address) that are followed before a plain search.
 MAX_HINTS = 3
 #: Refusals of a custom field id that may be a field too new to be known everywhere, and the pause between tries.
 FIELD_RETRIES = 3
 FIELD_WAIT_S = 3.0
-#: A cap learned from refusals never goes below this.
-SMALLEST_CAP = 65_536
 
 Errors = Sequence[outcome.RowError]
 
@@ -48,24 +42,21 @@ class Delivery:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._search = Searching(desk)
         self._name = "dispatch"
 
     def stretch(self, destination: str) -> tuple[Bell, ...]:
         """Send due batches while the limiter permits and each is quick; returns the bells to ring."""
-        ends_s = time.monotonic() + STRETCH_S
-        while bells := self.dispatch(destination):
-            if time.monotonic() >= ends_s:
-                return bells
-        return ()
+        return stretch(self.dispatch, destination)
 
-    def dispatch(self, destination: str) -> tuple[Bell, ...]:
+    def dispatch(self, destination: str, *, heard: bool = True) -> tuple[Bell, ...]:
         """Send one due batch, if the limiter permits; returns the bells to ring."""
         desk = self._desk
         permit = desk.throttle.acquire("upsert")
         if not permit.granted:
             return wait_or_ask(desk, self._name, permit, destination)
         claimed_s = time.monotonic()
-        claim = desk.ledger.claim(self._name)
+        claim = desk.ledger.claim(self._name, heard=heard)
         if isinstance(claim, Idle):
             desk.throttle.release(permit)
             return probe(desk, self._name, claim, destination) if claim.why == "probe" else ()
@@ -83,11 +74,9 @@ class Delivery:
         desk = self._desk
         if claim.count("deliveries") - claim.count("attempts") > POISON:
             desk.throttle.release(permit)
-            self._poisoned(claim)
+            self._search.poisoned(claim)
             return
-        body, offsets = desk.ledger.body(claim)
-        request = desk.provider.upsert(desk.lane(claim), slices(body, offsets, claim.search.send))
-        del body
+        request = desk.provider.upsert(desk.lane(claim), desk.ledger.contacts(claim, claim.search.send))
         reply = desk.exchange(request, permit, claimed_s)
         step("dispatch.sent")
         verdict = desk.verdict(reply)
@@ -113,13 +102,13 @@ class Delivery:
                 self._applied(batch, (failed, again), request)
             case outcome.AllFailed(code, reason):
                 why = Why(code, reason, self._name, batch.number, request)
-                self._go_on(batch, after_acceptance(search), Plan(), dict.fromkeys(rows(search.send), why))
+                self._search.go_on(batch, after_acceptance(search), Plan(), dict.fromkeys(rows(search.send), why))
             case outcome.Named(failed):
                 self._named(batch, search, failed, request)
             case outcome.Rejected(code, reason):
-                self._refused(batch, search, Why(code, reason, self._name, batch.number, request))
+                self._search.refused(batch, Why(code, reason, self._name, batch.number, request))
             case outcome.TooLarge():
-                self._too_large(batch, search, request)
+                self._search.too_large(batch, request)
             case outcome.Limited():
                 self._again(batch, Plan(refund=True))
             case outcome.Retry():
@@ -130,7 +119,7 @@ class Delivery:
 
     def _taken_in(self, batch: Batch, search: Search, job: str, request: str) -> None:
         follow = {
-            **self._counted(batch),
+            **self._search.counted(batch),
             **search_fields(Search(search.send)),
             "state": "polling",
             "job": job,
@@ -140,10 +129,10 @@ class Delivery:
         }
         first = self._desk.policy.poll_first_ms
         if search.is_plain:
-            self._desk.ledger.settle(batch, Plan(set=follow, zset="polls", delay_ms=first))
+            self._desk.ledger.settle(batch, Plan(set=follow, zset=batch.queue("polls"), delay_ms=first))
             return
-        child = Child({**follow, "deliveries": 1}, "polls", first)
-        self._go_on(batch, after_acceptance(search), Plan(children=[child]))
+        child = Child({**follow, "deliveries": 1, "behind": batch.count("behind")}, batch.queue("polls"), first)
+        self._search.go_on(batch, after_acceptance(search), Plan(children=[child]))
 
     def _applied(self, batch: Batch, named: tuple[Errors, Errors], request: str) -> None:
         """A platform without jobs: what is not named is delivered. Some of what is named may succeed another time."""
@@ -157,10 +146,11 @@ class Delivery:
         )
         left = tuple((row, row + 1) for row in sorted(again.keys() - failed.keys()))
         if left:
-            fields = {**self._counted(batch), **search_fields(Search(union(left))), "state": "ready"}
+            fields = {**self._search.counted(batch), **search_fields(Search(union(left))), "state": "ready"}
             wait_ms = backoff_ms(batch.count("attempts"), None)
-            plan.children = [Child({**fields, "deliveries": batch.count("attempts") + 1}, "due", wait_ms)]
-        self._go_on(batch, after_acceptance(search), plan, failed)
+            fields |= {"deliveries": batch.count("attempts") + 1, "behind": batch.count("behind")}
+            plan.children = [Child(fields, batch.queue("due"), wait_ms)]
+        self._search.go_on(batch, after_acceptance(search), plan, failed)
 
     def _named(self, batch: Batch, search: Search, failed: Sequence[outcome.RowError], request: str) -> None:
         if any(error.fields for error in failed) and batch.count("attempts") < FIELD_RETRIES:
@@ -170,37 +160,16 @@ class Delivery:
             return
         whys = self._desk.locate(batch, failed, self._name, request)
         if whys:
-            self._go_on(batch, after_naming(search, list(whys)), Plan(), whys)
+            self._search.go_on(batch, after_naming(search, list(whys)), Plan(), whys)
             return
         first = failed[0]
         why = Why(first.code, first.reason, self._name, batch.number, request)
         hint = next((error.hint for error in failed if error.hint is not None), None)
         numbers = list(rows(search.send))
         if hint is None or hint >= len(numbers) or len(numbers) == 1 or batch.count("hints") >= MAX_HINTS:
-            self._refused(batch, search, why)
+            self._search.refused(batch, why)
             return
-        self._go_on(batch, alone(search, numbers[hint]), Plan(set={"hints": batch.count("hints") + 1}))
-
-    def _refused(self, batch: Batch, search: Search, why: Why) -> None:
-        """Nobody is failed unproved: only a row that was refused alone is."""
-        whys = dict.fromkeys(rows(search.send), why) if size(search.send) == 1 else {}
-        self._go_on(batch, after_refusal(search), Plan(), whys)
-
-    def _poisoned(self, batch: Batch) -> None:
-        """Searched like a refusal, unsent; each part then has as many crashes before it as the whole had."""
-        why = Why("poison", "workers died while sending it", self._name, batch.number)
-        fresh = Plan(set={"deliveries": batch.count("attempts") + 1})
-        whys = dict.fromkeys(rows(batch.search.send), why) if size(batch.search.send) == 1 else {}
-        self._go_on(batch, after_refusal(batch.search), fresh, whys)
-
-    def _too_large(self, batch: Batch, search: Search, request: str) -> None:
-        if size(search.send) == 1:
-            self._refused(batch, search, Why("too_large", "the platform refuses its size", self._name, None, request))
-            return
-        self._desk.schedule.learn_cap(max(SMALLEST_CAP, batch.count("sent_bytes") // 2))
-        parts = [*halves(search.send), union(search.rest, search.aside)]
-        children = [Child({**search_fields(Search(part)), "state": "ready"}, "due") for part in parts if part]
-        self._desk.ledger.settle(batch, Plan(set={"rows": 0}, ended=True, refund=True, children=children))
+        self._search.go_on(batch, alone(search, numbers[hint]), Plan(set={"hints": batch.count("hints") + 1}))
 
     def _retry(self, batch: Batch, verdict: outcome.Retry, request: str) -> None:
         orphan_ms = self._desk.ledger.terms.orphan_ms if verdict.unknown else 0
@@ -208,11 +177,11 @@ class Delivery:
             reason = f"gave up after {batch.count('attempts') + 1} attempts, the last one: {verdict.code}"
             why = Why("gave_up", reason, self._name, batch.number, request)
             plan = Plan(orphan_ms=orphan_ms)
-            self._go_on(batch, Search(()), plan, dict.fromkeys(rows(batch.search.all), why))
+            self._search.go_on(batch, Search(()), plan, dict.fromkeys(rows(batch.search.all), why))
             return
         wait_ms = self._desk.pause_ms("upsert", batch.count("attempts"), verdict.after_s)
         fields = {"code": verdict.code, "request_id": request, "told": int(bool(verdict.after_s))}
-        self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
+        self._again(batch, Plan(set={**self._search.counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
 
     def _is_over(self, batch: Batch) -> bool:
         """Whether the same bytes have been sent again for long enough, while the platform was there."""
@@ -222,18 +191,5 @@ class Delivery:
     def _again(self, batch: Batch, plan: Plan) -> None:
         """The same bytes, later."""
         plan.set = {"state": "ready", **plan.set}
+        plan.zset = batch.queue("due")
         self._desk.ledger.settle(batch, plan)
-
-    def _go_on(self, batch: Batch, left: Search, plan: Plan, whys: dict[int, Why] | None = None) -> None:
-        """Settle what is known, and send what is left at once; behind fresh traffic once it has taken many requests."""
-        plan.set = {**self._counted(batch), **search_fields(left), "state": "ready", **plan.set}
-        plan.ended = size(left.send) == 0
-        plan.zset = "later" if int(batch.root_fields.get("requests", 0)) > PATIENCE else "due"
-        self._desk.fail(batch, whys or {}, plan)
-        if plan.ended and not plan.children:
-            self._desk.report(batch, plan, len(whys or {}), batch.count("created_ms"))
-
-    def _counted(self, batch: Batch) -> dict[str, Any]:
-        """An answer came, or the exchange came to an end we saw."""
-        first_ms = batch.count("first_ms") or batch.now_ms
-        return {"attempts": batch.count("attempts") + 1, "first_ms": first_ms}

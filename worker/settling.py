@@ -7,7 +7,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -19,14 +19,16 @@ from worker.outcome import Retry, RowError, Stop, Verdict
 from worker.providers.base import Lane, Provider
 from worker.store.bench import FailedRecord
 from worker.store.failures import Why, failure
-from worker.store.ledger import Batch, Ledger, Plan, search_fields
-from worker.store.schedule import Schedule
+from worker.store.ledger import Batch, Ledger, Plan
+from worker.store.schedule import Bell, Schedule
 from worker.store.throttle import Permit, Throttle
-from worker.views import Search, rows, size, without
+from worker.views import Search, rows, search_fields, size, without
 from worker.wire import RateHeaders, Request, Response, rate_headers
 
 log = logging.getLogger("worker.batches")
 
+#: One task goes on to the next batch as long as this: small exchanges follow each other without a bell for each.
+STRETCH_S = 1.0
 #: Failures written in one step: they travel inside the script.
 FAILURES_AT_ONCE = 1_000
 _REQUEST_ID = ("x-request-id", "x-message-id", "x-amzn-requestid", "x-amz-apigw-id", "x-amzn-trace-id")
@@ -143,8 +145,9 @@ class Desk:
     def _fail_some(self, batch: Batch, now: list[int], records: Mapping[int, FailedRecord]) -> Batch:
         """Fail some rows and keep the batch, still claimed, without them."""
         search = batch.search
-        left = Search(*(without(part, now) for part in (search.send, search.rest, search.aside)))
-        zset = "polls" if batch.fields["state"] in ("polling", "checking") else "due"
+        send, rest, aside = (without(part, now) for part in (search.send, search.rest, search.aside))
+        left = Search(send, rest, aside, search.group, search.passed)
+        zset = batch.queue("polls" if batch.fields["state"] in ("polling", "checking") else "due")
         changed = search_fields(left)
         if batch.count("errored") > 0:  # whoever goes on after a crash counts the rows that are left
             changed["errored"] = max(0, batch.count("errored") - len(now))
@@ -211,6 +214,15 @@ def in_trouble(response: Response) -> bool:
 def _is_refused(problem: TransportError) -> bool:
     """Whether it was the credentials that were refused a token: that is an answer."""
     return isinstance(problem, NoToken) and problem.refused
+
+
+def stretch(once: Callable[..., tuple[Bell, ...]], destination: str) -> tuple[Bell, ...]:
+    """Do it again and again while there is something to do and each is quick; returns the bells to ring."""
+    ends_s = time.monotonic() + STRETCH_S
+    bells = once(destination)
+    while bells and time.monotonic() < ends_s:
+        bells = once(destination, heard=False)
+    return bells
 
 
 def backoff_ms(attempts: int, after_s: float | None) -> int:

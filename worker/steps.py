@@ -24,6 +24,7 @@ SCRIPTS = (
     "hasten",
     "note",
     "retry",
+    "ring",
     "settle",
     "slot",
     "stage",

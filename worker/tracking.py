@@ -11,13 +11,13 @@ from contextlib import suppress
 from worker import outcome
 from worker.errors import DEFECTS, StaleFence, TransportError
 from worker.probing import wait_or_ask
-from worker.settling import Desk
+from worker.settling import Desk, stretch
 from worker.steps import step
 from worker.store.failures import Why
-from worker.store.ledger import Batch, Idle, Plan, search_fields
+from worker.store.ledger import Batch, Idle, Plan
 from worker.store.schedule import Bell
 from worker.store.throttle import Permit
-from worker.views import Search, rows, size
+from worker.views import Search, rows, search_fields, size
 from worker.wire import Response
 
 #: Gaps between looks grow by this factor up to the last one.
@@ -35,13 +35,17 @@ class Tracking:
         self._desk = desk
         self._name = "poll"
 
-    def poll(self, destination: str) -> tuple[Bell, ...]:
+    def stretch(self, destination: str) -> tuple[Bell, ...]:
+        """Ask about due jobs while the limiter permits and each answer is quick; returns the bells to ring."""
+        return stretch(self.poll, destination)
+
+    def poll(self, destination: str, *, heard: bool = True) -> tuple[Bell, ...]:
         """Ask about one due job, or fetch its error file; returns the bells to ring."""
         desk = self._desk
         permit = desk.throttle.acquire("job")
         if not permit.granted:
             return wait_or_ask(desk, self._name, permit, destination)
-        batch = desk.ledger.claim(self._name)
+        batch = desk.ledger.claim(self._name, heard=heard)
         if isinstance(batch, Idle):
             desk.throttle.release(permit)
             return ()
@@ -71,10 +75,10 @@ class Tracking:
             case outcome.Limited(after_s):
                 if isinstance(reply, Response):
                     self._desk.limited(self._name, permit, reply, after_s)
-                self._desk.ledger.settle(batch, Plan(zset="polls"))
+                self._desk.ledger.settle(batch, Plan(zset=batch.queue("polls")))
             case outcome.Stop(code, why):
                 self._desk.schedule.stop(code, why)
-                self._desk.ledger.settle(batch, Plan(zset="polls"))
+                self._desk.ledger.settle(batch, Plan(zset=batch.queue("polls")))
             case outcome.JobRunning(status):
                 self._later(batch, status)
             case outcome.JobMissing():
@@ -99,7 +103,7 @@ class Tracking:
         looks = batch.count("looks") + 1
         gap_ms = max(floor_ms, min(GAP_LAST_MS, round(policy.poll_first_ms * GAP_GROWTH ** min(looks, 20))))
         fields = {"looks": looks, "job_status": status}
-        self._desk.ledger.settle(batch, Plan(set=fields, zset="polls", delay_ms=gap_ms))
+        self._desk.ledger.settle(batch, Plan(set=fields, zset=batch.queue("polls"), delay_ms=gap_ms))
 
     def _ended(self, batch: Batch, report: outcome.JobEnded) -> None:
         """The job is over. If rows failed, its file comes next, as a step of its own."""
@@ -116,7 +120,7 @@ class Tracking:
                 "reason": report.reason,
                 "ended_at_platform_ms": batch.now_ms,
             }
-            self._desk.ledger.settle(batch, Plan(set=found, zset="polls"))
+            self._desk.ledger.settle(batch, Plan(set=found, zset=batch.queue("polls")))
         else:
             self._judge(batch, [], report.errored, report.reason, all_failed=report.all_failed)
 

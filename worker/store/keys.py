@@ -17,7 +17,8 @@
     B books:<lane>      hash    the books: accepted waiting held batched delivered merged unchanged failed discarded
                                 unattributed, and repeated (calls counted once), dropped (fields left out)
     B aggdue            zset    lane -> when it is to be aggregated
-    B due, later, polls zset    batch -> when it is due: to be sent, sent behind fresh traffic, asked about; its lease
+    B due, polls        zset    batch -> when it is due: to be sent, to be asked about; its lease
+    B later, polls:later zset   the same, for parts of bodies that are searched for long: behind fresh traffic
     B free              zset    root -> when its contacts stop being busy (orphans)
     B busy              hash    identity digest -> root batch in flight with it
     B active            zset    claim -> when it lapses: exchanges under way
@@ -32,7 +33,7 @@
     B token             string  the token requests are signed with; expires
     B room              string  bytes that intake may take before memory is measured again; expires
     B call:<id>         string  "first:count" of an enqueue call; expires
-    B bell:<what>       string  a bell rung lately; expires
+    B bell:<what>       string  how many bells have been rung lately and not been heard; expires
 
 What all destinations of an account share lies under `L`, which is `<prefix>:{limit-<account>}:`.
 

@@ -19,8 +19,9 @@ from worker.contact import Entry
 from worker.errors import StaleFence
 from worker.packing import starts
 from worker.store.bench import FailedRecord
+from worker.store.schedule import BELL_SILENCE_MS
 from worker.store.scripts import Arg, Store
-from worker.views import Ranges, Search, rows
+from worker.views import Ranges, Search, read_search, slices
 
 log = logging.getLogger("worker.batches")
 
@@ -59,7 +60,12 @@ class Batch:
 
     @property
     def search(self) -> Search:
-        return Search(*(_ranges(self.fields[name]) for name in ("send", "rest", "aside")))
+        return read_search(self.fields)
+
+    def queue(self, name: str) -> str:
+        """Where it waits for its turn, `due` to be sent or `polls` to be asked about: behind others if it is one of
+        many parts of a body."""
+        return {"due": "later", "polls": "polls:later"}[name] if self.count("behind") else name
 
     def count(self, name: str) -> int:
         return int(self.fields.get(name, 0))
@@ -109,12 +115,13 @@ class Ledger:
     def terms(self) -> Terms:
         return self._terms
 
-    def claim(self, kind: str) -> Batch | Idle:
-        """Take the next due batch; `kind` is dispatch or poll. What is to be sent is handed out only once the replicas
-        that are asked for know of it: the one that takes over after a failover must know that its job may exist."""
+    def claim(self, kind: str, *, heard: bool = True) -> Batch | Idle:
+        """Take the next due batch; `kind` is dispatch or poll, and `heard` says that this answers a bell. What is to be
+        sent is handed out only once the replicas that are asked for know of it: the one that takes over after a
+        failover must know that its job may exist."""
         token = uuid4().hex
         terms = self._terms
-        args = (kind, terms.lease_ms, token, terms.orphan_ms, terms.slots)
+        args = (kind, terms.lease_ms, token, terms.orphan_ms, terms.slots, BELL_SILENCE_MS if heard else 0)
         acknowledged = True
         if kind == "dispatch" and terms.replicas:
             answer, acknowledged = self._store.run_acknowledged(terms.replicas, "claim", *args)
@@ -127,7 +134,8 @@ class Ledger:
         if acknowledged:
             return batch
         log.warning("nothing is sent: too few replicas answer", extra={"wanted": terms.replicas})
-        self.settle(batch, Plan(set={"state": "ready"}, refund=True, delay_ms=UNACKNOWLEDGED_MS))
+        plan = Plan(set={"state": "ready"}, refund=True, zset=batch.queue("due"), delay_ms=UNACKNOWLEDGED_MS)
+        self.settle(batch, plan)
         return Idle("unacknowledged", token)
 
     def claim_slot(self) -> str | None:
@@ -168,6 +176,16 @@ class Ledger:
         body, offsets = self._blobs(batch.root, "body", "rows")
         return body, starts(offsets)
 
+    def contacts(self, batch: Batch, ranges: Ranges) -> list[bytes]:
+        """The bytes of some rows, as `slices` has them. No more of the body is read than from the first of them to the
+        last: a search asks for a few rows at a time. Raises `StaleFence` if the root has ended meanwhile."""
+        offsets = starts(self._blobs(batch.root, "rows")[0])
+        first, last = offsets[ranges[0][0]], offsets[ranges[-1][1]] - 1
+        body = self._store.client.getrange(self._store.keys(f"b:{batch.root}:body"), first, last - 1)
+        if len(body) != last - first:
+            raise StaleFence(f"batch {batch.root} has ended")
+        return slices(body, offsets, ranges, first)
+
     def entries(self, batch: Batch, numbers: Iterable[int]) -> dict[int, Entry]:
         """The records behind some rows."""
         lines = self._blobs(batch.root, "entries")[0].split(b"\n")
@@ -198,24 +216,6 @@ class Ledger:
         if any(value is None for value in values):
             raise StaleFence(f"batch {root} has ended")
         return [bytes(value) for value in values]
-
-
-def ranges_text(ranges: Ranges) -> str:
-    return orjson.dumps(ranges).decode()
-
-
-def search_fields(search: Search) -> dict[str, Any]:
-    """A search as fields of a batch."""
-    return {
-        "send": ranges_text(search.send),
-        "rest": ranges_text(search.rest),
-        "aside": ranges_text(search.aside),
-        "rows": sum(1 for _ in rows(search.all)),
-    }
-
-
-def _ranges(text: str) -> Ranges:
-    return tuple((int(start), int(stop)) for start, stop in orjson.loads(text))
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from worker.wire import utc
 #: How many of the newest batches a look takes in; enough to tell the pace of a lane.
 RECENT = 300
 PAGE = 200
-QUEUES = ("due", "later", "polls")
+QUEUES = ("due", "later", "polls", "polls:later")
 _COUNTS = ("rows", "attempts", "deliveries", "delivered", "failed", "unattributed")
 _TEXTS = ("job", "code", "request_id")
 _MOMENTS = {"created_at": "created_ms", "first_at": "first_ms", "sent_at": "sent_ms", "ended_at": "ended_ms"}
@@ -137,8 +137,9 @@ def look(store: Store, standing: Standing) -> DestinationView:
         pipe.hgetall(k(f"lane:{lane}"))
         pipe.lindex(k(f"marks:{lane}"), 0)
         pipe.zscore(k("aggdue"), lane)
-    time, offset, state, knows, free, newest, due, later, polls, *each = pipe.execute()
-    due_at = {int(number): int(at_ms) for number, at_ms in [*due, *later, *polls]}
+    time, offset, state, knows, free, newest, *each = pipe.execute()
+    queues, each = each[: len(QUEUES)], each[len(QUEUES) :]
+    due_at = {int(number): int(at_ms) for queue in queues for number, at_ms in queue}
     found = {batch.number: batch for batch in _batches(store, {*due_at, *map(int, newest)}, due_at)}
     return DestinationView(
         destination=k.destination,

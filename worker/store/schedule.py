@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from worker.store.keys import Keys
 from worker.store.scripts import Arg, Store
 
-#: A bell silences the next of its kind for this long: what a lost one costs.
+#: An unheard bell keeps others of its kind from being rung for this long: what a lost one costs.
 BELL_SILENCE_MS = 2_000
 #: A cap that a 413 has taught is doubted once a day.
 CAP_BELIEVED_MS = 86_400_000
@@ -45,6 +45,11 @@ class Schedule:
         name = self._keys.destination
         bells = [Bell("dispatch", name)] * int(dispatch) + [Bell("poll", name)] * int(poll)
         return Tick((*(Bell("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
+
+    def may_ring(self, kind: str, most: int) -> bool:
+        """Whether one more dispatch or poll bell is of use, and count it. `most` is for as long as no worker has said
+        how many of them there are."""
+        return bool(self._store.run("ring", kind, BELL_SILENCE_MS, most))
 
     def now_ms(self) -> int:
         return self._clock()[0]

@@ -110,7 +110,7 @@ class Traces:
 
     def _roots(self) -> set[int]:
         """A batch moves from the queues of those to be sent to those that are followed, and back: one look more."""
-        queues = ("due", "later", "polls", "due", "later")
+        queues = ("due", "later", "polls", "polls:later", "due", "later")
         numbers = {int(number) for zset in queues for number in self._client.zrange(self._keys(zset), 0, -1)}
         pipe = self._client.pipeline(transaction=False)
         for number in numbers:

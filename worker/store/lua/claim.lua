@@ -1,4 +1,5 @@
--- Take the next due batch, for a lease. ARGV: 'dispatch' or 'poll', lease ms, claim token, orphan wait ms, slots.
+-- Take the next due batch, for a lease. ARGV: 'dispatch' or 'poll', lease ms, claim token, orphan wait ms, slots, and where
+-- this answers a bell, how long the unheard ones still count, ms (else 0).
 -- Returns {'ok', now, batch, fields, fields of the root}, or {'paused' | 'stopped' | 'busy' | 'none', now},
 -- or {'probe', now}.
 local now, poll = steady(), ARGV[1] == 'poll'
@@ -6,11 +7,18 @@ local function claimed(n)
   local name = k('b:' .. n)
   return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('b:' .. redis.call('HGET', name, 'root')))}
 end
-redis.call('DEL', k('bell:' .. ARGV[1]))
+local zsets = poll and {'polls', 'polls:later'} or {'due', 'later'}
+local bell = k('bell:' .. ARGV[1])
+local unheard = tonumber(redis.call('GET', bell) or 0)
+redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now) -- runs with full memory, and lets what follows run
+if ARGV[6] ~= '0' then
+  redis.call('DEL', bell)
+  if unheard > 1 then redis.call('SET', bell, unheard - 1, 'PX', ARGV[6]) end
+end
 -- The same token asked before, and the reply was lost: its claim stands, and lapses when its batch is due again.
 local lapses = redis.call('ZSCORE', k('active'), ARGV[3])
 if lapses then
-  for _, zset in ipairs(poll and {'polls'} or {'due', 'later'}) do
+  for _, zset in ipairs(zsets) do
     for _, n in ipairs(redis.call('ZRANGEBYSCORE', k(zset), lapses, lapses)) do
       if redis.call('HGET', k('b:' .. n), 'token') == ARGV[3] then return claimed(n) end
     end
@@ -19,7 +27,6 @@ if lapses then
 end
 local dest = redis.call('HMGET', k('dest'), 'state', 'probe_at', 'slots')
 if dest[1] == 'paused' and not poll then return {'paused', now} end
-redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now)
 if redis.call('ZCARD', k('active')) >= tonumber(dest[3] or ARGV[5]) then return {'busy', now} end
 if dest[1] == 'stopped' then
   if poll or tonumber(dest[2] or 0) > now then return {'stopped', now} end
@@ -27,7 +34,7 @@ if dest[1] == 'stopped' then
   redis.call('ZADD', k('active'), now + ARGV[2], ARGV[3])
   return {'probe', now}
 end
-for _, zset in ipairs(poll and {'polls'} or {'due', 'later'}) do
+for _, zset in ipairs(zsets) do
   for _, n in ipairs(redis.call('ZRANGEBYSCORE', k(zset), '-inf', now, 'LIMIT', 0, 20)) do
     local name = k('b:' .. n)
     local batch = redis.call('HMGET', name, 'lane', 'root', 'state')

@@ -11,7 +11,7 @@ if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return {'stale'} end
 redis.call('HINCRBY', name, 'fence', 1)
 local lane, root = unpack(redis.call('HMGET', name, 'lane', 'root'))
 local rootname = k('b:' .. root)
-for _, zset in ipairs({'due', 'later', 'polls'}) do redis.call('ZREM', k(zset), n) end
+for _, zset in ipairs({'due', 'later', 'polls', 'polls:later'}) do redis.call('ZREM', k(zset), n) end
 for field, value in pairs(plan.set) do redis.call('HSET', name, field, value) end
 if plan.refund then
   redis.call('HINCRBY', name, 'deliveries', -1)
