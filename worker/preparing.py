@@ -1,6 +1,9 @@
 """Records made ready for the walk: checked and encoded by the provider, their identities as digests, or refused."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -50,5 +53,15 @@ class Preparation:
         return self.now_ms - self.fields.fetched_ms > REFRESH_MS
 
     def _refused(self, entry: Entry, refused: Refused) -> Item:
-        names = identities(orjson.loads(self.rules.apply(entry.raw)), self.provider.identifiers)
+        record = orjson.loads(self.rules.apply(entry.raw))
+        names = (*identities(record, self.provider.identifiers), *self._as_sent(record))
+        names = tuple(dict.fromkeys(names))
         return Item(entry, None, names, digests(self.salt, names), refused)
+
+    def _as_sent(self, record: dict[str, Any]) -> Iterator[str]:
+        """Who a refused record is about as the platform writes it, as far as that can be told: newer records of the
+        contact are known by that."""
+        for name in self.provider.identifiers:
+            if name in record:
+                with contextlib.suppress(Refused, FieldsNeeded):
+                    yield from self.provider.prepare(orjson.dumps({name: record[name]}), self.fields).identities
