@@ -104,8 +104,10 @@ class LaneRound:
     def _walk(self, walk: Walk, held: Sequence[Entry], cut: Cut, room: int) -> list[int]:
         """Feed records until a bound is reached or they are all walked; returns the bytes of each in the lane."""
         sizes: list[int] = []
+        aside = [self._preparation.item(entry) for entry in held]
+        walk.expect(aside if self._look.again else ())
         goes_on = all(self._feed(walk, items, cut, room) for items in self._retried.chunks())
-        for items, lengths in self._chunks(held) if goes_on else ():
+        for items, lengths in self._chunks(aside) if goes_on else ():
             sizes += lengths
             if not self._feed(walk, items, cut, room):
                 break
@@ -122,11 +124,11 @@ class LaneRound:
     def _reach(self) -> int:
         return self._look.held + self._look.waiting
 
-    def _chunks(self, held: Sequence[Entry]) -> Iterator[tuple[list[Item | None], list[int]]]:
+    def _chunks(self, held: Sequence[Item]) -> Iterator[tuple[Sequence[Item | None], list[int]]]:
         """The lane's records in the order in which they count, with the bytes each takes in the waiting list."""
         look = self._look
         if held:
-            yield [self._preparation.item(entry) for entry in held], [0] * len(held)
+            yield held, [0] * len(held)
         for start in range(0, look.waiting, CHUNK):
             raws = self._bench.waiting(self._lane, start, min(CHUNK, look.waiting - start))
             seqs = range(look.head + start, look.head + start + len(raws))

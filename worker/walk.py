@@ -12,7 +12,7 @@ After each closed body the state is marked, so that an unfinished one can be lef
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +93,7 @@ class Walk:
         self._rows: dict[bytes, int] = {}
         self._closed: set[bytes] = set()
         self._waits: dict[bytes, int] = {}
+        self._expected: dict[bytes, int] = {}
         self.refused: list[Item] = []
         self.taken: list[int] = []
         self.now = Mark()
@@ -116,6 +117,14 @@ class Walk:
     def is_full(self) -> bool:
         """At a bound: commit what there is before going on."""
         return self.holds_enough or len(self.refused) >= self._max_refused
+
+    def expect(self, held: Iterable[Item]) -> None:
+        """What will be fed behind the retried records although some of it may be older: a record can be refused, and
+        retried, while an older one of its contact is held."""
+        for item in held:
+            first = min(item.entry.seq, *item.entry.merged) if item.entry.merged else item.entry.seq
+            for digest in item.digests:
+                self._expected[digest] = min(first, self._expected.get(digest, first))
 
     def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
         """Take the next record (None: one that was cancelled), the retried ones first; returns a body if this record
@@ -152,12 +161,16 @@ class Walk:
         if item.encoded is None or self._is_too_large(item):
             self._refuse(item)
             took = True
-        elif self._is_free(item.digests, busy):
+        elif self._is_free(item.digests, busy) and not self._waits_for_older(item):
             took, closed = self._pack(item)
         if took:
             self.taken.append(item.entry.seq)
             self.now.taken += 1
         return closed
+
+    def _waits_for_older(self, item: Item) -> bool:
+        seq = item.entry.seq
+        return any(self._expected.get(digest, seq) < seq for digest in item.digests)
 
     def _refuse(self, item: Item) -> None:
         self.refused.append(item)
