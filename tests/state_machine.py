@@ -15,7 +15,7 @@ import orjson
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model import ORPHAN_S, Crash, Platform, Records, missing, who
+from model import FIELDS, KINDS, ORPHAN_S, Crash, Platform, Records, missing, who
 from peer import Peer, advance
 from pydantic import SecretStr
 
@@ -222,6 +222,17 @@ class StoreMachine(RuleBasedStateMachine):
     def retry_all_failures(self, lane):
         self.site.failures.retry(list(self.site.failures))
         self.cut(lane.name)
+
+    @precondition(lambda self: self.has("failed:at"))
+    @rule(data=st.data(), retried=st.booleans())
+    def a_newer_record_comes_by_the_other_lane(self, data, retried):
+        failed = data.draw(st.sampled_from(list(self.site.failures)))
+        row = orjson.loads(failed.raw)
+        if retried:
+            self.site.failures.retry([failed])
+        [other] = (lane for lane in LANES if lane.name != failed.lane)
+        self.put(other, [({kind: row[kind] for kind in KINDS if kind in row}, set(FIELDS) & row.keys(), False)])
+        self.leave(other.name)
 
     @precondition(lambda self: self.has("failed:at"))
     @rule(data=st.data())
