@@ -153,6 +153,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.put(lane, arrivals)
         self.leave(lane.name)
 
+    @rule(lane=st.sampled_from(LANES), about=st.sampled_from(PEOPLE))
+    def the_second_of_three_records_is_refused(self, lane, about):
+        self.put(lane, [(about, {"city"}, False), (about, {"city"}, True), (about, {"country"}, False)])
+        self.leave(lane.name)
+
     @rule(lane=st.sampled_from(LANES), other=st.sampled_from(LANES), arrivals=ARRIVALS)
     def two_aggregators_see_the_same_version(self, lane, other, arrivals):
         for each in (lane, other):
@@ -196,6 +201,29 @@ class StoreMachine(RuleBasedStateMachine):
     def dispatch_for_the_last_time(self, mood):
         """The window for the same bytes is over."""
         self.send(mood, 90_000)
+
+    @precondition(lambda self: self.has("due"))
+    @rule(
+        mood=st.sampled_from(["unknown", "gateway", "crash_after"]),
+        after_s=st.sampled_from([1, 90_000]),
+        lane=st.sampled_from(LANES),
+        arrivals=ARRIVALS,
+    )
+    def a_request_breaks_off_and_newer_records_follow(self, mood, after_s, lane, arrivals):
+        self.send(mood, after_s)
+        self.send_and_follow(LEASE_S + 1)
+        self.send_and_follow(LEASE_S + 1)
+        self.put(lane, arrivals)
+        self.leave(lane.name)
+        self.send_and_follow(1)
+
+    @precondition(lambda self: self.has("polls"))
+    @rule(lane=st.sampled_from(LANES), arrivals=ARRIVALS)
+    def a_job_is_given_up_and_newer_records_follow(self, lane, arrivals):
+        self.follow("pending", 21_700)
+        self.put(lane, arrivals)
+        self.leave(lane.name)
+        self.send_and_follow(1)
 
     @precondition(lambda self: self.has("polls"))
     @rule(
@@ -407,6 +435,10 @@ class StoreMachine(RuleBasedStateMachine):
         k = self.store.keys
         numbers = map(int, self.client.zrange(k("polls"), 0, -1))
         self.platform.abandon({self.client.hget(k(f"b:{number}"), "job").decode() for number in numbers})
+
+    def send_and_follow(self, after_s: float) -> None:
+        self.send("pending", after_s)
+        self.follow("done", 0)
 
     def has(self, zset: str) -> bool:
         return bool(self.lanes()) and self.client.exists(self.store.keys(zset)) == 1

@@ -51,14 +51,14 @@ def run(machine, examples, steps=30):
 
 
 def test_no_interleaving_of_steps_loses_a_record_or_lets_an_older_one_win():
-    run(InMemory, 40)
+    run(InMemory, 15)
 
 
 def test_no_interleaving_of_steps_does_so_on_a_real_server_either(redis_server):
     class Machine(OnAServer):
         url = redis_server.url
 
-    run(Machine, 10)
+    run(Machine, 40)
 
 
 def test_a_script_that_the_server_has_forgotten_is_sent_again(engine):
