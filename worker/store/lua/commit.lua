@@ -6,6 +6,34 @@
 --   many), dropped, due_ms (when to look again, or -1)
 -- then: held entries; failures as id, digests, blob; strips as id, blob ('' takes the record away).
 -- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone, or not the one that was staged).
+
+-- `forget_failure` for many, in few commands: retried records that leave, by their numbers.
+local function take_retried(lane, numbers)
+  for from = 1, #numbers, 1000 do
+    local seqs, ids, digests, owners, alone = {}, {}, {}, {}, {}
+    for i = from, math.min(from + 999, #numbers) do
+      seqs[#seqs + 1] = string.format('%d', numbers[i])
+      ids[#ids + 1] = lane .. ':' .. seqs[#seqs]
+    end
+    for i, keys in ipairs(redis.call('HMGET', k('failed:keys'), unpack(ids))) do
+      for _, digest in ipairs(digests_of(keys or '')) do
+        digests[#digests + 1], owners[#owners + 1] = digest, ids[i]
+      end
+    end
+    redis.call('HDEL', k('failed'), unpack(ids))
+    redis.call('HDEL', k('failed:keys'), unpack(ids))
+    redis.call('ZREM', k('again:' .. lane), unpack(seqs))
+    for at = 1, #digests, 1000 do
+      local last = math.min(at + 999, #digests)
+      for i, found in ipairs(redis.call('HMGET', k('failed:by'), unpack(digests, at, last))) do
+        local digest, id = digests[at + i - 1], owners[at + i - 1]
+        if found == id then alone[#alone + 1] = digest else unindex(id, digest) end
+      end
+    end
+    each('HDEL', k('failed:by'), alone)
+  end
+end
+
 local plan = cjson.decode(ARGV[1])
 local lane, now = plan.lane, clock()
 -- Its first body is a batch already: this very commit was made before, and only its reply was lost.
@@ -24,7 +52,7 @@ if plan.held >= 0 then
   each('RPUSH', k('held:' .. lane), entries)
   at = at + plan.held
 end
-for _, seq in ipairs(plan.taken) do forget_failure(lane .. ':' .. string.format('%d', seq)) end
+take_retried(lane, plan.taken)
 if plan.again_at >= 0 then redis.call('HSET', k('lane:' .. lane), 'again_at', plan.again_at) end
 if plan.cut > 0 then
   redis.call('LTRIM', k('wait:' .. lane), plan.cut, -1)
