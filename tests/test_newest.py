@@ -200,6 +200,23 @@ def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_i
     engine.assert_books_balance()
 
 
+def test_a_record_refused_and_retried_while_an_older_one_is_held_goes_behind_it(engine, sandbox):
+    sandbox.dials(job_seconds=[0.4, 0.4])
+    enqueue(person(1, city="0"))
+    engine.run_until(lambda: engine.books()["batched"] == 1)
+    enqueue([person(1, city="1", line="kept"), person(1, city="2", custom_fields={"later": "x"})])
+    engine.run_until(lambda: engine.books() | {"held": 1, "failed": 1} == engine.books())
+    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
+    advance(engine.site, 60)
+
+    assert retry(engine, "sendgrid:2") == 1
+    engine.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["line"]) == ("2", "kept")
+    assert engine.books() | {"delivered": 3, "failed": 0} == engine.books()
+
+
 def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for_it(engine):
     answers = [
         reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]}),

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -351,3 +352,29 @@ def test_records_that_are_held_as_one_count_with_the_bytes_of_that_one():
 
 def digest_all(seq):
     return digests(SALT, [f"email:{seq}@x.cd"])
+
+
+@pytest.mark.parametrize("merged", [(), (4,)])
+def test_a_retried_record_waits_for_an_older_one_that_is_held(merged):
+    """It was refused while that one waited for a contact in flight."""
+    walk, _ = walk_over()
+    held = item_of(Entry(9 if merged else 4, orjson.dumps(a(city="held")), merged))
+    walk.expect([held])
+
+    for item in (retried(3, b()), retried(5, a(city="retried")), held):
+        walk.feed(item, set())
+
+    assert seqs(walk.close().items) == [[3], [*merged, held.entry.seq]]
+    assert walk.taken == [3]
+
+
+def test_a_retried_record_does_not_wait_for_newer_ones_that_are_held():
+    walk, _ = walk_over()
+    held = item_of(Entry(9, orjson.dumps(a(city="held"))))
+    walk.expect([held])
+
+    for item in (retried(5, a(city="retried")), held):
+        walk.feed(item, set())
+
+    assert seqs(walk.close().items) == [[5]]
+    assert seqs(walk.mark.held) == [[9]]
