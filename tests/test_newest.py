@@ -274,6 +274,28 @@ def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine
     engine.assert_books_balance()
 
 
+def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_engine):
+    engine = make_engine(max_wait_s=3_600)
+    refusal = reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]})
+    answers = [refusal]
+
+    def answer(request):
+        if request.method == "PUT":
+            return answers.pop() if answers else reply(202, {"job_id": "job-1"})
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    speak_to(Peer(answer), engine)
+    enqueue([person(1), person(2)])
+    engine.site.schedule.flush("sendgrid")
+    engine.run_until(lambda: engine.books()["failed"] == 1)
+    retry(engine, "sendgrid:0")
+    engine.site.aggregation.aggregate("sendgrid")
+
+    engine.run_until(lambda: engine.books()["delivered"] == 2)
+
+    assert engine.books()["held"] == 0
+
+
 @pytest.fixture
 def crowd(make_engine):
     """More retried records, all of contacts in flight, than one round looks at; the fate of their body is unknown."""
