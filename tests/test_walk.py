@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from worker.contact import Entry, digests, identities, merge
 from worker.errors import Refused
+from worker.lineage import contradict
 from worker.packing import Limits, starts
-from worker.walk import Item, Walk, contradict
+from worker.walk import Item, Walk
 
 KINDS = ("email", "external_id")
 PREFIX, SUFFIX = b'{"contacts":[', b"]}"

@@ -7,7 +7,7 @@ is as new in each field as the record that set it, so that one which failed in b
 loses what came after it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -104,3 +104,9 @@ def _remove(record: dict[str, Any], path: str) -> None:
     del record[head][entry]
     if not record[head]:
         del record[head]
+
+
+def contradict(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two records name different values for one kind of identifier."""
+    kinds: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
+    return any(kinds.get(kind, value) != value for kind, value in (identity.split(":", 1) for identity in other))

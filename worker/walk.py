@@ -15,11 +15,10 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
 
 from worker.contact import Entry
 from worker.errors import Refused
-from worker.lineage import merged
+from worker.lineage import contradict, merged
 from worker.packing import Body, Limits, Packed
 
 #: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
@@ -119,16 +118,14 @@ class Walk:
         return self.holds_enough or len(self.refused) >= self._max_refused
 
     def expect(self, held: Iterable[Item]) -> None:
-        """What will be fed behind the retried records although some of it may be older: a record can be refused, and
-        retried, while an older one of its contact is held."""
+        """What is held is fed behind the retried records, although some may have been refused while it was held."""
         for item in held:
-            first = min(item.entry.seq, *item.entry.merged) if item.entry.merged else item.entry.seq
+            first = min((item.entry.seq, *item.entry.merged))
             for digest in item.digests:
                 self._expected[digest] = min(first, self._expected.get(digest, first))
 
     def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
-        """Take the next record (None: one that was cancelled), the retried ones first; returns a body if this record
-        closed it."""
+        """Take the next record (None: a cancelled one), retried ones first; returns a body if this one closed it."""
         closed = None
         if item is None:
             self.now.tombs += 1
@@ -169,8 +166,7 @@ class Walk:
         return closed
 
     def _waits_for_older(self, item: Item) -> bool:
-        seq = item.entry.seq
-        return any(self._expected.get(digest, seq) < seq for digest in item.digests)
+        return any(self._expected.get(digest, item.entry.seq) < item.entry.seq for digest in item.digests)
 
     def _refuse(self, item: Item) -> None:
         self.refused.append(item)
@@ -252,9 +248,3 @@ class Walk:
         self.now.merged += 1
         self._waits.update(dict.fromkeys(both.digests, place))
         return True
-
-
-def contradict(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two records name different values for one kind of identifier."""
-    kinds: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
-    return any(kinds.get(kind, value) != value for kind, value in (identity.split(":", 1) for identity in other))
