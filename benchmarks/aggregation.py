@@ -20,13 +20,14 @@ from stage import wired_to
 from worker import enqueue
 from worker.contact import Entry, digests
 from worker.embedded import EmbeddedServer
+from worker.items import ClosedBody, Item
 from worker.outcome import FieldTable
 from worker.packing import Limits, Packed
 from worker.preparing import Preparation
 from worker.providers.base import Lane
 from worker.rounds import LaneRound, Pace
 from worker.store.bench import Bench, Cut
-from worker.walk import ClosedBody, Item, Walk
+from worker.walk import Walk
 from worker.wiring import Wiring
 
 SALT = b"benchmark-salt-1"
@@ -44,9 +45,9 @@ class TimedBench(Bench):
         super().__init__(bench._store)  # noqa: SLF001 - the same store, watched
         self.seconds = {"read": 0.0, "stage": 0.0, "commit": 0.0}
 
-    def waiting(self, lane: str, start: int, count: int) -> list[bytes]:
+    def waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
         began = time.perf_counter()
-        found = super().waiting(lane, start, count)
+        found = super().waiting(lane, start, count, heavy=heavy)
         self.seconds["read"] += time.perf_counter() - began
         return found
 

@@ -2,11 +2,10 @@
 
 from celery import shared_task
 
-from tasks.bells import ring
-from worker.wiring import wired
+from tasks.bells import Heard, ring, site_of_lane
 
 
-@shared_task(name="contacts.aggregate")
+@shared_task(name="contacts.aggregate", base=Heard)
 def aggregate(lane: str) -> None:
-    parts = wired()
-    ring(parts.site(parts.destination_of(lane)).aggregation.aggregate(lane))
+    if site := site_of_lane("contacts.aggregate", lane):
+        ring(site.aggregation.aggregate(lane))

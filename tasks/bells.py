@@ -1,12 +1,22 @@
-"""Ringing: a Celery message that says where to look. It expires soon; the ticker rings again."""
+"""Ringing: a Celery message that says where to look. It expires soon; the ticker rings again.
 
+And hearing: anybody who reaches the broker can send anything. What is no bell of ours is a log line, and nothing else.
+"""
+
+import logging
 from collections.abc import Iterable
+from inspect import getcallargs
+from typing import Any
 
-from celery import current_app
+from celery import Task, current_app
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
+from worker.store.keys import LANE, NAME
 from worker.store.schedule import Bell
+from worker.wiring import Site, wired
+
+log = logging.getLogger("worker.bells")
 
 #: A bell older than this says nothing any more, in seconds.
 EXPIRES_S = 60
@@ -31,3 +41,41 @@ def ring(bells: Iterable[Bell]) -> tuple[Bell, ...]:
 def is_full(problem: BaseException | None) -> bool:
     """Whether it is the broker's memory; kombu wraps some of what its server says, and some not."""
     return isinstance(problem, OutOfMemoryError) or isinstance(getattr(problem, "__cause__", None), OutOfMemoryError)
+
+
+class Heard(Task):  # type: ignore[misc]
+    """A task that runs only if it is called as it is meant to be: Python's complaint would quote what was given."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            getcallargs(self.run, *args, **kwargs)
+        except TypeError:
+            ignore(self.name, "other arguments than it takes")
+            return None
+        return self.run(*args, **kwargs)
+
+
+def ignore(task: str, why: str) -> None:
+    log.warning("a message was ignored", extra={"task": task, "why": why})
+
+
+def site_named(task: str, destination: object) -> Site | None:
+    """The destination a message is about; None, and a log line, if there is none of that name."""
+    parts = wired()
+    if isinstance(destination, str) and destination in parts.destinations:
+        return parts.site(destination)
+    ignore(task, f"no such destination: {shown(destination)}")
+    return None
+
+
+def site_of_lane(task: str, lane: object) -> Site | None:
+    """The same of a lane; whether the destination has the lane is not looked up here."""
+    if isinstance(lane, str) and LANE.fullmatch(lane):
+        return site_named(task, wired().destination_of(lane))
+    ignore(task, "no name of a lane")
+    return None
+
+
+def shown(name: object) -> str:
+    """A name as far as it can be one: other text may be somebody's address."""
+    return name if isinstance(name, str) and NAME.fullmatch(name) else "(not a name)"

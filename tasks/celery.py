@@ -125,7 +125,7 @@ app.steps["worker"].add(Ticker)
 
 
 class Unquoted(logging.Filter):
-    """Celery quotes messages that are bad, and the arguments of tasks that fail: both can be records."""
+    """Celery quotes bad messages, and the arguments and exceptions of tasks that fail: all of it can be records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         vars(record).pop("data", None)
@@ -135,6 +135,9 @@ class Unquoted(logging.Filter):
             record.msg, kept = QUOTING[record.msg]
             record.args = record.args[:kept]
             record.exc_info = None
+        if isinstance(record.args, dict) and "exc" in record.args and record.exc_info:
+            # A task that failed: by its type alone; where it happened follows from the formatter.
+            record.args = {**record.args, "exc": getattr(record.exc_info[0], "__name__", "an exception")}
         return True
 
 

@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from tasks.bells import ring
-from worker.wiring import wired
+from tasks.bells import Heard, ring, site_named
 
 
-@shared_task(name="contacts.dispatch")
+@shared_task(name="contacts.dispatch", base=Heard)
 def dispatch(destination: str) -> None:
-    ring(wired().site(destination).delivery.stretch(destination))
+    if site := site_named("contacts.dispatch", destination):
+        ring(site.delivery.stretch(destination))

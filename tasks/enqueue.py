@@ -9,13 +9,14 @@ import logging
 import time
 from typing import Any
 
-from celery import Task, shared_task
+from celery import shared_task
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
-from tasks.bells import is_full
-from worker import IntakeError
+from tasks.bells import Heard, ignore, is_full, shown
+from worker import IntakeError, Receipt
 from worker import enqueue as put
+from worker.errors import SettingError
 
 log = logging.getLogger("worker.intake")
 
@@ -23,7 +24,7 @@ log = logging.getLogger("worker.intake")
 HERE_S, WITHOUT_BROKER_S = 0.25, 30.0
 
 
-class Redacted(Task):  # type: ignore[misc]
+class Redacted(Heard):
     """Celery copies a task's arguments into message headers, logs and events: these say nothing."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
@@ -33,9 +34,9 @@ class Redacted(Task):  # type: ignore[misc]
 @shared_task(name="contacts.enqueue", bind=True, base=Redacted)
 def enqueue(  # noqa: PLR0913 - what a message may say
     self: Any,
-    records: dict[str, Any] | list[dict[str, Any]],
+    records: Any,
     to: str | None = None,
-    list_ids: list[str] | None = None,
+    list_ids: Any = None,
     key: str | None = None,
     *,
     wait_s: float = 0,
@@ -44,24 +45,41 @@ def enqueue(  # noqa: PLR0913 - what a message may say
     """`wait_s`: while there is no room, for so long from the first try on, the message goes to the end of its queue
     again. It does not wait here, since what makes room may need this worker. `until_s` is when that ends, by the
     clock."""
+    asked: Any = ((records, dict | list), (list_ids, list | None), (to, str | None), (key, str | None))
+    asked += ((wait_s, int | float), (until_s, int | float | None))
+    if not all(isinstance(given, kind) for given, kind in asked):
+        ignore(self.name, "arguments of other types than it takes")
+        return
     until_s = time.time() + wait_s if until_s is None else until_s
     calls: dict[str, Any] = {"to": to, "list_ids": tuple(list_ids or ()), "key": key or self.request.id}
+    try:
+        receipt = _put_or_send_again(self, records, calls, until_s)
+    except SettingError as wrong:
+        ignore(self.name, f"{wrong.name if to is None else f'to={shown(to)}'} is wrong")
+        return
+    if receipt is not None and receipt.refused_count:
+        log.warning("records refused", extra={"lane": receipt.lane, "refused": receipt.refused_count})
+
+
+def _put_or_send_again(task: Any, records: Any, calls: dict[str, Any], until_s: float) -> Receipt | None:
+    """None if there is no room yet and the message is on its way again. Raises `IntakeError` once its time is over."""
+    receipt: Receipt
     try:
         receipt = put(records, **calls, wait_s=_left_s(until_s, HERE_S))
     except IntakeError:
         if not _left_s(until_s, 1):
             raise
-        try:
-            self.apply_async((records,), {**calls, "until_s": until_s}, ignore_result=True)
-        except (OutOfMemoryError, OperationalError) as problem:
-            if not is_full(problem):
-                raise
-            # This message is all there is of the records, and the standby makes room while workers wait.
-            receipt = put(records, **calls, wait_s=_left_s(until_s, WITHOUT_BROKER_S))
-        else:
-            return
-    if receipt.refused_count:
-        log.warning("records refused", extra={"lane": receipt.lane, "refused": receipt.refused_count})
+    else:
+        return receipt
+    try:
+        task.apply_async((records,), {**calls, "until_s": until_s}, ignore_result=True)
+    except (OutOfMemoryError, OperationalError) as problem:
+        if not is_full(problem):
+            raise
+        # This message is all there is of the records, and the standby makes room while workers wait.
+        receipt = put(records, **calls, wait_s=_left_s(until_s, WITHOUT_BROKER_S))
+        return receipt
+    return None
 
 
 def _left_s(until_s: float, most_s: float) -> float:

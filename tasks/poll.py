@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from tasks.bells import ring
-from worker.wiring import wired
+from tasks.bells import Heard, ring, site_named
 
 
-@shared_task(name="contacts.poll")
+@shared_task(name="contacts.poll", base=Heard)
 def poll(destination: str) -> None:
-    ring(wired().site(destination).tracking.poll(destination))
+    if site := site_named("contacts.poll", destination):
+        ring(site.tracking.poll(destination))

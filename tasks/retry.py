@@ -2,10 +2,11 @@
 
 from celery import shared_task
 
+from tasks.bells import Heard, site_named
 from worker.replay import Which
-from worker.wiring import wired
 
 
-@shared_task(name="contacts.retry")
+@shared_task(name="contacts.retry", base=Heard)
 def retry(destination: str, code: str | None = None, batch: int | None = None, lane: str | None = None) -> None:
-    wired().site(destination).replay.retry(Which(code=code, batch=batch, lane=lane))
+    if site := site_named("contacts.retry", destination):
+        site.replay.retry(Which(code=code, batch=batch, lane=lane))

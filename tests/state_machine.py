@@ -34,9 +34,10 @@ from worker.providers.sendgrid import SendGrid
 from worker.rounds import LaneRound, Pace, Round
 from worker.settings import Destination, Settings
 from worker.store import books
-from worker.store.bench import Bench, LaneLook
+from worker.store.bench import Bench
 from worker.store.failures import Failure
 from worker.store.ledger import Batch, Plan
+from worker.store.looks import LaneLook
 from worker.store.waiting import LaneRoom, append, cancel
 from worker.tracking import Tracking
 from worker.wiring import Wiring

@@ -147,7 +147,7 @@ def test_a_failure_tells_its_story_and_shows_the_contact_only_when_asked(failed)
     assert (public["code"], public["stage"], public["attempts"]) == ("import_error", "import", 1)
     assert public["first_at"].endswith("Z")
     assert "p2@" not in orjson.dumps(public).decode() + repr(failure)
-    shown = failure.public(contents=True)
+    shown = orjson.loads(orjson.dumps(failure.public(contents=True)))
     assert shown["contact"] == person(2, last_name="[[fail-import]]") == shown["mapped"]
 
 

@@ -225,7 +225,7 @@ def test_an_error_file_is_fetched_without_credentials_even_from_the_platform(bas
     assert sendgrid(base_url=base_url).sign(request, Signing("", NOW_S, "0" * 32)).headers == {"accept": "*/*"}
     assert request.public_only
     assert request.allowed_origin == origin
-    assert request.max_reply_bytes == 50_000_000
+    assert request.max_reply_bytes == 10_000_000
 
 
 # --- a contact ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 enqueue, aenqueue, cancel      the door, for producers: they need Redis, not Celery
 contact, lineage               pure: records, and which of two is newer, field by field
-packing, walk, views           pure: bodies, the walk over a lane, parts of a body
+packing, items, walk, views     pure: bodies, the walk over a lane, parts of a body
 outcome, wire                  what replies mean; HTTP as values
 providers/                     the platforms: contacts in, request bytes out; reply in, verdict out
 store/                         Redis: the keyspace (keys.py) and its scripts (lua/)

@@ -18,7 +18,8 @@ from worker.preparing import Preparation
 from worker.providers.base import Lane, Provider
 from worker.rounds import LaneRound, Pace, Round
 from worker.rules import FieldRules
-from worker.store.bench import Bench, LaneLook
+from worker.store.bench import Bench
+from worker.store.looks import LaneLook
 from worker.store.memory import Memory
 from worker.store.schedule import Bell, Schedule
 
@@ -85,6 +86,8 @@ class Aggregation:
         refused = False
         for _ in range(MAX_RACES):
             look, memory = self._bench.look(lane), self._bench.memory()
+            if not look.known:
+                return Round()  # a name that nobody has enqueued under; armed, it would be looked at for ever
             if look.paused or look.dest.get("state") in ("paused", "stopped"):
                 return Round(due_ms=RESTING_MS)
             where = Lane(lane, lane.partition("+")[0], look.options)

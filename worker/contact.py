@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from worker.errors import Refused
+from worker.errors import DEFECTS, Refused
 
 #: Fields that may say who a contact is. Which of them count is the platform's to say.
 IDENTIFIERS = ("email", "external_id", "phone_number_id", "anonymous_id")
@@ -90,17 +90,24 @@ def admit(record: object, max_bytes: int) -> bytes:
     """Check what needs no platform and return the record's JSON. Raises `Refused`."""
     if not isinstance(record, Mapping):
         raise Refused("record", f"must be an object, not {type(record).__name__}", "not_an_object")
-    if not any(record.get(name) for name in IDENTIFIERS):
-        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
     try:
-        raw = orjson.dumps(record if type(record) is dict else dict(record))
-    except (orjson.JSONEncodeError, RecursionError):
-        raise _unencodable(record) from None
-    if b"null" in raw and (path := _not_finite(record, "")) is not None:
-        raise Refused(_label(path), "NaN and infinities cannot be sent as JSON", "not_finite")
+        if not any(record.get(name) for name in IDENTIFIERS):
+            raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+        raw = _encoded(record)
+        if b"null" in raw and (path := _not_finite(record, "")) is not None:
+            raise Refused(_label(path), "NaN and infinities cannot be sent as JSON", "not_finite")
+    except DEFECTS as problem:  # objects of the caller's own classes may do anything when they are looked at
+        raise Refused("record", f"cannot be read: {type(problem).__name__}", "not_json") from None
     if len(raw) > max_bytes:
         raise Refused("record", f"is {len(raw)} bytes, over the {max_bytes} of a single record", "too_large")
     return raw
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record if type(record) is dict else dict(record))
+    except (orjson.JSONEncodeError, RecursionError):
+        raise _unencodable(record) from None
 
 
 def digests(key: bytes, names: Sequence[str]) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ import time
 import orjson
 from redis.exceptions import RedisError
 
-from worker.errors import FateUnknown, NoToken
+from worker.errors import DEFECTS, FateUnknown, NoToken
 from worker.outcome import Stop
 from worker.providers.base import Provider, Signing, Token
 from worker.store.schedule import Schedule
@@ -76,6 +76,8 @@ class Courier:
         except FateUnknown as problem:
             # What was asked for is a token; the request it was for has not been sent.
             raise NoToken(f"token_{problem.reason}") from None
+        except DEFECTS:
+            raise NoToken("token_internal") from None
         if not isinstance(given, Token):
             raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
         lasts_ms = max(1_000, round(given.lasts_s * 1000))

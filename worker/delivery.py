@@ -11,10 +11,11 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from worker import outcome
-from worker.errors import FateUnknown, NoToken, StaleFence, TransportError
+from worker.errors import DEFECTS, StaleFence
 from worker.settling import Desk, backoff_ms, request_id
 from worker.steps import step
 from worker.store.failures import Why
@@ -73,6 +74,8 @@ class Delivery:
             self._send(claim, permit, claimed_s)
         except StaleFence:
             return ()  # the lease lapsed, and whoever took the batch over goes on with it
+        except DEFECTS as problem:
+            self._puzzled(claim, problem)
         step("dispatch.settled")
         return (Bell(self._name, destination),)
 
@@ -87,18 +90,18 @@ class Delivery:
         del body
         reply = desk.exchange(request, permit, claimed_s)
         step("dispatch.sent")
-        verdict = self._verdict(reply)
+        verdict = desk.verdict(reply)
         if isinstance(verdict, outcome.Limited) and isinstance(reply, Response):
             desk.limited(self._name, permit, reply, verdict.after_s)
         claim.fields["sent_bytes"] = str(request.length)
         self._settle(claim, verdict, request_id(reply) if isinstance(reply, Response) else "")
 
-    def _verdict(self, reply: Response | TransportError) -> outcome.Verdict:
-        if isinstance(reply, Response):
-            return self._desk.provider.read_upsert(reply, self._desk.schedule.now_ms() / 1000)
-        if isinstance(reply, NoToken) and reply.refused:
-            return outcome.Stop("unauthorized", "the credentials were refused a token")
-        return outcome.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
+    def _puzzled(self, claim: Batch, problem: Exception) -> None:
+        """Our own code, or the provider's, has failed over the request or its reply. That is no crash of a worker, so
+        it must not end as poison: the same bytes go again at growing gaps, and `status` says why."""
+        self._desk.puzzled(claim, problem)
+        with suppress(StaleFence):
+            self._retry(claim, outcome.Retry("internal", unknown=True), "")
 
     def _probe(self, claim: Idle, destination: str) -> tuple[Bell, ...]:
         """A stopped destination is asked whether it works again, with one cheap request."""
@@ -157,7 +160,7 @@ class Delivery:
     def _applied(self, batch: Batch, named: tuple[Errors, Errors], request: str) -> None:
         """A platform without jobs: what is not named is delivered. Some of what is named may succeed another time."""
         failed, again = (self._desk.locate(batch, errors, self._name, request) for errors in named)
-        if self._is_over(batch):
+        if self._desk.is_over(batch):
             failed, again = {**failed, **again}, {}
         search = batch.search
         plan = Plan(
@@ -213,7 +216,7 @@ class Delivery:
 
     def _retry(self, batch: Batch, verdict: outcome.Retry, request: str) -> None:
         orphan_ms = self._desk.ledger.terms.orphan_ms if verdict.unknown else 0
-        if self._is_over(batch):
+        if self._desk.is_over(batch):
             reason = f"gave up after {batch.count('attempts') + 1} attempts, the last one: {verdict.code}"
             why = Why("gave_up", reason, self._name, batch.number, request)
             plan = Plan(orphan_ms=orphan_ms)
@@ -222,11 +225,6 @@ class Delivery:
         wait_ms = backoff_ms(batch.count("attempts"), verdict.after_s)
         fields = {"code": verdict.code, "request_id": request}
         self._again(batch, Plan(set={**self._counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
-
-    def _is_over(self, batch: Batch) -> bool:
-        """Whether the same bytes have been sent again for long enough."""
-        first_ms = batch.count("first_ms") or batch.now_ms
-        return batch.now_ms - first_ms >= self._desk.policy.retry_window_ms
 
     def _again(self, batch: Batch, plan: Plan) -> None:
         """The same bytes, later."""

@@ -3,10 +3,16 @@
 import logging
 import sys
 from datetime import UTC, datetime
+from traceback import TracebackException
+from typing import Any
 
 import orjson
 
+from worker.errors import IngestError
 from worker.settings import Settings
+
+#: Lines of a chain of exceptions; those further back are left out.
+MOST_LINES = 300
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -15,7 +21,22 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
-class PlainLines(logging.Formatter):
+class Discreet(logging.Formatter):
+    """Where something went wrong, and what kind it was. What a stranger's exception says may quote a contact."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name for it
+        lines: list[str] = []
+        told: TracebackException | None = TracebackException(*ei)
+        while told is not None and len(lines) < MOST_LINES:
+            kind = told.exc_type
+            said = str(told) if issubclass(kind, IngestError) else "(its text is not logged)"
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            lines[:0] = ["Traceback (most recent call last):\n", *told.stack.format(), f"{name}: {said}\n"]
+            told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+        return "".join(lines).rstrip()
+
+
+class PlainLines(Discreet):
     """`2026-11-22T08:00:00Z INFO worker.batches batch ended lane=newsletter rows=20000 ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -25,7 +46,7 @@ class PlainLines(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(Discreet):
     """The same as one JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,22 +1,26 @@
 """Records made ready for the walk: checked and encoded by the provider, their identities as digests, or refused."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from worker.contact import Entry, digests, identities
-from worker.errors import FieldsNeeded, Refused
+from worker.errors import DEFECTS, FieldsNeeded, Refused, defect
+from worker.items import Item
 from worker.outcome import FieldTable
 from worker.providers.base import Provider
 from worker.rules import FieldRules
-from worker.walk import Item
 
 #: An unknown custom field asks for the definitions again if they are older than this.
 REFRESH_MS = 30_000
 NO_RULES = FieldRules()
+#: orjson reads deeper than it writes (254 levels): what it could not write again must not come in.
+DEEP = 250
+
+log = logging.getLogger("worker.records")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,11 +34,15 @@ class Preparation:
     tried: frozenset[str]
     now_ms: int
     rules: FieldRules = NO_RULES
+    told: set[str] = field(default_factory=set)
 
     def item(self, entry: Entry) -> Item:
-        """Raises `FieldsNeeded`."""
+        """Whatever a record holds, it costs itself alone. Raises `FieldsNeeded`."""
         try:
+            if b"\n" in entry.raw or (len(entry.raw) > 2 * DEEP and _may_be_deep(entry.raw)):
+                entry = _tidied(entry)
             ready = self.provider.prepare(self.rules.apply(entry.raw), self.fields)
+            keys = digests(self.salt, ready.identities)
         except Refused as refused:
             if refused.field.startswith("custom_fields.") and refused.code == "unknown_field" and self._is_stale():
                 raise FieldsNeeded({refused.field: None}) from None
@@ -44,24 +52,69 @@ class Preparation:
                 raise
             name = min(needed.samples)
             return self._refused(entry, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
+        except DEFECTS as problem:
+            return self._refused(entry, self._puzzled(problem))
         if ready.dropped and self._is_stale():
             raise FieldsNeeded(dict.fromkeys(ready.dropped))
-        keys = digests(self.salt, ready.identities)
         return Item(entry, ready.encoded, ready.identities, keys, None, len(ready.dropped))
 
     def _is_stale(self) -> bool:
         return self.now_ms - self.fields.fetched_ms > REFRESH_MS
 
-    def _refused(self, entry: Entry, refused: Refused) -> Item:
-        record = orjson.loads(self.rules.apply(entry.raw))
-        names = (*identities(record, self.provider.identifiers), *self._as_sent(record))
-        names = tuple(dict.fromkeys(names))
-        return Item(entry, None, names, digests(self.salt, names), refused)
+    def _puzzled(self, problem: Exception) -> Refused:
+        """A mistake of ours costs one record, not the lane; the log has it once a round, by type and place alone."""
+        said = defect(problem)
+        if said not in self.told:
+            self.told.add(said)
+            log.error("a record could not be prepared", extra={"problem": said})
+        return Refused("record", f"could not be prepared: {said}", "internal")
 
-    def _as_sent(self, record: dict[str, Any]) -> Iterator[str]:
-        """Who a refused record is about as the platform writes it, as far as that can be told: newer records of the
-        contact are known by that."""
+    def _refused(self, entry: Entry, refused: Refused) -> Item:
+        entry = _readable(entry)
+        try:
+            record = orjson.loads(self.rules.apply(entry.raw))
+        except DEFECTS:  # rules that spoil a record: then what was enqueued says whom it is about
+            record = orjson.loads(entry.raw)
+        names = self._names(record) if isinstance(record, dict) else ()
+        # Told anew: what was caught holds the frames it went through, and they hold whole pieces of the lane.
+        told = Refused(refused.field, refused.rule, refused.code)
+        return Item(entry, None, names, digests(self.salt, names), told)
+
+    def _names(self, record: dict[str, Any]) -> tuple[str, ...]:
+        """Who a refused record is about, as given and as the platform writes it, as far as that can be told: newer
+        records of the contact are known by that."""
+        names = dict.fromkeys(identities(record, self.provider.identifiers))
         for name in self.provider.identifiers:
             if name in record:
-                with contextlib.suppress(Refused, FieldsNeeded):
-                    yield from self.provider.prepare(orjson.dumps({name: record[name]}), self.fields).identities
+                with contextlib.suppress(Refused, FieldsNeeded, *DEFECTS):
+                    alone = orjson.dumps({name: record[name]})
+                    names |= dict.fromkeys(self.provider.prepare(alone, self.fields).identities)
+        return tuple(names)
+
+
+def _may_be_deep(raw: bytes) -> bool:
+    return raw.count(b"[") + raw.count(b"{") > DEEP
+
+
+def _tidied(entry: Entry) -> Entry:
+    """The record on one line, as the door writes it, whoever wrote it into the lane. Raises `Refused`."""
+    try:
+        return replace(entry, raw=_one_line(entry.raw))
+    except orjson.JSONDecodeError:
+        raise Refused("record", "is not JSON", "not_an_object") from None
+    except TypeError:
+        raise Refused("record", "is nested too deeply", "not_json") from None
+
+
+def _readable(entry: Entry) -> Entry:
+    """What has failed is kept as JSON on one line, so that it can be shown, merged and tried again; what is no JSON
+    becomes a text of it."""
+    try:
+        raw = _one_line(entry.raw)
+    except (orjson.JSONDecodeError, TypeError):
+        return replace(entry, raw=orjson.dumps(entry.raw.decode("utf-8", "backslashreplace")))
+    return replace(entry, raw=raw) if b"\n" in entry.raw else entry
+
+
+def _one_line(raw: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(raw))

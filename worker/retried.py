@@ -7,13 +7,16 @@ costs the same. The next round goes on behind them, and after the last one begin
 
 from collections.abc import Iterator
 
+from worker.items import Item
 from worker.preparing import Preparation
-from worker.store.bench import Bench, LaneLook
+from worker.store.bench import Bench
 from worker.store.failures import Failure
-from worker.walk import Item
+from worker.store.looks import LaneLook
 
-#: Records looked at together, and how many a round may find in flight.
+#: Records looked at together, how many of them are read at a time, as they may be long, and how many a round may find
+#: in flight.
 CHUNK = 1_000
+PIECE = 50
 MAX_STAYING = 2_000
 
 
@@ -37,7 +40,8 @@ class Retried:
             busy = self._bench.busy([key for _, keys in found for key in keys]) if self._look.busy else set()
             free = [seq for seq, keys in found if busy.isdisjoint(keys)]
             staying += len(found) - len(free)
-            yield self._items(free)
+            for start in range(0, len(free), PIECE):
+                yield self._items(free[start : start + PIECE])
             if len(found) < CHUNK:
                 self.at, self.has_more = 0, False
                 return

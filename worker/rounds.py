@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 
 from worker.contact import Entry
 from worker.errors import FieldsNeeded, StoreFull
+from worker.items import ClosedBody, Item
 from worker.lineage import departing
 from worker.packing import Limits
 from worker.preparing import Preparation
 from worker.providers.base import Lane
 from worker.retried import Retried
 from worker.steps import step
-from worker.store.bench import Bench, Cut, FailedRecord, LaneLook
+from worker.store.bench import HEAVY_BYTES, Bench, Cut, FailedRecord
 from worker.store.failures import Why, failure
+from worker.store.looks import LaneLook
 from worker.store.schedule import CAP_BELIEVED_MS, Bell
 from worker.superseding import Superseding
-from worker.walk import ClosedBody, Item, Walk
+from worker.walk import Walk
 
-#: Records read from the lane at a time.
-CHUNK = 2_000
 #: A round stops at so many refusals: they travel inside the commit.
 MAX_REFUSED = 1_000
 #: A round with so many retried records in its bodies ends: each is several keys to change inside the commit.
@@ -39,7 +39,7 @@ class Pace:
 
     max_wait_ms: int = 5_000
     max_held: int = 5_000
-    max_held_bytes: int = 16_000_000
+    max_held_bytes: int = 8_000_000
     ahead: int = 16
     max_open: int = 64
     max_bodies: int = 8
@@ -129,9 +129,12 @@ class LaneRound:
         look = self._look
         if held:
             yield held, [0] * len(held)
-        for start in range(0, look.waiting, CHUNK):
-            raws = self._bench.waiting(self._lane, start, min(CHUNK, look.waiting - start))
+        start, heavy = 0, look.waiting_bytes > HEAVY_BYTES
+        while start < look.waiting and (
+            raws := self._bench.waiting(self._lane, start, look.waiting - start, heavy=heavy)
+        ):
             seqs = range(look.head + start, look.head + start + len(raws))
+            start += len(raws)
             items = [
                 self._preparation.item(Entry(seq, raw)) if raw else None for seq, raw in zip(seqs, raws, strict=True)
             ]
@@ -155,7 +158,7 @@ class LaneRound:
         """Decide whether the body being cut goes as it is."""
         if len(cut.bodies) >= room:
             return
-        at_once = walk.open_rows == 0 or walk.body_is_full or len(walk.refused) >= MAX_REFUSED
+        at_once = walk.open_rows == 0 or walk.body_is_full or walk.refuses_most
         if at_once or ((ended or walk.is_full) and self._is_due(walk)):
             closed = walk.close()
             if closed is not None:
@@ -196,7 +199,7 @@ class LaneRound:
             raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
         if mark.taken == walk.now.taken and self._retried.at != look.again_at:
             cut.again_at = self._retried.at
-        more = walk.now.consumed < self._reach() and not walk.holds_enough
+        more = walk.now.consumed < self._reach() and not walk.holds_most
         cut.due_ms = 0 if more else self._next_due(cut.cut, len(left) + look.again - mark.taken)
 
     def _failure(self, item: Item) -> FailedRecord:

@@ -26,10 +26,15 @@ class FieldRules:
         return not (self.rename or self.drop or self.constants)
 
     def apply(self, raw: bytes) -> bytes:
-        """The record as this destination is to see it."""
+        """The record as this destination is to see it; what is no record stays as it is."""
         if self.is_empty:
             return raw
-        record = orjson.loads(raw)
+        try:
+            record = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return raw  # the platform's mapping says what is wrong with it
+        if not isinstance(record, dict):
+            return raw
         for name in self.drop:
             _take(record, name)
         for old, new in self.rename.items():

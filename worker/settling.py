@@ -14,8 +14,8 @@ import orjson
 
 from worker.contact import digests, identities
 from worker.courier import Courier
-from worker.errors import FateUnknown, NotSent, TransportError
-from worker.outcome import RowError
+from worker.errors import DEFECTS, FateUnknown, NoToken, NotSent, TransportError, defect
+from worker.outcome import Retry, RowError, Stop, Verdict
 from worker.providers.base import Lane, Provider
 from worker.store.bench import FailedRecord
 from worker.store.failures import Why, failure
@@ -73,6 +73,30 @@ class Desk:
         if permit is not None and response.status != 429:
             self.throttle.note(permit, self.rate(response))
         return response
+
+    def verdict(self, reply: Response | TransportError) -> Verdict:
+        if isinstance(reply, Response):
+            return self.provider.read_upsert(reply, self.schedule.now_ms() / 1000)
+        if isinstance(reply, NoToken) and reply.refused:
+            return Stop("unauthorized", "the credentials were refused a token")
+        return Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
+
+    def puzzled(self, batch: Batch, problem: Exception) -> None:
+        """A mistake of ours is told by its type and place: its text may quote the platform, or a contact."""
+        log.error("internal", extra={"lane": batch.lane, "batch": batch.number, "problem": defect(problem)})
+
+    def named_in(self, batch: Batch, content: bytes, encoded: Sequence[bytes]) -> list[RowError]:
+        """Whom an error file names. One that the provider stumbles over is worth no more than garbage."""
+        try:
+            return self.provider.read_error_file(content, encoded)
+        except DEFECTS as problem:
+            self.puzzled(batch, problem)
+            return []
+
+    def is_over(self, batch: Batch) -> bool:
+        """Whether the same bytes have been sent again for long enough."""
+        first_ms = batch.count("first_ms") or batch.now_ms
+        return batch.now_ms - first_ms >= self.policy.retry_window_ms
 
     def rate(self, response: Response) -> RateHeaders:
         return rate_headers(response.headers, self.schedule.now_ms() / 1000)

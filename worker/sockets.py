@@ -216,7 +216,8 @@ def is_public(text: str) -> bool:
             hidden = ipaddress.IPv4Address(address.packed[-4:])
         if hidden is not None:
             return is_public(str(hidden))
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    inside = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not inside
 
 
 def _look_up(host: str, port: int, limit_s: float) -> list[_Address]:

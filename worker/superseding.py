@@ -8,10 +8,10 @@ from collections.abc import Set as AbstractSet
 import orjson
 
 from worker.contact import says_nothing
+from worker.items import Item
 from worker.lineage import stripped
 from worker.store.bench import Bench, FailedRecord, split_digests
 from worker.store.failures import without_what_is_newer
-from worker.walk import Item
 
 
 class Superseding:

@@ -6,8 +6,10 @@ names fail with its reason; rows that are counted but not named end as delivered
 unless the arithmetic leaves only them.
 """
 
+from contextlib import suppress
+
 from worker import outcome
-from worker.errors import StaleFence, TransportError
+from worker.errors import DEFECTS, StaleFence, TransportError
 from worker.settling import Desk
 from worker.steps import step
 from worker.store.failures import Why
@@ -52,6 +54,10 @@ class Tracking:
                 self._ask(batch, permit)
         except StaleFence:
             return ()  # the lease lapsed, and whoever took the batch over goes on with it
+        except DEFECTS as problem:
+            desk.puzzled(batch, problem)
+            with suppress(StaleFence):
+                self._later(batch, "internal")
         step("poll.settled")
         return (Bell(self._name, destination),)
 
@@ -130,7 +136,7 @@ class Tracking:
         body, offsets = self._desk.ledger.body(batch)
         encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in rows(batch.search.send)]
         del body
-        errors = self._desk.provider.read_error_file(content, encoded) if content else []
+        errors = self._desk.named_in(batch, content, encoded) if content else []
         errored = batch.count("errored") if batch.count("errored") >= 0 else None
         all_failed = batch.fields["all_failed"] == "1"
         self._judge(batch, errors, errored, batch.fields.get("reason", ""), all_failed=all_failed)
@@ -157,7 +163,8 @@ class Tracking:
             said = reason or "the import failed as a whole"
             rest = Why("import_failed", said, "import", batch.number, batch.fields.get("request_id", ""))
             whys = {row: whys.get(row, rest) for row in rows(batch.search.send)}
-        unnamed = max(0, errored - len(whys)) if errored is not None else int(not whys)
+        # A platform may count more than it was sent; no more can be unattributed than there are.
+        unnamed = max(0, min(errored, total) - len(whys)) if errored is not None else int(not whys)
         self._end(batch, whys, unnamed)
 
     def _end(

@@ -14,59 +14,18 @@ After each closed body the state is marked, so that an unfinished one can be lef
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 
 from worker.contact import Entry
 from worker.errors import Refused
+from worker.items import TAKEN, ClosedBody, Item, Mark
 from worker.lineage import contradict, merged
-from worker.packing import Body, Limits, Packed
+from worker.packing import Body, Limits
 
-#: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
-#: however short it is.
-TAKEN = b""
-
-
-@dataclass(slots=True, repr=False)
-class Item:
-    """A record ready for the walk. `encoded` is its place in a body; None if `refused` says why it has none.
-    `identities` are `kind:value`, `digests` the same in eight bytes each."""
-
-    entry: Entry
-    encoded: bytes | None
-    identities: tuple[str, ...]
-    digests: tuple[bytes, ...]
-    refused: Refused | None = None
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ClosedBody:
-    """A body, the records behind its rows, and the digests of all its contacts."""
-
-    packed: Packed
-    items: Sequence[Item]
-
-    @property
-    def entries(self) -> bytes:
-        """The records, a line each."""
-        return b"\n".join([item.entry.to_bytes() for item in self.items])
-
-    @property
-    def keys(self) -> bytes:
-        return b"".join([digest for item in self.items for digest in item.digests])
-
-
-@dataclass(slots=True)
-class Mark:
-    """How far a walk had come when a body closed: records of the lane, and retried ones that leave for good."""
-
-    consumed: int = 0
-    taken: int = 0
-    tombs: int = 0
-    merged: int = 0
-    dropped: int = 0
-    held: list[Item] = field(default_factory=list)
-    refused: int = 0
+#: Bytes of records, as enqueued, that are kept behind the body being cut, and of those that are refused or held in one
+#: walk. Beyond that a body closes, or the walk ends, before its time: what is sent of a record can be far less than
+#: what was enqueued.
+MAX_KEPT_BYTES = 20_000_000
+MAX_REFUSED_BYTES = 4_000_000
 
 
 class Walk:
@@ -86,13 +45,13 @@ class Walk:
         self._max_held = max_held
         self._max_refused = max_refused
         self._max_held_bytes = max_held_bytes
-        self._held_bytes = 0
         self._body = Body(limits)
         self._items: list[Item] = []
         self._rows: dict[bytes, int] = {}
         self._closed: set[bytes] = set()
         self._waits: dict[bytes, int] = {}
         self._expected: dict[bytes, int] = {}
+        self._open_bytes = self._refused_bytes = self._held_bytes = 0
         self.refused: list[Item] = []
         self.taken: list[int] = []
         self.now = Mark()
@@ -105,17 +64,21 @@ class Walk:
     @property
     def body_is_full(self) -> bool:
         """Whether no contact more, however short, would go into the body being cut."""
-        return len(self._body) >= self._limits.max_contacts
+        return len(self._body) >= self._limits.max_contacts or self._open_bytes >= MAX_KEPT_BYTES
 
     @property
-    def holds_enough(self) -> bool:
+    def refuses_most(self) -> bool:
+        return len(self.refused) >= self._max_refused or self._refused_bytes >= MAX_REFUSED_BYTES
+
+    @property
+    def holds_most(self) -> bool:
         """As many records wait for their contacts as may."""
         return len(self.now.held) >= self._max_held or self._held_bytes >= self._max_held_bytes
 
     @property
     def is_full(self) -> bool:
         """At a bound: commit what there is before going on."""
-        return self.holds_enough or len(self.refused) >= self._max_refused
+        return self.holds_most or self.refuses_most
 
     def expect(self, held: Iterable[Item]) -> None:
         """What is held is fed behind the retried records, although some may have been refused while it was held."""
@@ -149,6 +112,7 @@ class Walk:
             closed = ClosedBody(self._body.close(), self._items)
             self._closed.update(self._rows)
             self._body, self._items, self._rows = Body(self._limits), [], {}
+            self._open_bytes = 0
         self._set_mark()
         return closed
 
@@ -170,6 +134,7 @@ class Walk:
 
     def _refuse(self, item: Item) -> None:
         self.refused.append(item)
+        self._refused_bytes += len(item.entry.raw)
         self.now.refused += 1
 
     def _is_too_large(self, item: Item) -> bool:
@@ -193,10 +158,12 @@ class Walk:
             rows = {self._rows[digest] for digest in item.digests if digest in self._rows}
             return len(rows) == 1 and self._merge(rows.pop(), item), None
         assert item.encoded is not None
-        closed = None if self._body.fits(item.encoded) else self.close()
+        fits = self._body.fits(item.encoded) and self._open_bytes < MAX_KEPT_BYTES
+        closed = None if fits else self.close()
         row = self._body.add(item.encoded)
         item.encoded = TAKEN
         self._items.append(item)
+        self._open_bytes += len(item.entry.raw)
         for digest in item.digests:
             self._rows[digest] = row
         self.now.dropped += item.dropped

@@ -106,7 +106,7 @@ def _retry_after(text: str | None, now_s: float) -> float | None:
         return clamp(number)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return clamp((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now_s)
 

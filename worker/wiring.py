@@ -31,6 +31,10 @@ from worker.store.waiting import Append, Appended, LaneRoom, append
 __all__ = ["Site", "Wiring", "install", "wired"]
 
 
+#: Longest name of an enqueue call: it is kept in Redis for a day.
+LONGEST_KEY = 200
+
+
 class Wiring:
     """All parts of one process."""
 
@@ -119,6 +123,8 @@ class Wiring:
     def door(
         self, lane: Lane, *, key: str | None = None, on_refused: Callable[[RefusedRecord], None] | None = None
     ) -> Door:
+        if key is not None and not 0 < len(key) <= LONGEST_KEY:
+            raise SettingError("key", f"must be text of 1 to {LONGEST_KEY} characters")
         limits = self.site(lane.destination).provider.limits(lane)
         return Door(lane, self._room(limits), self.settings.max_record_bytes, key, on_refused)
 

@@ -11,10 +11,12 @@ import orjson
 import typer
 
 from worker.cli.choices import Batch, Code, Lane, Narrowed, Since, To, Until, opened, sites_of
+from worker.cli.spreadsheet import Sheet, custom_names
 from worker.cli.terminal import counted, examples, note, say, show_json, show_table
 from worker.errors import SettingError
 from worker.store.failures import Failure
 
+FORMATS = ("jsonl", "csv")
 #: Lines of a table, unless told otherwise.
 LINES = 50
 _COLUMNS = ("record", "code", "stage", "batch", "attempts", "last_at")
@@ -74,7 +76,10 @@ def failures(
         note(f"There are more than these {most}: use --limit, or failures export FILE.")
 
 
-@group.command("export", epilog=examples("failures export failed.jsonl", "failures export - --code bad_email"))
+@group.command(
+    "export",
+    epilog=examples("failures export failed.jsonl", "failures export failed.csv", "failures export - --code bad_email"),
+)
 def export(
     file: Annotated[str, typer.Argument(help="A new file, or - for standard output.")],
     to: To = None,
@@ -83,15 +88,42 @@ def export(
     batch: Batch = None,
     since: Since = None,
     until: Until = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="jsonl or csv; by the file's ending, else jsonl.")
+    ] = None,
 ) -> None:
-    """Write failed records with their contents, one JSON object a line. The file is for its owner's eyes only."""
-    found = _found(to, lane, Narrowed(lane=lane, code=code, batch=batch, since=since, until=until))
-    written = 0
+    """Write failed records with their contents, as JSON lines or as CSV. The file is for its owner's eyes only.
+
+    JSON lines lose nothing. In CSV, cells that a spreadsheet would execute are made text with an apostrophe.
+    """
+    kind = format_name or ("csv" if file.lower().endswith(".csv") else "jsonl")
+    if kind not in FORMATS:
+        raise SettingError("--format", f"is one of {', '.join(FORMATS)}")
+    narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
+    found = _found(to, lane, narrowed)
+    custom = custom_names(_found(to, lane, narrowed)) if kind == "csv" else set()
     with _out(file) as out:
-        for failed in found:
-            out.write(orjson.dumps(failed.public(contents=True), option=orjson.OPT_APPEND_NEWLINE))
-            written += 1
+        written, changed = _write_sheet(out, found, custom) if kind == "csv" else (_write_lines(out, found), 0)
     note(f"{counted(written, 'failed record')} written.")
+    if changed:
+        note(f"{counted(changed, 'cell')} made text with an apostrophe: a spreadsheet could execute what it held.")
+
+
+def _write_lines(out: BinaryIO, found: Iterator[Failure]) -> int:
+    written = 0
+    for failed in found:
+        out.write(orjson.dumps(failed.public(contents=True), option=orjson.OPT_APPEND_NEWLINE))
+        written += 1
+    return written
+
+
+def _write_sheet(out: BinaryIO, found: Iterator[Failure], custom: set[str]) -> tuple[int, int]:
+    sheet, written = Sheet(out, custom), 0
+    for failed in found:
+        sheet.add(failed)
+        written += 1
+    sheet.close()
+    return written, sheet.changed
 
 
 def _found(to: str | None, lane: str | None, narrowed: Narrowed) -> Iterator[Failure]:

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from worker.outcome import (
     AllFailed,
     Done,
@@ -26,6 +24,7 @@ from worker.outcome import (
     TooLarge,
     Verdict,
 )
+from worker.providers.dense import decode
 from worker.providers.emarsys_access import CLOCK_TOLERANCE_S, server_s
 from worker.providers.emarsys_fields import table_of
 from worker.providers.error_columns import MAX_REASON, without_addresses
@@ -153,10 +152,7 @@ def _credentials(response: Response, now_s: float, *, wsse: bool) -> str:
 
 def _envelope(response: Response) -> Envelope | None:
     """None if the reply is not whole or is none of Emarsys's own."""
-    try:
-        payload = None if response.truncated else orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return None
+    payload = None if response.truncated else decode(response.body)
     if not isinstance(payload, dict) or (code := _number(payload.get("replyCode"))) is None:
         return None
     text = payload.get("replyText")

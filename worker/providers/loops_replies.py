@@ -10,9 +10,8 @@ Sources: the official OpenAPI file 1.21.6, the page "API introduction", the chan
 import re
 from typing import Any
 
-import orjson
-
 from worker.outcome import Done, FieldTable, Limited, Rejected, Retry, Stop, Verdict
+from worker.providers.dense import decode
 from worker.providers.error_columns import MAX_REASON, without_addresses
 from worker.providers.loops_fields import table_of
 from worker.providers.statuses import beside_the_contacts
@@ -67,7 +66,4 @@ def _refused(status: int, said: dict[str, Any]) -> Rejected:
 
 def _payload(response: Response) -> Any:
     """The JSON of a reply; None if it is none."""
-    try:
-        return None if response.truncated else orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return None
+    return None if response.truncated else decode(response.body)

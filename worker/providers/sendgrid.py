@@ -36,7 +36,7 @@ MIN_BYTES = 65_536
 #: Leaves room for contacts in the smallest body. SendGrid names no limit.
 MAX_LISTS = 1_000
 #: The file of an import's errors may name every contact of a request; an upsert's refusal too.
-MAX_ERROR_FILE_BYTES = 50_000_000
+MAX_ERROR_FILE_BYTES = 10_000_000
 MAX_REFUSAL_BYTES = 8_000_000
 
 _CONTACTS = "/v3/marketing/contacts"

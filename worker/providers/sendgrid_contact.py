@@ -97,13 +97,16 @@ def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
     UNSET takes a field away."""
     if not changed:
         return raw
-    record = orjson.loads(raw)
-    for name, value in changed.items():
-        if value is UNSET:
-            record.pop(name, None)
-        else:
-            record[name] = value
-    return orjson.dumps(record)
+    try:
+        record = orjson.loads(raw)
+        for name, value in changed.items():
+            if value is UNSET:
+                record.pop(name, None)
+            else:
+                record[name] = value
+        return orjson.dumps(record)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        raise Refused("record", "holds a number beyond 64 bits", "not_json") from None
 
 
 def _identities(contact: Any, changed: dict[str, Any]) -> list[str]:

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from worker.outcome import RowError
 from worker.providers.error_columns import ADDRESS, MAX_REASON, without_addresses
 
@@ -48,14 +46,6 @@ class Entry:
 
     message: str
     field: str = ""
-
-
-def decode(body: bytes) -> Any:
-    """The JSON of a reply; None if it is none."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def entries(payload: Any) -> list[Entry]:

@@ -26,6 +26,7 @@ from worker.outcome import (
     Verdict,
 )
 from worker.providers import sendgrid_errors as errors
+from worker.providers.dense import decode
 from worker.providers.sendgrid_fields import table_of
 from worker.providers.statuses import beside_the_contacts
 from worker.wire import Response
@@ -60,7 +61,7 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
 def read_job(response: Response, now_s: float) -> JobReport:
     status = response.status
     if 200 <= status < 300:
-        payload = None if response.truncated else errors.decode(response.body)
+        payload = None if response.truncated else decode(response.body)
         return _report(payload) if isinstance(payload, dict) else Retry("unreadable_reply")
     if status == 404:
         return JobMissing()
@@ -73,12 +74,12 @@ def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | 
     """The custom fields of the account, or why they are not to be had at the moment."""
     if not 200 <= response.status < 300:
         return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
-    table = None if response.truncated else table_of(errors.decode(response.body), now_ms)
+    table = None if response.truncated else table_of(decode(response.body), now_ms)
     return table or Retry("unreadable_reply")
 
 
 def _refused(response: Response) -> Verdict:
-    payload = errors.decode(response.body)
+    payload = decode(response.body)
     if payload is None and response.truncated:
         payload = response.body[:MAX_CUT_BYTES].decode(errors="replace")
     found = errors.entries(payload)
@@ -92,7 +93,7 @@ def _refused(response: Response) -> Verdict:
 
 
 def _job_id(response: Response) -> str:
-    payload = None if response.truncated else errors.decode(response.body)
+    payload = None if response.truncated else decode(response.body)
     job = payload.get("job_id") if isinstance(payload, dict) else None
     return job if isinstance(job, str) and _JOB.fullmatch(job) else ""
 

@@ -23,7 +23,10 @@ MAX_ARRAY_BYTES = 200_000_000
 _TOO_LONG = f"a line longer than {MAX_LINE:,} bytes"
 _TAIL = "the array is broken here: nothing from this line on could be read"
 _INEXACT = "a number too large to be kept exactly: write it as text"
+_TOO_DEEP = "nested too deeply: no platform takes that"
 _LARGEST = 2.0**63
+#: No platform takes a contact of so many levels, and a reject must be written down as it was read.
+DEEPEST = 200
 _BLANK = re.compile(r"[ \t\r\n]*")
 # Finds where an element ends, and no more: orjson is the judge of what it is, and reads it.
 _EXTENT = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
@@ -119,17 +122,28 @@ class Objects:
             if isinstance(number, str) and number:
                 record[field] = self._phones.e164(field, number)
         for field, value in record.items():
-            if isinstance(value, float | dict | list) and _inexact(value):
-                raise Refused(field, _INEXACT)
+            if isinstance(value, float | dict | list) and (flaw := _flaw_in(value)):
+                raise Refused(field, flaw)
 
 
-def _inexact(value: Any) -> bool:
-    """Whether a number is in it that JSON wrote as an integer beyond 64 bits: reading rounds those without a word."""
-    if isinstance(value, float):
-        return not -_LARGEST < value < _LARGEST
-    if isinstance(value, dict):
-        return any(map(_inexact, value.values()))
-    return isinstance(value, list) and any(map(_inexact, value))
+def _flaw_in(value: Any) -> str:
+    """What is wrong with a value: too many levels, or a number that JSON wrote as an integer beyond 64 bits, which
+    reading rounds without a word. Empty if nothing is."""
+    waiting, depth = [value], 0
+    while waiting:
+        depth += 1
+        if depth > DEEPEST:
+            return _TOO_DEEP
+        inner: list[Any] = []
+        for item in waiting:
+            if isinstance(item, float) and not -_LARGEST < item < _LARGEST:
+                return _INEXACT
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        waiting = [item for item in inner if isinstance(item, float | dict | list)]
+    return ""
 
 
 def _whole(stream: Stream) -> str:

@@ -5,10 +5,9 @@ inside a script; a crash before the commit leaves only keys that expire.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 import orjson
 from redis.exceptions import OutOfMemoryError
@@ -16,44 +15,20 @@ from redis.exceptions import OutOfMemoryError
 from worker.contact import DIGEST_BYTES, Entry
 from worker.errors import StoreFull
 from worker.packing import Packed
+from worker.store.looks import LaneLook
 from worker.store.memory import Memory
 from worker.store.memory import look as look_at_memory
 from worker.store.scripts import Arg, Store
 
 #: How long a staged body may wait for its commit.
 STAGED_MS = 300_000
+#: Records read from a lane at a time, and their bytes: a lane may hold thousands of the largest. What waits in a lane
+#: that holds no more than so many bytes in all needs no counting.
+CHUNK = 2_000
+CHUNK_BYTES = 4_000_000
+HEAVY_BYTES = 32_000_000
 #: How much of a body is sent at a time.
 PIECE_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class LaneLook:
-    """A lane as one transaction saw it. Everything read later is checked by `version` at the commit."""
-
-    version: bytes
-    now_ms: int
-    options: Mapping[str, Any]
-    head: int
-    waiting: int
-    waiting_bytes: int
-    again: int
-    again_at: int
-    held: int
-    flush: int
-    held_at: int | None
-    paused: bool
-    dest: Mapping[str, str]
-    busy: int
-    failed: int
-    unsent: int
-    open: int
-    salt: bytes
-    marks: tuple[tuple[int, int], ...]
-
-    def age_ms(self, seq: int) -> int:
-        """How long the record at `seq` has waited, give or take the second between marks."""
-        since = max((ms for first, ms in self.marks if first <= seq), default=self.now_ms)
-        return self.now_ms - since
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,6 +105,7 @@ class Bench:
         return LaneLook(
             version=version or b"0",
             now_ms=time[0] * 1000 + time[1] // 1000 + int(offset or 0),
+            known=options is not None,
             options=orjson.loads(options or b"{}"),
             head=int(state.get(b"head", 0)),
             waiting=waiting,
@@ -149,12 +125,21 @@ class Bench:
             marks=tuple((int(first), int(ms)) for first, _, ms in (m.partition(b":") for m in chain(*marks))),
         )
 
-    def waiting(self, lane: str, start: int, count: int) -> list[bytes]:
-        return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + count - 1))
+    def waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
+        """At most `count` waiting records. Where all together are `heavy`, fewer if these are large, which is slower to
+        find out; but one at least, if there is any."""
+        if heavy:
+            return self._read(f"wait:{lane}", start, count)
+        return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + min(count, CHUNK) - 1))
 
     def held(self, lane: str, count: int) -> list[Entry]:
-        lines = self._client.lrange(self._keys(f"held:{lane}"), 0, count - 1)
-        return list(map(Entry.from_bytes, lines))
+        found: list[Entry] = []
+        while len(found) < count and (lines := self._read(f"held:{lane}", len(found), count - len(found))):
+            found += map(Entry.from_bytes, lines)
+        return found
+
+    def _read(self, name: str, start: int, count: int) -> list[bytes]:
+        return list(self._store.run("read", name, start, min(count, CHUNK), CHUNK_BYTES))
 
     def retried(self, lane: str, first: int, count: int) -> list[tuple[int, list[bytes]]]:
         """Records of the lane that are to be tried again, by their numbers from `first` on: each with its digests."""

@@ -74,8 +74,9 @@ class Failure:
             "merged": [f"{lane}:{seq}" for seq in about["merged"]],
         }
         if contents:
-            shown["contact"] = orjson.loads(self.raw)
-            shown["mapped"] = orjson.loads(self.mapped) if self.mapped else None
+            # As they are: what was nested to the limit would not go into another object.
+            shown["contact"] = orjson.Fragment(self.raw)
+            shown["mapped"] = orjson.Fragment(self.mapped) if self.mapped else None
         return shown
 
     @classmethod

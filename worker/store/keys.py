@@ -55,6 +55,8 @@ BOOKS = (
 #: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
 EXPIRING = ("call:", "bell:", "room", "token", "fields")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+#: A destination, or a destination and a digest of what the platform takes per request.
+LANE = re.compile(NAME.pattern + r"(?:\+[0-9a-f]{8})?")
 
 
 @dataclass(frozen=True, slots=True)
