@@ -20,13 +20,14 @@ from stage import wired_to
 from worker import enqueue
 from worker.contact import Entry, digests
 from worker.embedded import EmbeddedServer
+from worker.items import ClosedBody, Item
 from worker.outcome import FieldTable
 from worker.packing import Limits, Packed
 from worker.preparing import Preparation
 from worker.providers.base import Lane
 from worker.rounds import LaneRound, Pace
 from worker.store.bench import Bench, Cut
-from worker.walk import ClosedBody, Item, Walk
+from worker.walk import Walk
 from worker.wiring import Wiring
 
 SALT = b"benchmark-salt-1"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.contact import IDENTIFIERS, Entry, admit, digests, identities, merge, says_nothing, strip
+from worker.contact import IDENTIFIERS, Entry, admit, digests, identities, merge
 from worker.errors import Refused
 
 SECRET = "zebra-crossing-4711"
@@ -143,32 +143,13 @@ def test_it_does_not_matter_which_neighbours_are_merged_first(first, second, thi
         assert merge(merge(first, second), third) == merge(first, merge(second, third))
 
 
-@given(RECORDS, RECORDS)
-def test_an_older_record_that_comes_late_cannot_overwrite_what_it_was_stripped_of(old, new):
-    late = strip(old, new)
-
-    after = merge(new, late)
-    for name in new.keys() - {"custom_fields", *IDENTIFIERS}:
-        assert after[name] == new[name]
-    if isinstance(new.get("custom_fields"), dict):
-        assert after["custom_fields"].items() >= new["custom_fields"].items()
-    elif "custom_fields" in new:
-        assert after["custom_fields"] == new["custom_fields"]
-    for name in old.keys() - new.keys():
-        assert late[name] == old[name], "a field the newer one does not set was lost"
-    for name in IDENTIFIERS:
-        assert (name in late) == (name in old)
-
-
-def test_nothing_is_said_once_only_identifiers_are_left():
-    old = contact(external_id="7", first_name="", custom_fields={"p": 0})
-
-    assert not says_nothing(strip(old, contact(first_name="new")))
-    assert strip(old, contact(first_name="new")) == contact(external_id="7", custom_fields={"p": 0})
-    assert says_nothing(strip(old, contact(first_name="new", custom_fields={"p": 1, "q": 2})))
-
-
-@pytest.mark.parametrize("entry", [Entry(7, b'{"a":1}'), Entry(7, b'{"a":"\\t"}', (3, 5), 2, 1_790_000_000_000)])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(7, b'{"a":1}'),
+        Entry(7, b'{"a":"\\t"}', (3, 5), 2, 1_790_000_000_000, 9, (("a", 3, 8), ("custom_fields.b", 5, 9))),
+    ],
+)
 def test_an_entry_reads_back_as_it_was_written(entry):
     assert Entry.from_bytes(entry.to_bytes()) == entry
 

@@ -5,6 +5,7 @@ import pytest
 from peer import advance
 
 from worker import enqueue
+from worker.contact import Entry
 from worker.replay import PAGE, Which
 from worker.store.failures import Failure
 
@@ -90,8 +91,7 @@ def test_more_than_a_page_goes_back_oldest_first(engine):
 
     assert site.replay.retry(Which()) == count
 
-    entries = site.store.client.lrange(site.store.keys("again:sendgrid"), 0, -1)
-    assert [orjson.loads(line.split(b"\t")[0])[0] for line in entries] == list(range(count))
+    assert list(map(int, site.store.client.zrange(site.store.keys("again:sendgrid"), 0, -1))) == list(range(count))
 
 
 def test_a_retried_record_is_older_than_all_that_waits(engine, sandbox):
@@ -119,7 +119,7 @@ def test_failures_of_several_lanes_go_back_to_their_own(engine):
     assert engine.site.replay.retry(Which()) == 2
 
     for lane in lanes:
-        assert engine.site.store.client.llen(engine.site.store.keys(f"again:{lane}")) == 1
+        assert engine.site.store.client.zcard(engine.site.store.keys(f"again:{lane}")) == 1
     engine.assert_books_balance()
 
 
@@ -152,9 +152,10 @@ def test_a_failure_tells_its_story_and_shows_the_contact_only_when_asked(failed)
 
 
 def test_a_failure_reads_back_whatever_lines_its_record_holds():
-    blob = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3}\n{"a":"\\n"}\n{"b":1}'
+    about = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3,"departed":4,"origins":[["a",1,4]]}'
+    blob = about + b'\n{"a":"\\n"}\n{"b":1}'
 
     failure = Failure.read("lane+1:7", blob)
 
     assert (failure.lane, failure.raw, failure.mapped) == ("lane+1", b'{"a":"\\n"}', b'{"b":1}')
-    assert (failure.entry.seq, failure.entry.merged, failure.entry.attempts) == (7, (1,), 2)
+    assert failure.entry == Entry(7, b'{"a":"\\n"}', (1,), 2, 3, 4, (("a", 1, 4),))

@@ -3,13 +3,16 @@
 from itertools import pairwise
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.contact import Entry, digests, identities, merge
 from worker.errors import Refused
+from worker.items import Item
+from worker.lineage import contradict
 from worker.packing import Limits, starts
-from worker.walk import Item, Walk, contradict
+from worker.walk import Walk
 
 KINDS = ("email", "external_id")
 PREFIX, SUFFIX = b'{"contacts":[', b"]}"
@@ -252,27 +255,76 @@ def test_held_records_are_not_merged_into_one_that_no_body_could_hold():
     assert seqs(walk.mark.held) == [[0], [1]]
 
 
-def test_failures_retried_one_by_one_merge_by_their_ids_not_by_when_they_were_retried():
-    walk = Walk(Limits(10, 1_000, PREFIX, SUFFIX), item_of, max_held=10, max_refused=10)
-    newer, older = Entry(9, orjson.dumps(a(city="new"))), Entry(5, orjson.dumps(a(city="old", line="kept")))
+def retried(seq, record, departed=1):
+    return item_of(Entry(seq, orjson.dumps(record), (), 1, 1_790_000_000_000, departed))
 
-    for entry in (newer, older):
-        walk.feed(item_of(entry), set())
+
+def test_retried_records_of_one_contact_are_one_row_and_leave_their_place_together():
+    walk, _ = walk_over()
+
+    for seq, record in ((5, a(city="old", line="kept")), (9, a(city="new")), (11, b())):
+        assert walk.feed(retried(seq, record, departed=seq), set()) is None
     body = walk.close()
 
-    assert seqs(body.items) == [[5, 9]]
-    assert orjson.loads(body.packed.body)["contacts"] == [a(city="new", line="kept")]
+    assert seqs(body.items) == [[5, 9], [11]]
+    assert orjson.loads(body.packed.body)["contacts"][0] == a(city="new", line="kept")
+    assert (walk.taken, walk.mark.taken, walk.mark.consumed, walk.mark.merged) == ([5, 9, 11], 3, 0, 1)
 
 
-def test_a_retried_record_that_is_merged_remembers_how_often_it_was_tried_and_since_when():
-    walk = Walk(Limits(10, 1_000, PREFIX, SUFFIX), item_of, max_held=10, max_refused=10)
-    tried = Entry(1, orjson.dumps(a()), (), 3, 1_790_000_000_000)
+def test_a_retried_record_spoils_nothing_new_of_its_contact():
+    walk, _ = walk_over()
 
-    for entry in (tried, Entry(2, orjson.dumps(a()))):
-        walk.feed(item_of(entry), set())
+    walk.feed(retried(5, a(city="old")), set())
+    walk.feed(item_of(Entry(9, orjson.dumps(a(line="new")))), set())
+    body = walk.close()
 
-    [item] = walk.close().items
-    assert (item.entry.attempts, item.entry.first_ms, item.entry.merged) == (3, 1_790_000_000_000, (1,))
+    assert seqs(body.items) == [[5]]
+    assert seqs(walk.mark.held) == [[9]]
+
+
+def test_a_retried_record_whose_contact_is_in_flight_stays_where_it_is():
+    walk, _ = walk_over(max_held=1)
+
+    walk.feed(retried(5, a()), digest_set({"email:a@x.cd"}))
+    walk.feed(retried(6, a(external_id="p")), set())
+    walk.feed(retried(7, a(external_id="q")), set())
+    body = walk.close()
+
+    assert seqs(body.items) == [[6]]
+    assert (walk.taken, walk.mark.held, walk.is_full) == ([6], [], False)
+
+
+def test_a_retried_record_that_is_refused_again_leaves_its_place():
+    walk, _ = walk_over()
+
+    walk.feed(retried(5, a(line="bad")), digest_set({"email:a@x.cd"}))
+    walk.close()
+
+    assert [item.entry.seq for item in walk.refused] == walk.taken == [5]
+    assert (walk.mark.taken, walk.mark.refused) == (1, 1)
+
+
+def test_the_mark_lies_before_a_retried_record_that_did_not_fit_any_more():
+    walk, _ = walk_over(max_contacts=1)
+
+    assert walk.feed(retried(5, a()), set()) is None
+    closed = walk.feed(retried(6, b()), set())
+
+    assert seqs(closed.items) == [[5]]
+    assert walk.taken[: walk.mark.taken] == [5]
+
+
+def test_no_merge_reaches_over_a_held_record_that_has_to_do_with_it():
+    """The last of three shares an identifier with the first; between them waits one that contradicts the first."""
+    records = [a(external_id="p", city="1"), a(external_id="q", city="2"), {"external_id": "p", "line": "3"}]
+
+    walk, _ = walk_over(*records, busy={"email:a@x.cd"})
+    walk.close()
+    assert seqs(walk.mark.held) == [[0], [1], [2]]
+
+    walk, _ = walk_over(*records)
+    assert seqs(walk.close().items) == [[0]]
+    assert seqs(walk.mark.held) == [[1], [2]]
 
 
 def test_what_is_held_is_bounded_in_bytes_too():
@@ -302,3 +354,29 @@ def test_records_that_are_held_as_one_count_with_the_bytes_of_that_one():
 
 def digest_all(seq):
     return digests(SALT, [f"email:{seq}@x.cd"])
+
+
+@pytest.mark.parametrize("merged", [(), (4,)])
+def test_a_retried_record_waits_for_an_older_one_that_is_held(merged):
+    """It was refused while that one waited for a contact in flight."""
+    walk, _ = walk_over()
+    held = item_of(Entry(9 if merged else 4, orjson.dumps(a(city="held")), merged))
+    walk.expect([held])
+
+    for item in (retried(3, b()), retried(5, a(city="retried")), held):
+        walk.feed(item, set())
+
+    assert seqs(walk.close().items) == [[3], [*merged, held.entry.seq]]
+    assert walk.taken == [3]
+
+
+def test_a_retried_record_does_not_wait_for_newer_ones_that_are_held():
+    walk, _ = walk_over()
+    held = item_of(Entry(9, orjson.dumps(a(city="held"))))
+    walk.expect([held])
+
+    for item in (retried(5, a(city="retried")), held):
+        walk.feed(item, set())
+
+    assert seqs(walk.close().items) == [[5]]
+    assert seqs(walk.mark.held) == [[9]]

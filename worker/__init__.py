@@ -1,7 +1,8 @@
 """Contact ingest: raw contact records in, platform imports followed to their end. This file is the map.
 
 enqueue, aenqueue, cancel      the door, for producers: they need Redis, not Celery
-contact, packing, walk, views  pure: records, bodies, the walk over a lane, parts of a body
+contact, lineage               pure: records, and which of two is newer, field by field
+packing, items, walk, views     pure: bodies, the walk over a lane, parts of a body
 outcome, wire                  what replies mean; HTTP as values
 providers/                     the platforms: contacts in, request bytes out; reply in, verdict out
 store/                         Redis: the keyspace (keys.py) and its scripts (lua/)

@@ -18,7 +18,8 @@ from worker.preparing import Preparation
 from worker.providers.base import Lane, Provider
 from worker.rounds import LaneRound, Pace, Round
 from worker.rules import FieldRules
-from worker.store.bench import Bench, LaneLook
+from worker.store.bench import Bench
+from worker.store.looks import LaneLook
 from worker.store.memory import Memory
 from worker.store.schedule import Bell, Schedule
 

@@ -44,7 +44,7 @@ FIELDS = frozenset(
     }
 )
 #: Fields whose values are maps, of which a record may set some entries and leave the others as they are.
-_MAPS = ("custom_fields", "mailing_lists")
+MAPS = ("custom_fields", "mailing_lists")
 #: Fields that say what a person has agreed to: they come from the record, never from a setting or a default.
 CONSENT = frozenset({"subscribed", "opt_in", "mailing_lists"})
 DIGEST_BYTES = 8
@@ -54,14 +54,18 @@ _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_. -]{0,99}").fullmatch
 
 @dataclass(slots=True, repr=False)
 class Entry:
-    """A record on its way: its place in the lane (`seq`), its JSON, the places of older records merged into it,
-    and, once it has failed and was retried, how often and since when (milliseconds)."""
+    """A record on its way: its place in the lane (`seq`), its JSON, the places of older records merged into it, and,
+    once it has failed and was retried, how often and since when (milliseconds). `departed` is the version of the
+    commit by which it left its lane, 0 before that; `origins` tell of fields that come from a merged record which
+    record that was, as (field, seq, departed). Both are what lineage.py compares."""
 
     seq: int
     raw: bytes
     merged: tuple[int, ...] = ()
     attempts: int = 0
     first_ms: int = 0
+    departed: int = 0
+    origins: tuple[tuple[str, int, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"Entry({self.seq}, {len(self.raw)} bytes)"
@@ -70,15 +74,16 @@ class Entry:
         """`header TAB json`: orjson escapes tabs and line feeds, so neither occurs inside."""
         if not self.merged and not self.attempts:
             return b"%d\t%b" % (self.seq, self.raw)
-        return b"%b\t%b" % (orjson.dumps([self.seq, self.merged, self.attempts, self.first_ms]), self.raw)
+        head = [self.seq, self.merged, self.attempts, self.first_ms, self.departed, self.origins]
+        return b"%b\t%b" % (orjson.dumps(head), self.raw)
 
     @classmethod
     def from_bytes(cls, line: bytes) -> "Entry":
         head, _, raw = line.partition(b"\t")
         if not head.startswith(b"["):
             return cls(int(head), raw)
-        seq, merged, attempts, first_ms = orjson.loads(head)
-        return cls(seq, raw, tuple(merged), attempts, first_ms)
+        seq, merged, attempts, first_ms, departed, origins = orjson.loads(head)
+        return cls(seq, raw, tuple(merged), attempts, first_ms, departed, tuple(map(tuple, origins)))
 
 
 def admit(record: object, max_bytes: int) -> bytes:
@@ -124,23 +129,11 @@ def _folded(name: str, value: str) -> str:
 def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Both records in one, the newer winning field by field, custom fields and mailing lists one by one."""
     both = {**old, **new}
-    for field in _MAPS:
+    for field in MAPS:
         before, after = old.get(field), new.get(field)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             both[field] = {**before, **after}
     return both
-
-
-def strip(old: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `old` a newer record of the contact does not set. Identifiers stay: they say whom it is about."""
-    kept = {name: value for name, value in old.items() if name in IDENTIFIERS or name not in newer}
-    for field in _MAPS:
-        before, after = old.get(field), newer.get(field)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            left = {name: value for name, value in before.items() if name not in after}
-            if left:
-                kept[field] = left
-    return kept
 
 
 def says_nothing(record: Iterable[str]) -> bool:

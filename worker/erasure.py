@@ -7,14 +7,13 @@ until two in a row, or one during which nothing moved, find nothing.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 from worker.contact import Entry, digests
 from worker.rules import FieldRules
 from worker.store.failures import Failures
 from worker.store.mailbox import Mailbox
 from worker.store.scripts import Store
-from worker.store.traces import Traces
+from worker.store.traces import FailedTrace, Traces
 from worker.store.waiting import cancel
 from worker.subject import Matcher, Subject
 
@@ -85,7 +84,7 @@ class Erasure:
     def sweep(self, subject: Subject, told: Told, *, erases: bool) -> Findings:
         """One pass over all places, in the direction in which records move. Without `erases` it only counts."""
         found, matcher = Findings(), self.matcher(subject)
-        names = digests(self._traces.salt(), subject.identities)
+        names = frozenset(digests(self._traces.salt(), subject.identities))
         before = self._traces.version()
         for lane in self._traces.lanes():
             for first, raws in self._traces.waiting(lane):
@@ -93,27 +92,21 @@ class Erasure:
                 places = [first + at for at, raw in enumerate(raws) if raw and matcher.is_about(raw)]
                 found.waiting += self._cancel(lane, places, erases=erases)
                 found.met |= bool(places)
-            entries = chain(self._traces.retried(lane), self._traces.held(lane))
-            aside = [entry.seq for entry in entries if matcher.is_about(entry.raw)]
+            retried = _matching(self._traces.retried(lane), matcher, names)
+            aside = [int(record_id.rpartition(":")[2]) for record_id in retried]
+            aside += [entry.seq for entry in self._traces.held(lane) if matcher.is_about(entry.raw)]
             found.held += self._cancel(lane, aside, erases=erases)
             found.met |= bool(aside)
         for lines in self._traces.bodies():
             rows = _rows(lines, matcher)
             found.in_flight += rows
             found.bodies += bool(rows)
-        failed = list(self._failed(matcher, frozenset(names)))
+        failed = list(_matching(self._traces.failed(), matcher, names))
         found.failed += self._failures.discard(failed) if erases else len(failed)
         found.met |= bool(failed)
-        found.unknown = int(not found.in_flight and self._traces.is_busy(names))
+        found.unknown = int(not found.in_flight and self._traces.is_busy(list(names)))
         found.moved = self._traces.version() != before
         return found
-
-    def _failed(self, matcher: Matcher, names: frozenset[bytes]) -> Iterator[str]:
-        """Failures that match, by what they say or by the identities they were filed under."""
-        for trace in self._traces.failed():
-            keys = {trace.digests[at : at + 8] for at in range(0, len(trace.digests), 8)}
-            if not keys.isdisjoint(names) or matcher.is_about(trace.blob.split(b"\n", 2)[1]):
-                yield trace.id
 
     def _cancel(self, lane: str, places: list[int], *, erases: bool) -> int:
         return cancel(self._store, lane, list(_ranges(places))) if erases else len(places)
@@ -157,6 +150,14 @@ class Everywhere:
         matchers = [each.matcher(subject) for each in self._erasures]
         records = self._mailbox.records() if self._mailbox is not None else ()
         return sum(any(matcher.is_about(raw) for matcher in matchers) for raw in records)
+
+
+def _matching(traces: Iterable[FailedTrace], matcher: Matcher, names: frozenset[bytes]) -> Iterator[str]:
+    """Failures that match, by what they say or by the identities they were filed under."""
+    for trace in traces:
+        keys = {trace.digests[at : at + 8] for at in range(0, len(trace.digests), 8)}
+        if not keys.isdisjoint(names) or matcher.is_about(trace.blob.split(b"\n", 2)[1]):
+            yield trace.id
 
 
 def _rows(lines: bytes, matcher: Matcher) -> int:

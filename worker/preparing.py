@@ -1,16 +1,18 @@
 """Records made ready for the walk: checked and encoded by the provider, their identities as digests, or refused."""
 
+import contextlib
 import logging
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
 from worker.contact import Entry, digests, identities
 from worker.errors import DEFECTS, FieldsNeeded, Refused, defect
+from worker.items import Item
 from worker.outcome import FieldTable
 from worker.providers.base import Provider
 from worker.rules import FieldRules
-from worker.walk import Item
 
 #: An unknown custom field asks for the definitions again if they are older than this.
 REFRESH_MS = 30_000
@@ -73,10 +75,21 @@ class Preparation:
             record = orjson.loads(self.rules.apply(entry.raw))
         except DEFECTS:  # rules that spoil a record: then what was enqueued says whom it is about
             record = orjson.loads(entry.raw)
-        names = identities(record, self.provider.identifiers) if isinstance(record, dict) else ()
+        names = self._names(record) if isinstance(record, dict) else ()
         # Told anew: what was caught holds the frames it went through, and they hold whole pieces of the lane.
         told = Refused(refused.field, refused.rule, refused.code)
         return Item(entry, None, names, digests(self.salt, names), told)
+
+    def _names(self, record: dict[str, Any]) -> tuple[str, ...]:
+        """Who a refused record is about, as given and as the platform writes it, as far as that can be told: newer
+        records of the contact are known by that."""
+        names = dict.fromkeys(identities(record, self.provider.identifiers))
+        for name in self.provider.identifiers:
+            if name in record:
+                with contextlib.suppress(Refused, FieldsNeeded, *DEFECTS):
+                    alone = orjson.dumps({name: record[name]})
+                    names |= dict.fromkeys(self.provider.prepare(alone, self.fields).identities)
+        return tuple(names)
 
 
 def _may_be_deep(raw: bytes) -> bool:

@@ -4,25 +4,29 @@ lane as it was.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
-import orjson
-
-from worker.contact import Entry, says_nothing, strip
-from worker.errors import FieldsNeeded, Refused, StoreFull
+from worker.contact import Entry
+from worker.errors import FieldsNeeded, StoreFull
+from worker.items import ClosedBody, Item
+from worker.lineage import departing
 from worker.packing import Limits
 from worker.preparing import Preparation
 from worker.providers.base import Lane
+from worker.retried import Retried
 from worker.steps import step
-from worker.store.bench import HEAVY_BYTES, Bench, Cut, FailedRecord, LaneLook
-from worker.store.failures import Why, failure, stripped
+from worker.store.bench import HEAVY_BYTES, Bench, Cut, FailedRecord
+from worker.store.failures import Why, failure
+from worker.store.looks import LaneLook
 from worker.store.schedule import CAP_BELIEVED_MS, Bell
-from worker.walk import ClosedBody, Item, Walk
+from worker.superseding import Superseding
+from worker.walk import Walk
 
 #: A round stops at so many refusals: they travel inside the commit.
 MAX_REFUSED = 1_000
+#: A round with so many retried records in its bodies ends: each is several keys to change inside the commit.
+MAX_TAKEN = 10_000
 #: What a round has to leave is not looked at again before this, ms: it is busy, or not due.
 LEFT_MS = 100
 
@@ -62,8 +66,8 @@ class LaneRound:
         self._options = lane
         self._preparation = preparation
         self._pace = pace
-        self._stripped: dict[str, FailedRecord] = {}
-        self._superseded: set[int] = set()
+        self._superseding = Superseding(bench, lane.name, reads=bool(look.failed))
+        self._retried = Retried(bench, look, lane.name, preparation)
 
     def run(self, room: int) -> Round | None:
         """Walk and commit; None if somebody was faster."""
@@ -75,7 +79,7 @@ class LaneRound:
             max_refused=MAX_REFUSED,
             max_held_bytes=self._pace.max_held_bytes,
         )
-        held = [entry for entries in self._entries("held", self._look.held) for entry in entries]
+        held = self._bench.held(self._lane, self._look.held) if self._look.held else []
         cut = Cut(self._lane, self._look.version)
         try:
             sizes = self._walk(walk, held, cut, room)
@@ -85,6 +89,7 @@ class LaneRound:
         self._balance(walk, cut, held, sizes)
         if not cut.moves:
             # As many are held as may be, and none of them is free: there is nothing to do before one is.
+            self._bench.go_on_at(self._lane, cut.again_at)
             return Round(due_ms=max(LEFT_MS, cut.due_ms))
         step("aggregate.staged")
         if not self._bench.commit(cut):
@@ -99,7 +104,10 @@ class LaneRound:
     def _walk(self, walk: Walk, held: Sequence[Entry], cut: Cut, room: int) -> list[int]:
         """Feed records until a bound is reached or they are all walked; returns the bytes of each in the lane."""
         sizes: list[int] = []
-        for items, lengths in self._chunks(held):
+        aside = [self._preparation.item(entry) for entry in held]
+        walk.expect(aside if self._look.again else ())
+        goes_on = all(self._feed(walk, items, cut, room) for items in self._retried.chunks())
+        for items, lengths in self._chunks(aside) if goes_on else ():
             sizes += lengths
             if not self._feed(walk, items, cut, room):
                 break
@@ -114,13 +122,13 @@ class LaneRound:
         return replace(limits, enough_bytes=self._pace.enough_bytes)
 
     def _reach(self) -> int:
-        return self._look.again + self._look.held + self._look.waiting
+        return self._look.held + self._look.waiting
 
-    def _chunks(self, held: Sequence[Entry]) -> Iterator[tuple[list[Item | None], list[int]]]:
-        """All records in the order in which they count, with the bytes each takes in the waiting list."""
+    def _chunks(self, held: Sequence[Item]) -> Iterator[tuple[Sequence[Item | None], list[int]]]:
+        """The lane's records in the order in which they count, with the bytes each takes in the waiting list."""
         look = self._look
-        for entries in chain(self._entries("again", look.again), [held]):
-            yield [self._preparation.item(entry) for entry in entries], [0] * len(entries)
+        if held:
+            yield held, [0] * len(held)
         start, heavy = 0, look.waiting_bytes > HEAVY_BYTES
         while start < look.waiting and (
             raws := self._bench.waiting(self._lane, start, look.waiting - start, heavy=heavy)
@@ -132,13 +140,6 @@ class LaneRound:
             ]
             yield items, list(map(len, raws))
 
-    def _entries(self, which: str, count: int) -> Iterator[list[Entry]]:
-        """What there is of `again` or `held`, in pieces."""
-        start = 0
-        while start < count and (entries := self._bench.entries(self._lane, which, start, count - start)):
-            yield entries
-            start += len(entries)
-
     def _feed(self, walk: Walk, items: Sequence[Item | None], cut: Cut, room: int) -> bool:
         """Feed one chunk; False when the round has to end."""
         keys = [digest for item in items if item is not None for digest in item.digests]
@@ -147,7 +148,7 @@ class LaneRound:
             if (closed := walk.feed(item, busy)) is not None:
                 self._stage(closed, walk, cut)
                 del closed  # megabytes that the next body should not grow beside
-                if len(cut.bodies) >= room:
+                if len(cut.bodies) >= room or walk.mark.taken >= MAX_TAKEN:
                     return False
             if walk.is_full:
                 return False
@@ -166,8 +167,8 @@ class LaneRound:
     def _is_due(self, walk: Walk) -> bool:
         """Whether the oldest record of the unfinished body has waited long enough, or is to be flushed."""
         look = self._look
-        at = walk.mark.consumed - look.again - look.held
-        if at < 0:
+        at = walk.mark.consumed - look.held
+        if at < 0 or walk.mark.taken < walk.now.taken:
             return look.held_at is None or look.now_ms - look.held_at >= self._pace.max_wait_ms
         seq = look.head + at
         return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
@@ -175,75 +176,44 @@ class LaneRound:
     def _stage(self, closed: ClosedBody, walk: Walk, cut: Cut) -> None:
         number = self._bench.stage(closed.packed, closed.entries, closed.keys, beyond=self._pace.beyond)
         cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
-        if not self._look.failed and not walk.refused:
-            return
-        by_digest = {digest: item for item in closed.items for digest in item.digests}
-        self._strip_refused(by_digest, walk.refused)
-        if self._look.failed:
-            self._strip_failed(by_digest)
-
-    def _strip_refused(self, by_digest: Mapping[bytes, Item], refused: Sequence[Item]) -> None:
-        """Take from older records that this very walk has refused what the newer ones of their contacts set."""
-        for item in refused:
-            for newer in _touching(by_digest, item.digests):
-                if newer.entry.seq > item.entry.seq:
-                    left = strip(orjson.loads(item.entry.raw), orjson.loads(newer.entry.raw))
-                    item.entry = replace(item.entry, raw=orjson.dumps(left))
-                    if says_nothing(left):
-                        self._superseded.add(id(item))
-
-    def _strip_failed(self, by_digest: Mapping[bytes, Item]) -> None:
-        """The same for records that have failed before."""
-        for record_id, (keys, blob) in self._bench.failed(list(by_digest)).items():
-            lane, _, seq = record_id.rpartition(":")
-            same_lane = lane == self._lane
-            record = self._stripped.get(record_id, FailedRecord(record_id, keys, blob))
-            for item in _touching(by_digest, _split(keys)):
-                if record.blob and not (same_lane and int(seq) > item.entry.seq):
-                    newer = orjson.loads(item.entry.raw)
-                    record = stripped(record_id, record.blob, keys, newer, same_lane=same_lane)
-            if record.blob != blob:
-                self._stripped[record_id] = record
+        self._superseding.body(closed.items, walk.refused, set(walk.taken))
 
     def _balance(self, walk: Walk, cut: Cut, held: Sequence[Entry], sizes: Sequence[int]) -> None:
         """Fill in the numbers of the commit; they must add up before anything moves."""
         look, mark = self._look, walk.mark
-        cut.again = min(mark.consumed, look.again)
-        taken = min(mark.consumed - cut.again, len(held))
-        cut.cut = mark.consumed - cut.again - taken
+        gone = min(mark.consumed, len(held))
+        cut.cut = mark.consumed - gone
         cut.tombs, cut.merged, cut.dropped = mark.tombs, mark.merged, mark.dropped
         cut.bytes = sum(sizes[: mark.consumed])
-        left = [*(item.entry for item in mark.held), *held[taken:]]
+        cut.taken = walk.taken[: mark.taken]
+        left = [*(item.entry for item in mark.held), *held[gone:]]
         if left != list(held):
             cut.held = left
-        cut.held_delta = len(left) - len(held) - cut.again
-        refused = [item for item in walk.refused[: mark.refused] if id(item) not in self._superseded]
+        cut.held_delta = len(left) - len(held) - mark.taken
+        refused = self._superseding.left(walk.refused[: mark.refused])
         cut.merged += mark.refused - len(refused)
-        cut.refused = [failure(self._lane, i.entry, _why(i.refused), look.now_ms, b"".join(i.digests)) for i in refused]
-        cut.strips = list(self._stripped.values())
+        cut.refused = [self._failure(item) for item in refused]
+        cut.strips = self._superseding.strips
         rows = sum(rows for _, rows, _ in cut.bodies)
-        if mark.consumed - mark.tombs != rows + cut.merged + len(refused) + len(mark.held):
+        if mark.consumed + mark.taken - mark.tombs != rows + cut.merged + len(refused) + len(mark.held):
             raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
+        if mark.taken == walk.now.taken and self._retried.at != look.again_at:
+            cut.again_at = self._retried.at
         more = walk.now.consumed < self._reach() and not walk.holds_most
-        cut.due_ms = 0 if more else self._next_due(cut.cut, len(left))
+        cut.due_ms = 0 if more else self._next_due(cut.cut, len(left) + look.again - mark.taken)
+
+    def _failure(self, item: Item) -> FailedRecord:
+        look, refused = self._look, item.refused
+        assert refused is not None
+        why = Why(refused.code, str(refused), "aggregate")
+        entry = departing(item.entry, int(look.version) + 1)
+        return failure(self._lane, entry, why, look.now_ms, b"".join(item.digests))
 
     def _next_due(self, cut: int, held: int) -> int:
         """When to look again, in ms: when the oldest that is left will have waited enough."""
         look, wait = self._look, self._pace.max_wait_ms
+        if self._retried.has_more:
+            return LEFT_MS
         if cut < look.waiting:
             return max(LEFT_MS, wait - look.age_ms(look.head + cut))
         return max(LEFT_MS, wait) if held else -1
-
-
-def _why(refused: Refused | None) -> Why:
-    assert refused is not None
-    return Why(refused.code, str(refused), "aggregate")
-
-
-def _touching(by_digest: Mapping[bytes, Item], keys: Sequence[bytes]) -> list[Item]:
-    """The contacts that have any of these identities, each once."""
-    return list({id(by_digest[key]): by_digest[key] for key in keys if key in by_digest}.values())
-
-
-def _split(keys: bytes) -> list[bytes]:
-    return [keys[at : at + 8] for at in range(0, len(keys), 8)]

@@ -6,71 +6,26 @@ In order, a record is
 - held, if its contact is in flight, or held earlier in this walk, or in a body this walk has closed;
 - merged, if its contact is in the body being cut and no identifier contradicts;
 - a new contact of that body, until a cap is reached and the next body begins.
+Two are merged only if no record between them could have anything to do with either. A failure that is retried merges
+with its like alone, so that it spoils nothing new, and stays where it is in the place of being held.
 After each closed body the state is marked, so that an unfinished one can be left for later.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
-
-from worker.contact import Entry, merge
+from worker.contact import Entry
 from worker.errors import Refused
-from worker.packing import Body, Limits, Packed
+from worker.items import TAKEN, ClosedBody, Item, Mark
+from worker.lineage import contradict, merged
+from worker.packing import Body, Limits
 
 #: Bytes of records, as enqueued, that are kept behind the body being cut, and of those that are refused or held in one
 #: walk. Beyond that a body closes, or the walk ends, before its time: what is sent of a record can be far less than
 #: what was enqueued.
 MAX_KEPT_BYTES = 20_000_000
 MAX_REFUSED_BYTES = 4_000_000
-#: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
-#: however short it is, and the copy of a merged record sheds that.
-TAKEN = b""
-
-
-@dataclass(slots=True, repr=False)
-class Item:
-    """A record ready for the walk. `encoded` is its place in a body; None if `refused` says why it has none.
-    `identities` are `kind:value`, `digests` the same in eight bytes each."""
-
-    entry: Entry
-    encoded: bytes | None
-    identities: tuple[str, ...]
-    digests: tuple[bytes, ...]
-    refused: Refused | None = None
-    dropped: int = 0
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ClosedBody:
-    """A body, the records behind its rows, and the digests of all its contacts."""
-
-    packed: Packed
-    items: Sequence[Item]
-
-    @property
-    def entries(self) -> bytes:
-        """The records, a line each."""
-        return b"\n".join([item.entry.to_bytes() for item in self.items])
-
-    @property
-    def keys(self) -> bytes:
-        return b"".join([digest for item in self.items for digest in item.digests])
-
-
-@dataclass(slots=True)
-class Mark:
-    """How far a walk had come when a body closed."""
-
-    consumed: int = 0
-    tombs: int = 0
-    merged: int = 0
-    dropped: int = 0
-    held: list[Item] = field(default_factory=list)
-    refused: int = 0
 
 
 class Walk:
@@ -95,8 +50,10 @@ class Walk:
         self._rows: dict[bytes, int] = {}
         self._closed: set[bytes] = set()
         self._waits: dict[bytes, int] = {}
+        self._expected: dict[bytes, int] = {}
         self._open_bytes = self._refused_bytes = self._held_bytes = 0
         self.refused: list[Item] = []
+        self.taken: list[int] = []
         self.now = Mark()
         self.mark = Mark()
 
@@ -123,17 +80,26 @@ class Walk:
         """At a bound: commit what there is before going on."""
         return self.holds_most or self.refuses_most
 
+    def expect(self, held: Iterable[Item]) -> None:
+        """What is held is fed behind the retried records, although some may have been refused while it was held."""
+        for item in held:
+            first = min((item.entry.seq, *item.entry.merged))
+            for digest in item.digests:
+                self._expected[digest] = min(first, self._expected.get(digest, first))
+
     def feed(self, item: Item | None, busy: AbstractSet[bytes]) -> ClosedBody | None:
-        """Take the next record (None: one that was cancelled); returns a body if this record closed it."""
+        """Take the next record (None: a cancelled one), retried ones first; returns a body if this one closed it."""
         closed = None
         if item is None:
             self.now.tombs += 1
+        elif item.entry.departed:
+            return self._feed_retried(item, busy)
         elif item.encoded is None or self._is_too_large(item):
-            self.refused.append(item)
-            self._refused_bytes += len(item.entry.raw)
-            self.now.refused += 1
+            self._refuse(item)
         elif self._is_free(item.digests, busy):
-            closed = self._pack(item)
+            took, closed = self._pack(item)
+            if not took:
+                self._hold(item)
         else:
             self._hold(item)
         self.now.consumed += 1
@@ -150,6 +116,27 @@ class Walk:
         self._set_mark()
         return closed
 
+    def _feed_retried(self, item: Item, busy: AbstractSet[bytes]) -> ClosedBody | None:
+        """A failure that is tried again is in `taken` once it leaves; else it stays where it is."""
+        took, closed = False, None
+        if item.encoded is None or self._is_too_large(item):
+            self._refuse(item)
+            took = True
+        elif self._is_free(item.digests, busy) and not self._waits_for_older(item):
+            took, closed = self._pack(item)
+        if took:
+            self.taken.append(item.entry.seq)
+            self.now.taken += 1
+        return closed
+
+    def _waits_for_older(self, item: Item) -> bool:
+        return any(self._expected.get(digest, item.entry.seq) < item.entry.seq for digest in item.digests)
+
+    def _refuse(self, item: Item) -> None:
+        self.refused.append(item)
+        self._refused_bytes += len(item.entry.raw)
+        self.now.refused += 1
+
     def _is_too_large(self, item: Item) -> bool:
         assert item.encoded is not None
         length, most = len(item.encoded), self._limits.max_contact_bytes
@@ -163,14 +150,13 @@ class Walk:
 
     def _set_mark(self) -> None:
         now = self.now
-        self.mark = Mark(now.consumed, now.tombs, now.merged, now.dropped, list(now.held), now.refused)
+        self.mark = Mark(now.consumed, now.taken, now.tombs, now.merged, now.dropped, list(now.held), now.refused)
 
-    def _pack(self, item: Item) -> ClosedBody | None:
+    def _pack(self, item: Item) -> tuple[bool, ClosedBody | None]:
+        """Whether it is in a body now, and the body that it closed."""
         if not self._rows.keys().isdisjoint(item.digests):
             rows = {self._rows[digest] for digest in item.digests if digest in self._rows}
-            if len(rows) > 1 or not self._merge(rows.pop(), item):
-                self._hold(item)
-            return None
+            return len(rows) == 1 and self._merge(rows.pop(), item), None
         assert item.encoded is not None
         fits = self._body.fits(item.encoded) and self._open_bytes < MAX_KEPT_BYTES
         closed = None if fits else self.close()
@@ -181,14 +167,14 @@ class Walk:
         for digest in item.digests:
             self._rows[digest] = row
         self.now.dropped += item.dropped
-        return closed
+        return True, closed
 
     def _merge(self, row: int, item: Item) -> bool:
         both = self._merged(self._items[row], item)
         if both is None or both.encoded is None or not self._body.fits_instead(row, both.encoded):
             return False
-        # A union of identities may reach into another row.
-        if any(self._rows.get(digest, row) != row for digest in both.digests):
+        # A union of identities may reach into another row, or to a record that waits already.
+        if any(self._rows.get(digest, row) != row or digest in self._waits for digest in both.digests):
             return False
         self._body.replace(row, both.encoded)
         both.encoded = TAKEN
@@ -200,39 +186,32 @@ class Walk:
 
     def _merged(self, older: Item, newer: Item) -> Item | None:
         """Both records as one under the newer id, or None if an identifier contradicts. They come in the order of their
-        ids, but for failures that are retried one by one: the id says which is newer."""
-        if contradict(older.identities, newer.identities):
+        ids: what is held, too, was in that order when it was put aside."""
+        if contradict(older.identities, newer.identities) or bool(older.entry.departed) != bool(newer.entry.departed):
             return None
-        if older.entry.seq > newer.entry.seq:
-            older, newer = newer, older
-        entry, last = older.entry, newer.entry
-        raw = b"%b" % orjson.dumps(merge(orjson.loads(entry.raw), orjson.loads(last.raw)))
-        seqs = (*entry.merged, entry.seq, *last.merged)
-        attempts, first_ms = max(entry.attempts, last.attempts), entry.first_ms or last.first_ms
-        return self._repack(Entry(last.seq, raw, seqs, attempts, first_ms))
+        return self._repack(merged(older.entry, newer.entry))
 
     def _hold(self, item: Item) -> None:
         """Keep it for later, merged with what is held of its contact already."""
         item.encoded = TAKEN
         places = {self._waits[digest] for digest in item.digests if digest in self._waits}
-        if len(places) == 1:
-            place = places.pop()
-            both = self._merged(self.now.held[place], item)
-            if both is not None and both.encoded is not None and not self._is_too_large(both):
-                both.encoded = TAKEN
-                self._held_bytes += len(both.entry.raw) - len(self.now.held[place].entry.raw)
-                self.now.held[place] = both
-                self.now.merged += 1
-                for digest in both.digests:
-                    self._waits[digest] = max(place, self._waits.get(digest, place))
-                return
+        if len(places) == 1 and self._merge_held(places.pop(), item):
+            return
         self.now.held.append(item)
         self._held_bytes += len(item.entry.raw)
         for digest in item.digests:
             self._waits[digest] = len(self.now.held) - 1
 
-
-def contradict(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two records name different values for one kind of identifier."""
-    kinds: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
-    return any(kinds.get(kind, value) != value for kind, value in (identity.split(":", 1) for identity in other))
+    def _merge_held(self, place: int, item: Item) -> bool:
+        both = self._merged(self.now.held[place], item)
+        if both is None or both.encoded is None or self._is_too_large(both):
+            return False
+        # What waits behind that place and has to do with either would be overtaken.
+        if any(self._waits.get(digest, place) != place for digest in both.digests):
+            return False
+        both.encoded = TAKEN
+        self._held_bytes += len(both.entry.raw) - len(self.now.held[place].entry.raw)
+        self.now.held[place] = both
+        self.now.merged += 1
+        self._waits.update(dict.fromkeys(both.digests, place))
+        return True

@@ -5,17 +5,17 @@ inside a script; a crash before the commit leaves only keys that expire.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
 
 import orjson
 from redis.exceptions import OutOfMemoryError
 
-from worker.contact import Entry
+from worker.contact import DIGEST_BYTES, Entry
 from worker.errors import StoreFull
 from worker.packing import Packed
+from worker.store.looks import LaneLook
 from worker.store.memory import Memory
 from worker.store.memory import look as look_at_memory
 from worker.store.scripts import Arg, Store
@@ -29,36 +29,6 @@ CHUNK_BYTES = 4_000_000
 HEAVY_BYTES = 32_000_000
 #: How much of a body is sent at a time.
 PIECE_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class LaneLook:
-    """A lane as one transaction saw it. Everything read later is checked by `version` at the commit."""
-
-    version: bytes
-    now_ms: int
-    known: bool
-    options: Mapping[str, Any]
-    head: int
-    waiting: int
-    waiting_bytes: int
-    again: int
-    held: int
-    flush: int
-    held_at: int | None
-    paused: bool
-    dest: Mapping[str, str]
-    busy: int
-    failed: int
-    unsent: int
-    open: int
-    salt: bytes
-    marks: tuple[tuple[int, int], ...]
-
-    def age_ms(self, seq: int) -> int:
-        """How long the record at `seq` has waited, give or take the second between marks."""
-        since = max((ms for first, ms in self.marks if first <= seq), default=self.now_ms)
-        return self.now_ms - since
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,7 +49,8 @@ class Cut:
     cut: int = 0
     tombs: int = 0
     bytes: int = 0
-    again: int = 0
+    taken: Sequence[int] = ()
+    again_at: int = -1
     held: Sequence[Entry] | None = None
     held_delta: int = 0
     merged: int = 0
@@ -92,7 +63,11 @@ class Cut:
     @property
     def moves(self) -> bool:
         """Whether a commit would change anything."""
-        return bool(self.bodies or self.cut or self.again or self.held is not None)
+        return bool(self.bodies or self.cut or self.taken or self.held is not None)
+
+
+def split_digests(keys: bytes) -> list[bytes]:
+    return [keys[at : at + DIGEST_BYTES] for at in range(0, len(keys), DIGEST_BYTES)]
 
 
 class Bench:
@@ -114,7 +89,7 @@ class Bench:
         pipe.hget(k("lanes"), lane)
         pipe.hgetall(k(f"lane:{lane}"))
         pipe.llen(k(f"wait:{lane}"))
-        pipe.llen(k(f"again:{lane}"))
+        pipe.zcard(k(f"again:{lane}"))
         pipe.llen(k(f"held:{lane}"))
         pipe.hgetall(k("dest"))
         pipe.hlen(k("busy"))
@@ -136,6 +111,7 @@ class Bench:
             waiting=waiting,
             waiting_bytes=int(state.get(b"bytes", 0)),
             again=again,
+            again_at=int(state.get(b"again_at", 0)),
             held=held,
             flush=int(state.get(b"flush", -1)),
             held_at=int(state[b"held_at"]) if b"held_at" in state else None,
@@ -156,27 +132,46 @@ class Bench:
             return self._read(f"wait:{lane}", start, count)
         return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + min(count, CHUNK) - 1))
 
-    def entries(self, lane: str, which: str, start: int, count: int) -> list[Entry]:
-        """At most `count` entries of `again` or `held`, fewer where they are large."""
-        return list(map(Entry.from_bytes, self._read(f"{which}:{lane}", start, count)))
+    def held(self, lane: str, count: int) -> list[Entry]:
+        found: list[Entry] = []
+        while len(found) < count and (lines := self._read(f"held:{lane}", len(found), count - len(found))):
+            found += map(Entry.from_bytes, lines)
+        return found
 
     def _read(self, name: str, start: int, count: int) -> list[bytes]:
         return list(self._store.run("read", name, start, min(count, CHUNK), CHUNK_BYTES))
+
+    def retried(self, lane: str, first: int, count: int) -> list[tuple[int, list[bytes]]]:
+        """Records of the lane that are to be tried again, by their numbers from `first` on: each with its digests."""
+        k = self._keys
+        seqs = list(map(int, self._client.zrangebyscore(k(f"again:{lane}"), first, "+inf", start=0, num=count)))
+        keys = self._client.hmget(k("failed:keys"), [f"{lane}:{seq}" for seq in seqs]) if seqs else []
+        return [(seq, split_digests(key or b"")) for seq, key in zip(seqs, keys, strict=True)]
+
+    def blobs(self, ids: Sequence[str]) -> list[bytes | None]:
+        return list(self._client.hmget(self._keys("failed"), list(ids))) if ids else []
+
+    def go_on_at(self, lane: str, seq: int) -> None:
+        """Where the next round begins to look among the retried, unless that is as before (-1). A hint: it is of no
+        consequence if it is lost."""
+        if seq >= 0:
+            self._store.run("write", f"aggregate:{lane}", "HSET", f"lane:{lane}", "again_at", seq)
 
     def busy(self, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these identities are in flight."""
         found = self._client.hmget(self._keys("busy"), digests) if digests else []
         return {digest for digest, root in zip(digests, found, strict=True) if root is not None}
 
-    def failed(self, digests: Sequence[bytes]) -> dict[str, tuple[bytes, bytes]]:
-        """Failed records of these contacts: id to (digests, blob)."""
+    def failed(self, digests: Sequence[bytes]) -> list[FailedRecord]:
+        """Records of these contacts that have failed, those included that are to be tried again."""
         k = self._keys
         found = self._client.hmget(k("failed:by"), digests) if digests else []
         ids = list({id_ for text in found if text for id_ in text.decode().split()})
         if not ids:
-            return {}
+            return []
         blobs, keys = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
-        return {id_: (key, blob) for id_, blob, key in zip(ids, blobs, keys, strict=True) if blob is not None and key}
+        found = zip(ids, keys, blobs, strict=True)
+        return [FailedRecord(id_, key, blob) for id_, key, blob in found if blob is not None and key]
 
     def memory(self) -> Memory:
         return look_at_memory(self._client)
@@ -215,7 +210,8 @@ class Bench:
             "cut": cut.cut,
             "tombs": cut.tombs,
             "bytes": cut.bytes,
-            "again": cut.again,
+            "taken": list(cut.taken),
+            "again_at": cut.again_at,
             "held": -1 if cut.held is None else len(cut.held),
             "held_delta": cut.held_delta,
             "merged": cut.merged,
@@ -227,6 +223,8 @@ class Bench:
         }
         args: list[Arg] = [orjson.dumps(plan)]
         args += [entry.to_bytes() for entry in cut.held or ()]
-        for record in chain(cut.refused, cut.strips):
+        for record in cut.refused:
             args += [record.id, record.digests, record.blob]
+        for record in cut.strips:
+            args += [record.id, record.blob]
         return bool(self._store.run("commit", *args) == b"ok")

@@ -1,15 +1,17 @@
 """Records that ended badly: listing them, taking them back, letting them go.
 
 A failure is three lines: what happened (JSON), the record as merged, and the record as mapped (empty if it never was).
+One that is retried is not listed any more, but what newer records set is taken from it until it is in a body again.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from worker.contact import Entry, says_nothing, strip
+from worker.contact import Entry, says_nothing
+from worker.lineage import stripped
 from worker.store.bench import FailedRecord
 from worker.store.scripts import Store
 from worker.wire import utc
@@ -42,12 +44,15 @@ class Failure:
     @property
     def entry(self) -> Entry:
         """The record on its way again, under its old id."""
+        about = self.about
         return Entry(
             int(self.id.rpartition(":")[2]),
             self.raw,
-            tuple(self.about["merged"]),
-            self.about["attempts"],
-            self.about["first_ms"],
+            tuple(about["merged"]),
+            about["attempts"],
+            about["first_ms"],
+            about["departed"],
+            tuple(map(tuple, about["origins"])),
         )
 
     def public(self, *, contents: bool) -> dict[str, Any]:
@@ -81,7 +86,7 @@ class Failure:
 
 
 def failure(lane: str, entry: Entry, why: Why, now_ms: int, digests: bytes, mapped: bytes = b"") -> FailedRecord:
-    """Write a failure of a record."""
+    """Write a failure of a record that has departed."""
     about = {
         "code": why.code[:100],
         "reason": why.reason[:1000],
@@ -92,18 +97,23 @@ def failure(lane: str, entry: Entry, why: Why, now_ms: int, digests: bytes, mapp
         "first_ms": entry.first_ms or now_ms,
         "last_ms": now_ms,
         "merged": entry.merged,
+        "departed": entry.departed,
+        "origins": entry.origins,
     }
     return FailedRecord(f"{lane}:{entry.seq}", digests, b"\n".join((orjson.dumps(about), entry.raw, mapped)))
 
 
-def stripped(record_id: str, blob: bytes, digests: bytes, newer: dict[str, Any], *, same_lane: bool) -> FailedRecord:
+def without_what_is_newer(record: FailedRecord, newer: Entry, *, same_lane: bool) -> FailedRecord:
     """An older failed record without the fields a newer one sets. Nothing but identifiers left: it is superseded,
     except on another lane, where being delivered at all still means something."""
-    old = Failure.read(record_id, blob)
-    left = strip(orjson.loads(old.raw), newer)
-    if same_lane and says_nothing(left):
-        return FailedRecord(record_id, digests, b"")
-    return FailedRecord(record_id, digests, b"\n".join((orjson.dumps(old.about), orjson.dumps(left), old.mapped)))
+    failed = Failure.read(record.id, record.blob)
+    old = failed.entry
+    left = stripped(old, newer, same_lane=same_lane).raw
+    if same_lane and newer.seq > old.seq and says_nothing(orjson.loads(left)):
+        return replace(record, blob=b"")
+    if left == old.raw:
+        return record
+    return replace(record, blob=b"\n".join((orjson.dumps(failed.about), left, failed.mapped)))
 
 
 class Failures:
@@ -121,23 +131,28 @@ class Failures:
             start += page
 
     def get(self, ids: Sequence[str]) -> list[Failure]:
-        blobs = self._store.client.hmget(self._store.keys("failed"), list(ids)) if ids else []
-        return [Failure.read(id_, blob) for id_, blob in zip(ids, blobs, strict=True) if blob is not None]
+        """Those of them that have failed and are not on their way again."""
+        if not ids:
+            return []
+        k = self._store.keys
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.hmget(k("failed"), list(ids))
+        for record_id in ids:
+            pipe.zscore(k("failed:at"), record_id)
+        blobs, *listed = pipe.execute()
+        found = zip(ids, blobs, listed, strict=True)
+        return [Failure.read(id_, blob) for id_, blob, at_ms in found if blob is not None and at_ms is not None]
 
-    def retry(self, failures: Sequence[Failure]) -> int:
+    def retry(self, failures: Iterable[Failure]) -> int:
         """Put them back in front of their lanes, each under its old id; returns how many were still failed."""
-        moved = 0
-        lanes: dict[str, list[Entry]] = {}
+        lanes: dict[str, list[int]] = {}
         for failed in failures:
-            lanes.setdefault(failed.lane, []).append(failed.entry)
-        for lane, entries in lanes.items():
-            entries.sort(key=lambda entry: entry.seq)
-            for start in range(0, len(entries), 500):
-                pairs = [
-                    part for entry in entries[start : start + 500] for part in (f"{lane}:{entry.seq}", entry.to_bytes())
-                ]
-                moved += int(self._store.run("retry", lane, *pairs))
-        return moved
+            lanes.setdefault(failed.lane, []).append(failed.entry.seq)
+        return sum(
+            int(self._store.run("retry", lane, *seqs[start : start + 500]))
+            for lane, seqs in lanes.items()
+            for start in range(0, len(seqs), 500)
+        )
 
     def discard(self, ids: Sequence[str]) -> int:
         return sum(int(self._store.run("discard", *ids[start : start + 500])) for start in range(0, len(ids), 500))

@@ -9,9 +9,10 @@
     B seen, lead        string  last moment seen, to the second; how much of the offset is for a clock set back
     B lanes             hash    lane -> its options as JSON
     B dest              hash    state, why, probe_at, wait_until, cap_bytes, cap_at, slots
-    B lane:<lane>       hash    head (records ever cut), bytes (waiting), flush (seq), held_at, paused
+    B lane:<lane>       hash    head (records ever cut), bytes (waiting), flush (seq), held_at, paused,
+                                again_at (seq at which to go on among the retried)
     B wait:<lane>       list    waiting records as enqueued; an empty element is a cancelled one
-    B again:<lane>      list    retried failures, older than everything else
+    B again:<lane>      zset    seq of a retried failure -> seq; the record itself stays under `failed`
     B held:<lane>       list    records of contacts that are in flight, oldest first
     B marks:<lane>      list    "seq:ms", when that record came; one a second at most
     B books:<lane>      hash    the books: accepted waiting held batched delivered merged unchanged failed discarded
@@ -25,10 +26,10 @@
     B batches           zset    batch -> when it was made
     B b:<n>             hash    a batch; B b:<n>:body, :rows, :entries, :keys are the blobs of a root;
                                 B b:<n>:file is the error file of its import, kept until the batch ends
-    B failed            hash    record id -> failure (JSON, record, mapped: three lines)
-    B failed:at         zset    record id -> when it failed last
+    B failed            hash    record id -> failure (JSON, record, mapped: three lines), also while it is tried again
+    B failed:at         zset    record id -> when it failed last; without those that are tried again
     B failed:keys       hash    record id -> its identity digests
-    B failed:by         hash    identity digest -> ids of failed records, space between
+    B failed:by         hash    identity digest -> ids of records in `failed`, space between
     B fields            string  custom field definitions of the account
     B token             string  the token requests are signed with; expires
     B room              string  bytes that intake may take before memory is measured again; expires
@@ -49,7 +50,7 @@ import re
 from dataclasses import dataclass
 
 #: Grows when the meaning of a key changes; workers refuse a keyspace of another number.
-SCHEMA = 1
+SCHEMA = 2
 BOOKS = (
     "accepted",
     "waiting",

@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError
 
 from worker.contact import Entry
 from worker.errors import StaleFence
+from worker.lineage import departing
 from worker.packing import starts
 from worker.store.bench import FailedRecord
 from worker.store.schedule import BELL_SILENCE_MS
@@ -187,9 +188,10 @@ class Ledger:
         return slices(body, offsets, ranges, first)
 
     def entries(self, batch: Batch, numbers: Iterable[int]) -> dict[int, Entry]:
-        """The records behind some rows."""
+        """The records behind some rows, as of when they left their lane."""
         lines = self._blobs(batch.root, "entries")[0].split(b"\n")
-        return {row: Entry.from_bytes(lines[row]) for row in numbers}
+        version = int(batch.root_fields["departed"])
+        return {row: departing(Entry.from_bytes(lines[row]), version) for row in numbers}
 
     def keep(self, batch: Batch, part: str, content: bytes, ttl_ms: int) -> None:
         """Put something fetched aside for this batch, so that a crash does not lose what can be fetched only once."""

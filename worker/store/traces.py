@@ -74,21 +74,25 @@ class Traces:
             yield from map(Entry.from_bytes, lines)
             start += len(lines)
 
-    def retried(self, lane: str) -> Iterator[Entry]:
+    def retried(self, lane: str) -> Iterator[FailedTrace]:
         """What has failed and is to be tried again."""
         start = 0
-        while lines := self._client.lrange(self._keys(f"again:{lane}"), start, start + CHUNK - 1):
-            yield from map(Entry.from_bytes, lines)
-            start += len(lines)
+        while seqs := self._client.zrange(self._keys(f"again:{lane}"), start, start + FAILURES - 1):
+            yield from self._failures([f"{lane}:{int(seq)}" for seq in seqs])
+            start += len(seqs)
 
     def failed(self) -> Iterator[FailedTrace]:
-        k, start = self._keys, 0
-        while ids := self._client.zrange(k("failed:at"), start, start + FAILURES - 1):
-            blobs, digests = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
-            for id_, keys, blob in zip(ids, digests, blobs, strict=True):
-                if blob is not None:
-                    yield FailedTrace(id_.decode(), keys or b"", blob)
+        start = 0
+        while ids := self._client.zrange(self._keys("failed:at"), start, start + FAILURES - 1):
+            yield from self._failures([id_.decode() for id_ in ids])
             start += len(ids)
+
+    def _failures(self, ids: Sequence[str]) -> Iterator[FailedTrace]:
+        k = self._keys
+        blobs, digests = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
+        for id_, keys, blob in zip(ids, digests, blobs, strict=True):
+            if blob is not None:
+                yield FailedTrace(id_, keys or b"", blob)
 
     def bodies(self) -> Iterator[bytes]:
         """The entries, a line each, behind bodies that lie in Redis: those being sent or followed, and those staged for

@@ -14,14 +14,16 @@ for at = 2, #ARGV, 2 do
       gone, freed = gone + 1, freed + #raw
     end
   end
-  for _, list in ipairs({'held:', 'again:'}) do
-    for _, entry in ipairs(redis.call('LRANGE', k(list .. lane), 0, -1)) do
-      local seq = tonumber(string.match(entry, '^%[?(%d+)'))
-      if seq >= first and seq <= last then
-        redis.call('LREM', k(list .. lane), 1, entry)
-        left_held = left_held + 1
-      end
+  for _, entry in ipairs(redis.call('LRANGE', k('held:' .. lane), 0, -1)) do
+    local seq = tonumber(string.match(entry, '^%[?(%d+)'))
+    if seq >= first and seq <= last then
+      redis.call('LREM', k('held:' .. lane), 1, entry)
+      left_held = left_held + 1
     end
+  end
+  for _, seq in ipairs(redis.call('ZRANGEBYSCORE', k('again:' .. lane), first, last)) do
+    forget_failure(lane .. ':' .. seq)
+    left_held = left_held + 1
   end
 end
 if gone + left_held > 0 then

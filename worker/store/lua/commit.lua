@@ -1,10 +1,39 @@
 -- One aggregation: bodies become batches, records leave the lane, held is rewritten, the books move. All or nothing.
 -- ARGV[1] is the plan as JSON:
---   lane, version, cut (elements off the front of wait), tombs (cancelled ones among them), bytes, again (elements off
---   again), held (how many follow, or -1 to leave the list), held_delta, merged, bodies [{n, rows, bytes}], refused
---   (how many failures follow), strips (how many), dropped, due_ms (when to look again, or -1)
--- then: held entries; failures as id, digests, blob; strips as id, digests, blob ('' takes the failure away).
+--   lane, version, cut (elements off the front of wait), tombs (cancelled ones among them), bytes, taken (retried ones
+--   that leave again), again_at (where to look among the others next, -1: as before), held (how many follow, or -1 to
+--   leave the list), held_delta, merged, bodies [{n, rows, bytes}], refused (how many failures follow), strips (how
+--   many), dropped, due_ms (when to look again, or -1)
+-- then: held entries; failures as id, digests, blob; strips as id, blob ('' takes the record away).
 -- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone, or not the one that was staged).
+
+-- `forget_failure` for many, in few commands: retried records that leave, by their numbers.
+local function take_retried(lane, numbers)
+  for from = 1, #numbers, 1000 do
+    local seqs, ids, digests, owners, alone = {}, {}, {}, {}, {}
+    for i = from, math.min(from + 999, #numbers) do
+      seqs[#seqs + 1] = string.format('%d', numbers[i])
+      ids[#ids + 1] = lane .. ':' .. seqs[#seqs]
+    end
+    for i, keys in ipairs(redis.call('HMGET', k('failed:keys'), unpack(ids))) do
+      for _, digest in ipairs(digests_of(keys or '')) do
+        digests[#digests + 1], owners[#owners + 1] = digest, ids[i]
+      end
+    end
+    redis.call('HDEL', k('failed'), unpack(ids))
+    redis.call('HDEL', k('failed:keys'), unpack(ids))
+    redis.call('ZREM', k('again:' .. lane), unpack(seqs))
+    for at = 1, #digests, 1000 do
+      local last = math.min(at + 999, #digests)
+      for i, found in ipairs(redis.call('HMGET', k('failed:by'), unpack(digests, at, last))) do
+        local digest, id = digests[at + i - 1], owners[at + i - 1]
+        if found == id then alone[#alone + 1] = digest else unindex(id, digest) end
+      end
+    end
+    each('HDEL', k('failed:by'), alone)
+  end
+end
+
 local plan = cjson.decode(ARGV[1])
 local lane, now = plan.lane, clock()
 -- Its first body is a batch already: this very commit was made before, and only its reply was lost.
@@ -23,7 +52,8 @@ if plan.held >= 0 then
   each('RPUSH', k('held:' .. lane), entries)
   at = at + plan.held
 end
-if plan.again > 0 then redis.call('LTRIM', k('again:' .. lane), plan.again, -1) end
+take_retried(lane, plan.taken)
+if plan.again_at >= 0 then redis.call('HSET', k('lane:' .. lane), 'again_at', plan.again_at) end
 if plan.cut > 0 then
   redis.call('LTRIM', k('wait:' .. lane), plan.cut, -1)
   redis.call('HINCRBY', k('lane:' .. lane), 'bytes', -plan.bytes)
@@ -42,7 +72,7 @@ for _, body in ipairs(plan.bodies) do
   for _, part in ipairs({':body', ':rows', ':entries', ':keys'}) do redis.call('PERSIST', k(name .. part)) end
   redis.call('HSET', k(name), 'lane', lane, 'root', body.n, 'state', 'ready', 'rows', body.rows, 'bytes', body.bytes,
     'send', '[[0,' .. string.format('%d', body.rows) .. ']]', 'rest', '[]', 'aside', '[]', 'fence', 0, 'attempts', 0,
-    'deliveries', 0, 'parts', 1, 'created_ms', now)
+    'deliveries', 0, 'parts', 1, 'created_ms', now, 'departed', plan.version + 1)
   redis.call('ZADD', k('due'), now, body.n)
   redis.call('ZADD', k('batches'), now, body.n)
   local pairs_ = {}
@@ -58,13 +88,13 @@ for _ = 1, plan.refused do
   at = at + 3
 end
 for _ = 1, plan.strips do
-  local id, gone = ARGV[at], forget_failure(ARGV[at])
-  if gone and ARGV[at + 2] == '' then
-    book(string.match(id, '^(.*):%d+$'), 'failed', -1, 'merged', 1)
-  elseif gone then
-    record_failure(id, ARGV[at + 1], ARGV[at + 2], now)
+  local id, blob = ARGV[at], ARGV[at + 1]
+  if blob ~= '' then
+    redis.call('HSET', k('failed'), id, blob)
+  else
+    book(lane_of(id), forget_failure(id), -1, 'merged', 1)
   end
-  at = at + 3
+  at = at + 2
 end
 book(lane, 'waiting', plan.tombs - plan.cut, 'held', plan.held_delta, 'batched', batched, 'merged', plan.merged,
   'failed', plan.refused, 'dropped', plan.dropped)

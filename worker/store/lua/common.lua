@@ -49,29 +49,14 @@ local function digests_of(blob)
   return out
 end
 
-local function index_failure(id, keys)
-  redis.call('HSET', k('failed:keys'), id, keys)
+local function lane_of(id) return string.match(id, '^(.*):%d+$') end
+
+-- The digests of a record that is gone lead to it no more.
+local function unindex(id, keys)
   for _, digest in ipairs(digests_of(keys)) do
     local ids = redis.call('HGET', k('failed:by'), digest)
-    redis.call('HSET', k('failed:by'), digest, ids and (ids .. ' ' .. id) or id)
-  end
-end
-
-local function record_failure(id, keys, blob, now)
-  redis.call('HSET', k('failed'), id, blob)
-  redis.call('ZADD', k('failed:at'), now, id)
-  index_failure(id, keys)
-end
-
--- Take a failure away; false if it is not there (any more).
-local function forget_failure(id)
-  if redis.call('HDEL', k('failed'), id) == 0 then return false end
-  redis.call('ZREM', k('failed:at'), id)
-  local keys = redis.call('HGET', k('failed:keys'), id)
-  redis.call('HDEL', k('failed:keys'), id)
-  for _, digest in ipairs(digests_of(keys or '')) do
     local left = {}
-    for other in string.gmatch(redis.call('HGET', k('failed:by'), digest) or '', '%S+') do
+    for other in string.gmatch(ids or '', '%S+') do
       if other ~= id then left[#left + 1] = other end
     end
     if #left == 0 then
@@ -80,7 +65,29 @@ local function forget_failure(id)
       redis.call('HSET', k('failed:by'), digest, table.concat(left, ' '))
     end
   end
-  return true
+end
+
+-- Take a record away that has failed, or that is to be tried again. Returns which of the two it was, as the books call
+-- it (failed, held), or false if it is not there (any more).
+local function forget_failure(id)
+  if redis.call('HDEL', k('failed'), id) == 0 then return false end
+  local keys = redis.call('HGET', k('failed:keys'), id)
+  redis.call('HDEL', k('failed:keys'), id)
+  unindex(id, keys or '')
+  if redis.call('ZREM', k('failed:at'), id) == 1 then return 'failed' end
+  redis.call('ZREM', k('again:' .. lane_of(id)), string.match(id, '(%d+)$'))
+  return 'held'
+end
+
+local function record_failure(id, keys, blob, now)
+  forget_failure(id) -- as it was before it was tried again
+  redis.call('HSET', k('failed'), id, blob)
+  redis.call('ZADD', k('failed:at'), now, id)
+  redis.call('HSET', k('failed:keys'), id, keys)
+  for _, digest in ipairs(digests_of(keys)) do
+    local ids = redis.call('HGET', k('failed:by'), digest)
+    redis.call('HSET', k('failed:by'), digest, ids and (ids .. ' ' .. id) or id)
+  end
 end
 
 -- Contacts of a root stop being busy; lanes with something held may go on.
@@ -90,7 +97,7 @@ local function release(root, now)
   redis.call('DEL', k('b:' .. root .. ':keys'))
   redis.call('ZREM', k('free'), root)
   for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do
-    if redis.call('EXISTS', k('held:' .. lane)) == 1 then
+    if redis.call('EXISTS', k('held:' .. lane), k('again:' .. lane)) > 0 then
       local since = tonumber(redis.call('HGET', k('lane:' .. lane), 'held_at') or now)
       local wait = tonumber(redis.call('HGET', k('lane:' .. lane), 'max_wait') or 0)
       redis.call('ZADD', k('aggdue'), 'LT', math.max(now, since + wait), lane)

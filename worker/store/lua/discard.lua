@@ -1,9 +1,9 @@
--- Failed records end for good. ARGV: id... Returns how many there were.
+-- Failed records end for good. ARGV: id... Returns how many there were. What is to be tried again is not failed.
 local gone = 0
 for _, id in ipairs(ARGV) do
-  if forget_failure(id) then
+  if redis.call('ZSCORE', k('failed:at'), id) and forget_failure(id) then
     gone = gone + 1
-    book(string.match(id, '^(.*):%d+$'), 'failed', -1, 'discarded', 1)
+    book(lane_of(id), 'failed', -1, 'discarded', 1)
   end
 end
 if gone > 0 then redis.call('INCR', k('v')) end

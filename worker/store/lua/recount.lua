@@ -15,10 +15,12 @@ for _, n in ipairs(redis.call('ZRANGE', k('batches'), 0, -1)) do
   local batch = redis.call('HMGET', k('b:' .. n), 'lane', 'state', 'rows')
   if batch[1] == lane and batch[2] ~= 'done' then batched = batched + batch[3] end
 end
-local failed = 0
+local failed, held = 0, redis.call('LLEN', k('held:' .. lane))
 for _, id in ipairs(redis.call('HKEYS', k('failed'))) do
-  if string.match(id, '^(.*):%d+$') == lane then failed = failed + 1 end
+  if lane_of(id) == lane then
+    if redis.call('ZSCORE', k('failed:at'), id) then failed = failed + 1 end
+    if redis.call('ZSCORE', k('again:' .. lane), string.match(id, '(%d+)$')) then held = held + 1 end
+  end
 end
-local held = redis.call('LLEN', k('held:' .. lane)) + redis.call('LLEN', k('again:' .. lane))
 local accepted = tonumber(redis.call('HGET', k('lane:' .. lane), 'head') or 0) + length
 return {books, {accepted, waiting, held, batched, failed}}

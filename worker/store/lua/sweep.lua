@@ -14,7 +14,7 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('failed:at'), '-inf', now - ARGV[2], 'LIMIT', 0, ARGV[3])) do
   if forget_failure(id) then
     failures = failures + 1
-    book(string.match(id, '^(.*):%d+$'), 'failed', -1, 'discarded', 1)
+    book(lane_of(id), 'failed', -1, 'discarded', 1)
   end
 end
 if failures > 0 then redis.call('INCR', k('v')) end

@@ -1,0 +1,141 @@
+"""Who is newer, field by field, against a reckoning that remembers of every field who set it."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.contact import IDENTIFIERS, MAPS, Entry, merge, says_nothing
+from worker.lineage import departing, merged, stripped
+
+VALUES = st.none() | st.booleans() | st.sampled_from(["", "x", 0, 5])
+RECORDS = st.fixed_dictionaries(
+    {"email": st.just("a@example.com")},
+    optional={
+        **dict.fromkeys(("first_name", "city", "external_id"), VALUES),
+        "custom_fields": st.dictionaries(st.sampled_from("pqr"), VALUES, min_size=1, max_size=3) | st.just("text"),
+    },
+)
+#: Small records in which every value tells who set it.
+NAMES = st.sets(st.sampled_from(["city", "country", "custom_fields.p", "custom_fields.q", "mailing_lists.l"]))
+PARTS = st.lists(NAMES, min_size=1, max_size=4)
+
+
+def contact(**more):
+    return {"email": "a@example.com", **more}
+
+
+def entry(seq, record, departed=0):
+    return Entry(seq, orjson.dumps(record), departed=departed)
+
+
+def strip(old, new):
+    """What an older record still says after a newer one."""
+    return orjson.loads(stripped(entry(1, old), entry(2, new), same_lane=True).raw)
+
+
+def saying(seq, names):
+    record = contact()
+    for name in names:
+        head, _, tail = name.partition(".")
+        if tail:
+            record.setdefault(head, {})[tail] = seq
+        else:
+            record[head] = seq
+    return record
+
+
+def said(entry_):
+    """Field to the number of the record that set it, as its value tells."""
+    found = {}
+    for name, value in orjson.loads(entry_.raw).items():
+        if name in MAPS:
+            found |= {f"{name}.{inner}": seq for inner, seq in value.items()}
+        elif name not in IDENTIFIERS:
+            found[name] = value
+    return found
+
+
+def chain(first, step, parts, departed=0):
+    """Records merged from the oldest to the newest."""
+    numbers = range(first, first + step * len(parts), step)
+    entries = [entry(seq, saying(seq, names), departed) for seq, names in zip(numbers, parts, strict=True)]
+    whole = entries[0]
+    for newer in entries[1:]:
+        whole = merged(whole, newer)
+    return whole
+
+
+@given(PARTS, PARTS)
+def test_of_two_merged_records_each_field_is_as_new_as_the_record_that_set_it(some, others):
+    """Their parts came in turn: even numbers to the one, odd ones to the other."""
+    old, new = chain(0, 2, some), chain(1, 2, others)
+    before, rival = said(old), said(new)
+
+    left = stripped(old, new, same_lane=True)
+
+    assert said(left) == {name: seq for name, seq in before.items() if rival.get(name, -1) < seq}
+
+
+@given(PARTS, PARTS, st.sampled_from([(3, 0), (3, 5), (5, 3)]))
+def test_on_two_lanes_what_left_later_is_newer_and_what_leaves_now_newest(some, others, versions):
+    departed, rivals = versions
+    old, new = chain(100, 1, some, departed), chain(0, 1, others, rivals)
+
+    left = stripped(old, new, same_lane=False)
+
+    is_newer = rivals == 0 or rivals > departed
+    assert said(left) == {name: seq for name, seq in said(old).items() if not (is_newer and name in said(new))}
+
+
+def test_what_has_left_before_keeps_the_version_by_which_it_did():
+    both = merged(entry(1, saying(1, ["city"])), entry(2, saying(2, ["country"])))
+
+    once = departing(both, 7)
+
+    assert (once.departed, once.origins) == (7, (("city", 1, 7),))
+    assert departing(once, 9) == once
+
+
+def test_a_merged_record_remembers_how_often_it_was_tried_and_since_when():
+    tried = Entry(1, orjson.dumps(contact()), (), 3, 1_790_000_000_000, 5)
+
+    both = merged(tried, Entry(2, orjson.dumps(contact()), (), 1, 1_790_000_000_009, 6))
+
+    assert (both.seq, both.merged, both.attempts, both.first_ms) == (2, (1,), 3, 1_790_000_000_000)
+
+
+@given(RECORDS, RECORDS)
+def test_an_older_record_that_comes_late_cannot_overwrite_what_it_was_stripped_of(old, new):
+    late = strip(old, new)
+
+    after = merge(new, late)
+    for name in new.keys() - {"custom_fields", *IDENTIFIERS}:
+        assert after[name] == new[name]
+    if isinstance(new.get("custom_fields"), dict):
+        assert after["custom_fields"].items() >= new["custom_fields"].items()
+    elif "custom_fields" in new:
+        assert after["custom_fields"] == new["custom_fields"]
+    for name in old.keys() - new.keys():
+        assert late[name] == old[name], "a field the newer one does not set was lost"
+    for name in IDENTIFIERS:
+        assert (name in late) == (name in old)
+
+
+def test_nothing_is_said_once_only_identifiers_are_left():
+    old = contact(external_id="7", first_name="", custom_fields={"p": 0})
+
+    assert not says_nothing(strip(old, contact(first_name="new")))
+    assert strip(old, contact(first_name="new")) == contact(external_id="7", custom_fields={"p": 0})
+    assert says_nothing(strip(old, contact(first_name="new", custom_fields={"p": 1, "q": 2})))
+
+
+@pytest.mark.parametrize(("old", "new"), [("Plan", "plan"), ("plan", "PLAN")])
+def test_a_custom_field_is_the_same_in_whatever_letters(old, new):
+    assert says_nothing(strip(contact(custom_fields={old: 1}), contact(custom_fields={new: 2})))
+
+
+def test_lists_are_told_apart_by_their_letters():
+    old = contact(mailing_lists={"abc": True})
+
+    assert strip(old, contact(mailing_lists={"ABC": False})) == old
