@@ -29,6 +29,7 @@ from worker.sandbox.process import SandboxProcess
 from worker.steps import JOURNEY, STEPS
 from worker.steps import SCRIPTS as WRITERS
 from worker.store import books
+from worker.store.bench import Bench
 from worker.store.memory import Memory
 from worker.store.scripts import _source
 from worker.store.waiting import cancel
@@ -47,6 +48,9 @@ OPERATORS = {
     "slot": "site.ledger.claim_slot()",
     "write": "site.schedule.arm('sendgrid', 0)",
     "sweep": "site.schedule.sweep(0, 10**12)",
+    "close": "site.desk.throttle.close()",
+    "hasten": "site.schedule.hasten()",
+    "stage": "site.store.run('stage', 1_000, b'{}', b'', b'', b'')",  # a worker does it only while memory is full
 }
 OPERATOR_STEPS = [f"{script}.{when}" for script in OPERATORS for when in ("before", "after")]
 WORKER_STEPS = [step for step in STEPS if step not in OPERATOR_STEPS]
@@ -282,6 +286,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     site.desk.throttle.close()
     site.schedule.hasten()
     site.schedule.may_ring("dispatch", 4)
+    Bench(site.store).held("sendgrid", 1)
     site.replay.retry(Which(code=next(iter(site.failures)).about["code"]))
     wait_until(lambda: pump(lossy), 30, lossy.books)
     site.store.run("discard", *(failed.id for failed in site.failures))
