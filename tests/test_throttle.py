@@ -160,3 +160,27 @@ def test_endpoints_have_limits_of_their_own(throttle):
 
     assert not throttle.acquire("upsert").granted
     assert throttle.acquire("job").granted
+
+
+def window_s(throttle, engine):
+    """How long a permit is held after its reply."""
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
+    base = throttle._keys
+    [(_, until_ms)] = engine.parts.client.zrange(base("permits:upsert"), -1, -1, withscores=True)
+    seconds, micros = engine.parts.client.time()
+    return (until_ms - int(engine.parts.client.get(base("clock")) or 0)) / 1000 - seconds - micros / 1e6
+
+
+def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(engine):
+    throttle = Throttle(engine.site.store, "learning", {}, lease_ms=45_000)
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+    assert 58 < window_s(throttle, engine) <= 60
+
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
+    assert window_s(throttle, engine) > 890
+    for hour in (1, 2):
+        engine.parts.client.set(throttle._keys("clock"), hour * 3_601_000)
+        throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+        assert window_s(throttle, engine) > (890 if hour == 1 else 58)
+
+    assert window_s(throttle, engine) <= 60

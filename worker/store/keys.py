@@ -40,7 +40,8 @@ What all destinations of an account share lies under `L`, which is `<prefix>:{li
 
     L clock, seen, lead string  as above
     L permits:<endpoint> zset   permit -> when it lapses: requests under way, and those whose window is not over
-    L rate:<endpoint>   hash    limit, remaining, reset_at, window, silent, refusals, blocked_until: what replies taught
+    L rate:<endpoint>   hash    limit, remaining, reset_at, window, window_next, window_at, silent, refusals,
+                                blocked_until: what replies taught
     L breaker           hash    open_until while it is open; probe, probe_until: who asks; failed:<endpoint> in a row,
                                 until:<endpoint> while that endpoint alone fails
     L outage            hash    began and ended of the last outage

@@ -49,11 +49,15 @@ if how == 'unsent' then return 0 end
 local limit, remaining, reset, block = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local window = tonumber(ARGV[6])
 if window == 0 then
-  window = tonumber(redis.call('HGET', rate, 'window') or 0)
-  -- The longest time to a reset ever seen is the best guess at the window; whole seconds hide up to one more.
-  if reset >= 0 and reset + 1000 > window then
-    window = reset + 1000
-    redis.call('HSET', rate, 'window', window)
+  local seen = redis.call('HMGET', rate, 'window', 'window_next', 'window_at')
+  window = tonumber(seen[1] or 0)
+  -- The longest time to a reset is the best guess at the window; whole seconds hide up to one more. What an hour of
+  -- replies has not borne out is forgotten: one absurd header must not slow an account down for good.
+  if reset >= 0 then
+    local longest, at = math.max(reset + 1000, tonumber(seen[2] or 0)), tonumber(seen[3] or now)
+    window = math.max(window, longest)
+    if now - at > 3600000 then window, longest, at = longest, 0, now end
+    redis.call('HSET', rate, 'window', window, 'window_next', longest, 'window_at', at)
   end
 end
 if limit >= 0 then
