@@ -1,22 +1,19 @@
-"""What tests with real processes share: workers as child processes, a proxy that loses replies, waiting for conditions.
+"""What tests with real processes share: workers as child processes, a keyspace to work on, waiting for conditions.
 
 Everything started here is ended by its own process id when its `with` block ends, also by a failed assertion. Workers
 get an environment of their own: nothing of the developer's reaches them.
 """
 
-import asyncio
 import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import orjson
 from redis import Redis
@@ -245,96 +242,3 @@ class Stage:
     def bells(self) -> list[dict[str, Any]]:
         """The raw messages that lie in the broker, oldest first."""
         return [orjson.loads(text) for text in reversed(self.client.lrange(self.queue, 0, -1))]
-
-
-class FaultProxy:
-    """A TCP proxy in front of a server that can lose a reply: the request arrives and acts, the connection breaks."""
-
-    def __init__(self, target_url: str) -> None:
-        parts = urlsplit(target_url)
-        self._target = (parts.hostname, parts.port)
-        self._path = parts.path
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy")
-        self._server: asyncio.Server | None = None
-        self._pattern = b""
-        self._left = 0
-        self._every = 1
-        self._seen = 0
-        #: How many replies have been lost so far.
-        self.lost = 0
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}{self._path}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._server = self._in_loop(asyncio.start_server(self._relay, "127.0.0.1", 0))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._in_loop(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def lose_replies(self, pattern: bytes, count: int = 1, *, every: int = 1) -> None:
-        """Of the next requests that contain `pattern`, the first and then every so many lose their replies."""
-        self._pattern, self._left, self._every, self._seen, self.lost = pattern, count, every, 0, 0
-
-    def _in_loop(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-    async def _close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        relays = asyncio.all_tasks() - {asyncio.current_task()}
-        for relay in relays:
-            relay.cancel()
-        await asyncio.gather(*relays, return_exceptions=True)
-        await asyncio.sleep(0)  # one turn of the loop, in which what was closed says so
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, to_there = await asyncio.open_connection(*self._target)
-        doomed = asyncio.Event()
-
-        ways = [
-            asyncio.ensure_future(self._requests(reader, to_there, doomed)),
-            asyncio.ensure_future(self._replies(there, writer, doomed)),
-        ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            pass  # the proxy ends: this connection too, and a task that says so would be reported as an error
-        finally:
-            # Closed before anything is awaited: an await may be the last thing that a cancelled task does.
-            for end in (writer, to_there):
-                end.close()
-            for way in ways:
-                way.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*ways, return_exceptions=True)
-
-    async def _requests(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
-        while piece := await reader.read(1 << 16):
-            if self._left and self._pattern in piece:
-                self._seen += 1
-                if self._seen % self._every == 1 % self._every:
-                    self._left -= 1
-                    doomed.set()
-            there.write(piece)
-            await there.drain()
-
-    async def _replies(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
-        while piece := await there.read(1 << 16):
-            if doomed.is_set():
-                self.lost += 1
-                return
-            writer.write(piece)
-            await writer.drain()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from kombu.transport.redis import Channel
+from proxy import Proxy
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support import ROOT, FaultProxy, WorkerProcess, clean_environment, wait_until
+from support import ROOT, WorkerProcess, clean_environment, wait_until
 
 from worker.embedded import EmbeddedServer
 from worker.wiring import connect
@@ -163,7 +164,7 @@ def test_kombu_looks_for_abandoned_messages_every_hundred_seconds_unless_told_ot
 
 
 def test_redis_py_repeats_a_write_whose_reply_was_lost_and_our_client_does_not(client, redis_server):
-    with FaultProxy(redis_server.url) as proxy:
+    with Proxy(redis_server.url) as proxy:
         proxy.lose_replies(b"RPUSH")
         # So made; `Redis.from_url` repeats nothing (8.1).
         with Redis(host="127.0.0.1", port=proxy.port) as by_default:

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from proxy import Proxy
 from redis import Redis
-from support import KEY, ROOT, FaultProxy, Stage, WorkerProcess, person, wait_until
+from support import KEY, ROOT, Stage, WorkerProcess, person, wait_until
 from traps import Traps
 
 from worker.embedded import EmbeddedServer
@@ -234,8 +235,8 @@ AFTERWARDS = {
 
 
 @pytest.fixture
-def proxy(redis_server: EmbeddedServer) -> Iterator[FaultProxy]:
-    with FaultProxy(redis_server.url) as made:
+def proxy(redis_server: EmbeddedServer) -> Iterator[Proxy]:
+    with Proxy(redis_server.url) as made:
         yield made
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import typer
 from celery import Celery
-from relay import Relay
+from proxy import Proxy
 from support import Stage, person, wait_until
 from traps import Traps
 from typer.testing import CliRunner
@@ -175,7 +175,7 @@ def test_an_old_server_is_found(wire, redis_server):
     def older(reply: bytes) -> bytes:
         return re.sub(rb"valkey_version:\d\.\d\.\d", b"valkey_version:8.0.5", reply)
 
-    with Relay(redis_server.port, rewrite=older) as relay:
+    with Proxy(redis_server.port, rewrite=older) as relay:
         wire(f"redis://127.0.0.1:{relay.port}/0").fleet.beat("host:1", 4)
         says, remedy = wrong()["redis version"]
 
@@ -238,7 +238,7 @@ def test_a_clock_that_is_off_is_found(wire, redis_server):
         ago = lambda found: b"%b%d\r\n" % (found[1], int(found[2]) - 60)  # noqa: E731
         return re.sub(rb"(\*2\r\n\$10\r\n)(\d{10})\r\n", ago, reply)
 
-    with Relay(redis_server.port, rewrite=late) as relay:
+    with Proxy(redis_server.port, rewrite=late) as relay:
         wire(f"redis://127.0.0.1:{relay.port}/0").fleet.beat("host:1", 4)
         says, remedy = wrong()["clock"]
 

@@ -11,9 +11,9 @@ from importlib.resources import files
 
 import pytest
 import trustme
+from proxy import Proxy
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from relay import Relay
 from support import KEY, Stage, WorkerProcess, person, wait_until
 
 from worker import checks, checks_server
@@ -103,11 +103,11 @@ def certificates(tmp_path):
 
 @contextmanager
 def tls_in_front_of(server, certificates: Certificates):
-    with Relay(server.port, tls=certificates.server) as relay:
+    with Proxy(server.port, tls=certificates.server) as relay:
         yield relay
 
 
-def rediss(relay: Relay, more: str) -> str:
+def rediss(relay: Proxy, more: str) -> str:
     return f"rediss://127.0.0.1:{relay.port}/0?{more}"
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 from celery import Celery
-from support import FaultProxy, Stage, WorkerProcess, person, wait_until
+from proxy import Proxy
+from support import Stage, WorkerProcess, person, wait_until
 
 from worker.embedded import EmbeddedServer
 from worker.store.schedule import Bell
@@ -313,7 +314,7 @@ def test_a_worker_without_a_destination_does_not_start_and_says_what_to_set(stag
 
 def test_a_bell_that_the_broker_does_not_take_costs_only_a_moment(stage, redis_server):
     """The reply to the publication of bells is lost; the ticker rings again."""
-    with FaultProxy(redis_server.url) as proxy:
+    with Proxy(redis_server.url) as proxy:
         proxy.lose_replies(b"LPUSH", 2)
         environment = {**stage.environment(), "CELERY_BROKER_URL": proxy.url}
         with WorkerProcess(environment, stage.directory) as worker:
