@@ -258,3 +258,45 @@ def test_counts_can_be_left_out_altogether(client, sandbox):
     sandbox.dials(omit_counts=True)
     results = status(client, upsert(client, ANN, BAD))["results"]
     assert set(results) == {"requested_count", "errors_url"}
+
+
+def test_a_script_names_the_fates_of_the_next_jobs_one_by_one(client, sandbox):
+    sandbox.dials(job_script=["failed", "ok", "lost", "pending"], job_failed=1)
+
+    assert status(client, upsert(client, ANN))["status"] == "failed"
+    assert status(client, upsert(client, ANN))["status"] == "completed"
+    assert client.get(f"{PUT}/imports/{upsert(client, ANN)}").status_code == 404
+    assert status(client, upsert(client, {"email": "never@example.com"}))["status"] == "pending"
+    assert sandbox.dials()["job_script"] == []
+    assert status(client, upsert(client, ANN))["status"] == "failed", "the shares count again"
+    assert [entry["note"] for entry in sandbox.journal() if entry["note"]] == [
+        *("job failed", "job ok", "job lost", "job pending")
+    ]
+    assert set(stored(sandbox)) == {ANN["email"]}
+
+
+@pytest.mark.parametrize(
+    ("lie", "contacts", "said", "state"),
+    [
+        ("one_more", (ANN, {"email": "b@example.com"}), 1, "errored"),
+        ("one_more", (ANN, BAD, {"email": "b@example.com"}), 2, "errored"),
+        ("one_fewer", (ANN, BAD), 0, "errored"),
+        ("all_failed", (ANN, {"email": "b@example.com"}), 2, "failed"),
+    ],
+)
+def test_a_job_can_lie_about_the_rows_that_failed(client, sandbox, lie, contacts, said, state):
+    sandbox.dials(job_script=[lie])
+
+    job = status(client, upsert(client, *contacts))
+
+    assert (job["status"], job["results"].get("errored_count", 0)) == (state, said)
+    assert ("errors_url" in job["results"]) == (BAD in contacts)
+    assert set(stored(sandbox)) == {contact["email"] for contact in contacts if contact is not BAD}
+
+
+def test_the_journal_tells_the_shape_of_an_error_file_that_was_fetched(client, sandbox):
+    sandbox.dials(error_file_shape="gzip")
+
+    fetched(client, upsert(client, ANN, BAD))
+
+    assert [entry["note"] for entry in sandbox.journal() if entry["endpoint"] == "sendgrid.error_file"] == ["gzip"]

@@ -142,6 +142,17 @@ def test_a_connection_dropped_after_has_acted(client, sandbox):
     assert sandbox.totals()["contacts"] == 1
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_gateway_can_give_up_on_a_request_that_has_acted(client, sandbox, status):
+    sandbox.dials(script=[f"{status}_after"])
+    reply = client.put(PUT, json=BODY)
+    assert (reply.status_code, "job_id" in reply.json()) == (status, False)
+    [entry] = sandbox.journal()
+    assert (entry["status"], entry["note"], entry["contacts"]) == (status, "acted", 1)
+    assert entry["job_id"]
+    assert sandbox.totals()["contacts"] == 1
+
+
 def test_an_unreadable_success_has_acted_and_holds_no_json(client, sandbox):
     sandbox.dials(unreadable_2xx=1)
     reply = client.put(PUT, json=BODY)

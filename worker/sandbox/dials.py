@@ -26,6 +26,8 @@ Fault = Literal[
     "drop_after",
     "unreadable",
     "black_hole",
+    "502_after",
+    "504_after",
 ]
 
 #: Dials that speak of endpoints and limits, all of which must exist.

@@ -137,6 +137,9 @@ class Gate:
         entry.contacts, entry.job_id, entry.note = reply.contacts, reply.job_id, reply.note
         if visit.fault == "drop_after":
             return None
+        if visit.fault.endswith("_after"):
+            # The gateway in front gave up on a request that the platform has acted upon.
+            return replace(visit.platform.trouble(int(visit.fault.removesuffix("_after"))), note="acted")
         if visit.fault == "unreadable" and reply.status < 300:
             return replace(reply, body=b"<html>" + reply.body[: len(reply.body) // 2])
         return reply

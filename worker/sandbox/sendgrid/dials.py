@@ -18,6 +18,9 @@ ErrorFileShape = Literal[
     "html",
     "truncated",
 ]
+#: How an import job goes: as the shares below have it; never an end; never found; as failed; or with counts of failed
+#: rows that are wrong: one more than there are, one fewer, or all of them.
+JobFate = Literal["ok", "pending", "lost", "failed", "one_more", "one_fewer", "all_failed"]
 
 
 class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +70,8 @@ class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     status_lag_s: Seconds = 0.0
     #: For so long after being accepted a job is not found.
     early_404_s: Seconds = 0.0
+    #: Fates that the next jobs meet, one each, whatever the shares say; "ok" spares one job.
+    job_script: tuple[JobFate, ...] = ()
     #: Share of jobs that are never found, though they do their work.
     job_status_lost: Share = 0.0
     #: Share of jobs that never end and never do anything.

@@ -10,7 +10,7 @@ import gzip
 import io
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -39,7 +39,7 @@ class ErrorFiles:
     def add(self, rows: list[FailedRow], dials: SendGridDials) -> str:
         """Keep a file and return its path."""
         path = f"{FOLDER}{secrets.token_urlsafe(24)}/errors.csv"
-        self._files[path] = written(rows, dials.error_file_shape)
+        self._files[path] = replace(written(rows, dials.error_file_shape), note=dials.error_file_shape)
         return path
 
     def fetch(self, path: str, headers: Mapping[str, str], dials: SendGridDials) -> Reply:

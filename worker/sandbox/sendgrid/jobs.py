@@ -17,7 +17,7 @@ from worker.sandbox.chance import Chance
 from worker.sandbox.exchange import Reply, json_reply
 from worker.sandbox.sendgrid.accounts import Account
 from worker.sandbox.sendgrid.contacts import IDENTIFIERS, RowFailed
-from worker.sandbox.sendgrid.dials import SendGridDials
+from worker.sandbox.sendgrid.dials import JobFate, SendGridDials
 from worker.sandbox.sendgrid.error_file import ErrorFiles, FailedRow
 from worker.sandbox.sendgrid.replies import refusal
 from worker.sandbox.sendgrid.rules import Upsert
@@ -35,6 +35,7 @@ class Job:
     visible_from: float
     started_at: str
     fails: bool = False
+    lie: JobFate = "ok"
     final_from: float = math.inf
     finished_at: str = ""
     counts: dict[str, int] = field(default_factory=dict)
@@ -53,15 +54,17 @@ class Jobs:
     def pending(self) -> int:
         return len(self._jobs) - self.finished
 
-    def add(self, account: Account, upsert: Upsert, dials: SendGridDials) -> Job:
+    def add(self, account: Account, upsert: Upsert, dials: SendGridDials, fate: JobFate | None = None) -> Job:
+        """Take a job in. A fate that is given stands in the place of the shares."""
         now, chance = time.monotonic(), self._chance
         due = now + chance.between(dials.job_seconds)
         job = Job(str(uuid4()), account, upsert, len(upsert.contacts), due, now + dials.early_404_s, _now())
-        job.fails = chance.happens(dials.job_failed)
-        if chance.happens(dials.job_pending_forever):
+        job.fails = fate == "failed" or (fate is None and chance.happens(dials.job_failed))
+        if fate == "pending" or (fate is None and chance.happens(dials.job_pending_forever)):
             job.due = math.inf
-        if chance.happens(dials.job_status_lost):
+        if fate == "lost" or (fate is None and chance.happens(dials.job_status_lost)):
             job.visible_from = math.inf
+        job.lie = fate or "ok"
         self._jobs[job.id] = job
         heapq.heappush(self._waiting, (job.due, len(self._jobs), job))
         return job
@@ -87,7 +90,7 @@ class Jobs:
         content["results"] = {"requested_count": job.requested}
         content["started_at"] = job.started_at
         if not dials.omit_counts:
-            content["results"] |= {name: count for name, count in job.counts.items() if count}
+            content["results"] |= {name: count for name, count in _told(job).items() if count}
         if final:
             content["status"] = _final_status(job)
             content["finished_at"] = job.finished_at
@@ -137,8 +140,16 @@ def _repeats(contact: dict[str, Any], seen: set[tuple[str, str]]) -> bool:
     return repeated
 
 
+def _told(job: Job) -> dict[str, int]:
+    """The counts as they are told: not always as they are."""
+    true = job.counts.get("errored_count", 0)
+    lies = {"one_more": min(true + 1, job.requested), "one_fewer": max(true - 1, 0), "all_failed": job.requested}
+    return {**job.counts, "errored_count": lies.get(job.lie, true)} if job.counts else job.counts
+
+
 def _final_status(job: Job) -> str:
-    errored = job.counts.get("errored_count", 0)
+    """A lie about counts is told in the status too, but for failed rows that are kept secret."""
+    errored = max(_told(job).get("errored_count", 0), job.counts.get("errored_count", 0))
     if job.fails or errored == job.requested:
         return "failed"
     return "errored" if errored else "completed"

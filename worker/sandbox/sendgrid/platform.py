@@ -124,8 +124,12 @@ class SendGrid:
         upsert = read_upsert(call.body, self._all_dials.traffic.hidden_byte_cap, kinds, self._dials)
         check_lists(upsert.list_ids, account.lists, self._dials)
         count = len(upsert.contacts)
-        job = self._jobs.add(account, upsert, self._dials)
-        return replace(json_reply(202, {"job_id": job.id}), contacts=count, job_id=job.id)
+        fate, *rest = self._dials.job_script or (None,)
+        if fate is not None:
+            self._all_dials.change({"job_script": rest})
+        job = self._jobs.add(account, upsert, self._dials, fate)
+        note = f"job {fate}" if fate else ""
+        return replace(json_reply(202, {"job_id": job.id}), contacts=count, job_id=job.id, note=note)
 
     def advance(self) -> None:
         self._jobs.advance(self._dials)
