@@ -275,6 +275,14 @@ def test_a_script_names_the_fates_of_the_next_jobs_one_by_one(client, sandbox):
     assert set(stored(sandbox)) == {ANN["email"]}
 
 
+def test_a_script_says_how_many_seconds_a_job_takes(client, sandbox):
+    sandbox.dials(job_script=[0, 3600], job_seconds=[1800, 1800])
+
+    assert status(client, upsert(client, ANN))["status"] == "completed"
+    assert status(client, upsert(client, {"email": "b@example.com"}))["status"] == "pending"
+    assert [entry["note"] for entry in sandbox.journal() if entry["note"]] == ["job 0.0", "job 3600.0"]
+
+
 @pytest.mark.parametrize(
     ("lie", "contacts", "said", "state"),
     [

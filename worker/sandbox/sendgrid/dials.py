@@ -70,8 +70,9 @@ class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     status_lag_s: Seconds = 0.0
     #: For so long after being accepted a job is not found.
     early_404_s: Seconds = 0.0
-    #: Fates that the next jobs meet, one each, whatever the shares say; "ok" spares one job.
-    job_script: tuple[JobFate, ...] = ()
+    #: Fates that the next jobs meet, one each, whatever the shares say; "ok" spares one job, and a number is how many
+    #: seconds it takes.
+    job_script: tuple[JobFate | Seconds, ...] = ()
     #: Share of jobs that are never found, though they do their work.
     job_status_lost: Share = 0.0
     #: Share of jobs that never end and never do anything.

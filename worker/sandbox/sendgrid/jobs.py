@@ -54,7 +54,7 @@ class Jobs:
     def pending(self) -> int:
         return len(self._jobs) - self.finished
 
-    def add(self, account: Account, upsert: Upsert, dials: SendGridDials, fate: JobFate | None = None) -> Job:
+    def add(self, account: Account, upsert: Upsert, dials: SendGridDials, fate: JobFate | float | None = None) -> Job:
         """Take a job in. A fate that is given stands in the place of the shares."""
         now, chance = time.monotonic(), self._chance
         due = now + chance.between(dials.job_seconds)
@@ -64,7 +64,10 @@ class Jobs:
             job.due = math.inf
         if fate == "lost" or (fate is None and chance.happens(dials.job_status_lost)):
             job.visible_from = math.inf
-        job.lie = fate or "ok"
+        if isinstance(fate, float):
+            job.due = now + fate
+        elif fate is not None:
+            job.lie = fate
         self._jobs[job.id] = job
         heapq.heappush(self._waiting, (job.due, len(self._jobs), job))
         return job

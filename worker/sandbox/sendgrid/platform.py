@@ -128,7 +128,7 @@ class SendGrid:
         if fate is not None:
             self._all_dials.change({"job_script": rest})
         job = self._jobs.add(account, upsert, self._dials, fate)
-        note = f"job {fate}" if fate else ""
+        note = f"job {fate}" if fate is not None else ""
         return replace(json_reply(202, {"job_id": job.id}), contacts=count, job_id=job.id, note=note)
 
     def advance(self) -> None:
