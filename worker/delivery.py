@@ -179,8 +179,11 @@ class Delivery:
             plan = Plan(orphan_ms=orphan_ms)
             self._search.go_on(batch, Search(()), plan, dict.fromkeys(rows(batch.search.all), why))
             return
-        wait_ms = self._desk.pause_ms("upsert", batch.count("attempts"), verdict.after_s)
-        fields = {"code": verdict.code, "request_id": request, "told": int(bool(verdict.after_s))}
+        # Not by attempts: the answers of a search are no setbacks, and one in the midst of it must not cost an hour.
+        setbacks = batch.count("setbacks")
+        wait_ms = self._desk.pause_ms("upsert", setbacks, verdict.after_s)
+        told = int(bool(verdict.after_s))
+        fields = {"code": verdict.code, "request_id": request, "told": told, "setbacks": setbacks + 1}
         self._again(batch, Plan(set={**self._search.counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms))
 
     def _is_over(self, batch: Batch) -> bool:

@@ -44,7 +44,7 @@ class Searching:
 
     def go_on(self, batch: Batch, left: Search, plan: Plan, whys: dict[int, Why] | None = None) -> None:
         """Settle what is known, and send what is left at once; behind fresh traffic once it has taken many requests."""
-        plan.set = {**self.counted(batch), **search_fields(left), "state": "ready", **plan.set}
+        plan.set = {**self.counted(batch), **search_fields(left), "state": "ready", "setbacks": 0, **plan.set}
         plan.ended = size(left.send) == 0
         plan.zset = "later" if int(batch.root_fields.get("requests", 0)) > PATIENCE else batch.queue("due")
         self._desk.fail(batch, whys or {}, plan)
