@@ -220,7 +220,8 @@ def _blamed(history: Sequence[Sent], found: Found) -> Iterator[Breach]:
         if not any(failure.code in codes.get(id_, ()) for id_ in (failure.id, *failure.merged)):
             yield Breach("blamed", f"failed as {failure.code}:", (failure.id,))
     for failure in found.failures:
-        if failure.code in NO_VERDICT:
+        # Of one that is bad a platform may never say why.
+        if failure.code in NO_VERDICT and not any(codes.get(id_) for id_ in (failure.id, *failure.merged)):
             yield Breach("lost", f"still failed as {failure.code} after all retries:", (failure.id,))
 
 

@@ -119,6 +119,7 @@ def test_a_failure_without_a_verdict_that_no_retry_delivered_is_lost():
     there = found(None, 0, counts={"failed": 1}, failures=[Failed("one:0", "no_verdict")])
 
     assert breaches([sent("one:0", city="A")], there) == {"lost": 1}
+    assert breaches([replace(sent("one:0", city="A"), may_fail_as=BAD)], there) == {}
 
 
 def test_a_bad_record_may_be_out_of_sight_only_where_it_was_counted():
@@ -143,6 +144,14 @@ def test_a_cancelled_record_may_be_out_of_sight_only_where_it_was_counted_as_dis
     assert breaches([gone], found({"city": "A"})) == {}
     assert breaches([gone], found(None))["lost"] > 0
     assert breaches([sent("one:0", city="A")], discarded) == {"lost": 1}
+
+
+def test_a_cancelled_or_bad_record_may_not_be_seen_over_a_newer_one():
+    newer = sent("one:1", city="B")
+
+    for older in (replace(sent("one:0", city="A"), may_vanish=True), replace(sent("one:0", city="A"), may_fail_as=BAD)):
+        assert breaches([older, newer], found({"city": "A"}, 2)) == {"stale": 1}
+        assert breaches([older, newer], found({"city": "B"}, 2)) == {}
 
 
 def test_rows_are_unattributed_only_where_something_bad_was_sent():
