@@ -10,7 +10,8 @@ blamed      an innocent record that failed, at whatever moment, with a code that
 oversize    a body over the cap in bytes or contacts
 over_limit  a request that the platform's limiter refused
 
-Values must be unique within a contact's field: they say which record they came from.
+Values say which record they came from, so they should be unique within a contact's field; of one that is not, like an
+empty one, it is believed that it came from whoever may be seen.
 """
 
 from collections import Counter, defaultdict
@@ -154,12 +155,16 @@ def _field(name: str, value: Any, setters: Sequence[Sent], failed: set[str]) -> 
 
 def _over_newer(name: str, value: Any, setters: Sequence[Sent], failed_s: Mapping[str, float]) -> Iterator[Breach]:
     """A record that failed, was retried, and is seen although another lane brought something after its failure."""
+    found = []
     for seen in setters:
-        if seen.fields[name] != value or seen.id not in failed_s:
+        if seen.fields[name] != value:
             continue
-        newer = [s for s in setters if s.lane != seen.lane and s.at_s > failed_s[seen.id] and not _is_loose(s)]
-        if newer and all(sent.fields[name] != value for sent in newer):
-            yield Breach("stale", f"{name} is of {seen.id}, which had failed before there were", _ids(newer))
+        since_s = failed_s.get(seen.id, float("inf"))
+        newer = [s for s in setters if s.lane != seen.lane and s.at_s > since_s and not _is_loose(s)]
+        if not newer or any(sent.fields[name] == value for sent in newer):
+            return  # the value may be of this one, and rightly so
+        found.append(Breach("stale", f"{name} is of {seen.id}, which had failed before there were", _ids(newer)))
+    yield from found[:1]
 
 
 def _is_loose(sent: Sent) -> bool:

@@ -90,6 +90,20 @@ def test_a_retried_failure_may_not_be_seen_over_what_another_lane_brought_after_
     assert breaches(history, there) == wrong
 
 
+def test_a_value_that_two_records_share_may_be_of_the_one_that_is_rightly_seen():
+    """An empty city from a record that failed, and from one that came after all others."""
+    failed = sent("one:0", city="")
+    other = replace(sent("two:0", city="B"), at_s=5.0)
+    there = Found(
+        {"a@x": {"city": ""}},
+        books(one={"accepted": 2, "delivered": 2}, two={"accepted": 1, "delivered": 1}),
+        ever_failed=[Failed("one:0", "no_verdict", seen_s=2.0)],
+    )
+
+    assert breaches([failed, other, replace(sent("one:1", city=""), at_s=6.0)], there) == {}
+    assert breaches([failed, other, replace(sent("one:1", town="C"), at_s=6.0)], there).get("stale") == 1
+
+
 def test_a_bad_record_fails_for_its_reason_and_takes_nobody_with_it():
     bad = replace(sent("one:0", name="x" * 51), may_fail_as=BAD)
     there = found(None, 0, counts={"failed": 1}, failures=[Failed("one:0", "too_long")])
