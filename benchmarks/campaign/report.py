@@ -12,8 +12,9 @@ from run import Result
 
 from worker.steps import STEPS
 
-#: Kinds that end a process.
-KILLS = ("child_killed_at_step", "worker_killed_at_step", "operator_killed", "producer_killed", "worker_killed")
+#: Kinds that end a process; those of the first, each inside a step, as its trap has told.
+AT_STEPS = ("child_killed_at_step", "worker_killed_at_step", "operator_killed")
+KILLS = (*AT_STEPS, "producer_killed", "worker_killed")
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Report:
             "faults": sum(self.struck.values()),
             "kinds": len(+self.struck),
             "kills": sum(self.struck[name] for name in KILLS),
+            "kills inside a step": sum(self.struck[name] for name in AT_STEPS),
             "steps struck": len(self.steps),
             "steps": len(STEPS),
             "records": sum(verdict.records for verdict in verdicts),
