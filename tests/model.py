@@ -5,7 +5,7 @@ Each value names the record that set it, so that whatever arrives can be traced 
 works: it is told which records are still on their lane, and sees what reaches the platform.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ KINDS = ("email", "external_id")
 ORPHAN_S = 600
 
 Row = Mapping[str, Any]
+#: Where a record was enqueued: its lane, and its number there.
+Place = tuple[str, int]
 
 
 class Crash(BaseException):
@@ -33,19 +35,25 @@ def who(row: Row) -> tuple[str, str]:
     return row.get("email", ""), row.get("external_id", "")
 
 
+def is_bad(row: Row) -> bool:
+    return row.get("unique_name") == "bad"
+
+
 def identities(row: Row) -> set[str]:
     return {f"{kind}:{row[kind]}" for kind in KINDS if kind in row}
 
 
 @dataclass(slots=True)
 class Record:
-    """One that was enqueued. `left` tells when it left its lane, in a body or refused; `gone` that it was discarded."""
+    """One that was enqueued. `bad` is one that breaks the platform's rule; `left` tells when it left its lane, in a
+    body or refused; `gone` that it was discarded."""
 
     number: int
     lane: str
     seq: int
     names: set[str]
     sets: set[str]
+    bad: bool
     left: int | None = None
     gone: bool = False
 
@@ -65,18 +73,26 @@ class Records:
 
     def __init__(self) -> None:
         self.all: list[Record] = []
-        self._by_place: dict[tuple[str, int], Record] = {}
+        self._by_place: dict[Place, Record] = {}
         self._moment = 0
 
     def add(self, lane: str, seq: int, row: Row) -> None:
-        made = Record(len(self.all), lane, seq, identities(row), set(FIELDS) & row.keys())
+        made = Record(len(self.all), lane, seq, identities(row), set(FIELDS) & row.keys(), is_bad(row))
         self.all.append(made)
         self._by_place[lane, seq] = made
 
     def at(self, lane: str, seq: int) -> Record:
         return self._by_place[lane, seq]
 
-    def see(self, on_lane: set[tuple[str, int]]) -> None:
+    def may_be_refused(self, made_of: Collection[Place], row: Row) -> bool:
+        """Whether a record made of these may stand refused as this row. It was bad, and is so still unless a newer one
+        that is bad as well has taken the bad value from it since."""
+        bad = [self._by_place[place] for place in made_of if self._by_place[place].bad]
+        others = [record for place, record in self._by_place.items() if record.bad and place not in made_of]
+        taken = (other.left is not None and other.is_behind(record) for record in bad for other in others)
+        return bool(bad) and (is_bad(row) or any(taken))
+
+    def see(self, on_lane: set[Place]) -> None:
         """A moment: what was on its lane and is no more has left."""
         self._moment += 1
         for place, record in self._by_place.items():

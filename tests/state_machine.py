@@ -15,7 +15,7 @@ import orjson
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model import FIELDS, KINDS, ORPHAN_S, Crash, Platform, Records, missing, who
+from model import FIELDS, KINDS, ORPHAN_S, Crash, Place, Platform, Records, missing, who
 from peer import Peer, advance
 from pydantic import SecretStr
 
@@ -67,8 +67,6 @@ PERMANENT = re.compile(
     r"v|serial|salt|clock|seen|lead|lanes|dest|aggdue|due|later|polls|polls:later|free|busy|active|batches|failed|failed:(?:at|keys|by)"
     r"|(?:lane|wait|again|held|marks|books):.+|b:\d+|b:\d+:(?:body|rows|entries|keys)"
 )
-
-Place = tuple[str, int]
 
 SETS = st.sets(st.sampled_from(["city", "country", "line"]), min_size=1)
 ARRIVALS = st.lists(
@@ -376,7 +374,8 @@ class StoreMachine(RuleBasedStateMachine):
     def whoever_has_failed_was_blamed_by_somebody(self):
         for failed in self.site.failures if self.lanes() else ():
             if failed.about["stage"] == "aggregate":
-                assert b'"bad"' in failed.raw
+                made_of = [(failed.lane, seq) for seq in (failed.entry.seq, *failed.entry.merged)]
+                assert self.records.may_be_refused(made_of, orjson.loads(failed.raw)), failed.about
             elif failed.about["code"] not in NOBODY:
                 assert who(orjson.loads(failed.raw)) in self.platform.blamed, failed.about
 

@@ -48,20 +48,30 @@ class OnAServer(StoreMachine):
         return client
 
 
+#: A run takes seconds. Once it has failed, hypothesis makes the example small for up to 300 s: a timeout in the middle
+#: of that would be taken for one more failure, and tell of that one.
+WITH_TIME_TO_SHRINK = pytest.mark.timeout(600)
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
 def run(machine, examples, steps=30):
     found = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=CHECKS, print_blob=True
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=CHECKS,
+        print_blob=True,
+        report_multiple_bugs=False,
     )
     run_state_machine_as_test(machine, settings=found)
 
 
+@WITH_TIME_TO_SHRINK
 def test_no_interleaving_of_steps_loses_a_record_or_lets_an_older_one_win():
     run(InMemory, 15)
 
 
+@WITH_TIME_TO_SHRINK
 def test_no_interleaving_of_steps_does_so_on_a_real_server_either(redis_server):
     class Machine(OnAServer):
         url = redis_server.url
