@@ -77,6 +77,20 @@ def test_of_two_merged_records_each_field_is_as_new_as_the_record_that_set_it(so
     assert said(left) == {name: seq for name, seq in before.items() if rival.get(name, -1) < seq}
 
 
+@given(PARTS, PARTS)
+def test_of_two_merged_records_that_become_one_each_field_is_by_the_newest_that_set_it(some, others):
+    older, newer = sorted((chain(0, 2, some), chain(1, 2, others)), key=lambda whole: whole.seq)
+    before, rival = said(older), said(newer)
+
+    both = merged(older, newer)
+
+    assert said(both) == {name: max(before.get(name, -1), rival.get(name, -1)) for name in before | rival}
+    known = {name: seq for name, seq, _ in both.origins}
+    assert len(known) == len(both.origins)
+    assert {name: known.get(name, both.seq) for name in said(both)} == said(both)
+    assert known.keys() <= said(both).keys()
+
+
 @given(PARTS, PARTS, st.sampled_from([(3, 0), (3, 5), (5, 3)]))
 def test_on_two_lanes_what_left_later_is_newer_and_what_leaves_now_newest(some, others, versions):
     departed, rivals = versions

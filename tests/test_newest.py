@@ -134,18 +134,20 @@ def test_a_record_between_two_that_were_merged_keeps_what_is_newer_than_the_firs
     engine.assert_books_balance()
 
 
-def test_a_merged_record_that_failed_loses_to_a_newer_one_what_its_older_part_had_set(engine, sandbox):
+@pytest.mark.parametrize("turns", [["1", "2"], ["2", "1"], ["12"]])
+def test_a_merged_record_that_failed_loses_to_a_newer_one_what_its_older_part_had_set(engine, sandbox, turns):
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue([person(1, city="1"), person(1, city="2", last_name=LONG), person(1, last_name=FAILS)])
     engine.run_until_settled()
     assert raws(engine) == {"sendgrid:1": person(1, city="2"), "sendgrid:2": person(1, city="1", last_name=FAILS)}
     mend(sandbox)
 
-    for record_id in ("sendgrid:1", "sendgrid:2"):
-        retry(engine, record_id)
+    for seqs in turns:
+        retry(engine, *(f"sendgrid:{seq}" for seq in seqs))
         engine.run_until_settled()
 
     assert stored(sandbox)["p1@example.com"]["city"] == "2"
+    assert engine.books()["failed"] == 0
     engine.assert_books_balance()
 
 
@@ -168,6 +170,21 @@ def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_late
     contact = stored(sandbox)["p1@example.com"]
     assert (contact["city"], contact["country"]) == ("new", "kept")
     assert engine.books()["failed"] == 0
+    engine.assert_books_balance()
+
+
+def test_a_record_of_another_lane_that_has_lost_all_it_said_still_joins_its_list(engine, sandbox, lists):
+    """It stays failed, though what it was refused for has been taken from it as well."""
+    refused = fail(engine, person(1, city="old", last_name=LONG), list_ids=lists)
+    fail(engine, person(2), person(1, city="new", last_name="short"))
+    assert raws(engine) == {f"{refused}:0": person(1)}
+
+    retry(engine, f"{refused}:0")
+    engine.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["last_name"], contact["list_ids"]) == ("new", "short", lists)
+    assert engine.books() | {"accepted": 3, "delivered": 3, "failed": 0} == engine.books()
     engine.assert_books_balance()
 
 

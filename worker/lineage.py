@@ -20,7 +20,9 @@ Origin = tuple[int, int]
 
 
 def merged(older: Entry, newer: Entry) -> Entry:
-    """Both as one under the newer number."""
+    """Both as one under the newer number. What the newer one has from a record before the older one gives way to it."""
+    if newer.origins:
+        newer = stripped(newer, older, same_lane=True)
     old, new = orjson.loads(older.raw), orjson.loads(newer.raw)
     set_anew = set(_paths(new))
     known = _origins(older)
@@ -33,7 +35,7 @@ def merged(older: Entry, newer: Entry) -> Entry:
         merged=(*older.merged, older.seq, *newer.merged),
         attempts=max(older.attempts, newer.attempts),
         first_ms=older.first_ms or newer.first_ms,
-        origins=(*newer.origins, *inherited),
+        origins=(*(origin for origin in newer.origins if origin[0] in set_anew), *inherited),
     )
 
 
