@@ -104,14 +104,15 @@ def test_a_backlog_stops_intake_at_80_percent_and_then_drains_to_nothing(stage, 
 def test_bodies_are_cut_one_ahead_and_no_larger_than_memory_allows_while_it_is_short(stage):
     with pytest.raises(LaneFull):
         stage.enqueue(large(number) for number in itertools.count())
-    left = memory.look(stage.client).left
+    there = memory.look(stage.client)
     assert 0.78 < used_share(stage) < 0.81, "without a worker it is intake itself that measures"
 
     for _ in range(3):
         stage.follow("aggregate", "sendgrid")
 
     [batch] = stage.batches().values()
-    assert left // 5 < int(batch["bytes"]) < left // 4
+    # A quarter of what was left at that moment: buffers of connections come and go in between.
+    assert there.left // 5 < int(batch["bytes"]) < there.most * 0.22 // 4
     assert used_share(stage) < 0.95
     stage.assert_books_balance()
 
