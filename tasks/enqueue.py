@@ -20,6 +20,8 @@ from worker.errors import SettingError
 
 log = logging.getLogger("worker.intake")
 
+#: How long a message waits for room if it does not say: nobody is there to hear that it was refused.
+PATIENCE_S = 86_400.0
 #: How long a message waits in a worker each time it comes by, in seconds; and where its broker has no room for it.
 HERE_S, WITHOUT_BROKER_S = 0.25, 30.0
 
@@ -39,7 +41,7 @@ def enqueue(  # noqa: PLR0913 - what a message may say
     list_ids: Any = None,
     key: str | None = None,
     *,
-    wait_s: float = 0,
+    wait_s: float = PATIENCE_S,
     until_s: float | None = None,
 ) -> None:
     """`wait_s`: while there is no room, for so long from the first try on, the message goes to the end of its queue

@@ -401,7 +401,8 @@ def bells(stage: Stage) -> Iterator[Celery]:
         yield made
 
 
-def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, sandbox, bells):
+@pytest.mark.parametrize("asked", [{}, {"wait_s": 30}], ids=str)
+def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, bells, asked):
     """One worker process: a message that waited inside it would keep out the bells that make room."""
     stage.set["MAX_LANE_BYTES"] = "1000000"
     lane = stage.parts.lane("sendgrid")
@@ -412,7 +413,7 @@ def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_wor
     stage.site.schedule.pause(None, "for a test")
     for part in range(3):
         records = [large(number) for number in range(10_000 + part * 200, 10_000 + part * 200 + 200)]
-        bells.send_task("contacts.enqueue", [records], {"wait_s": 30})
+        bells.send_task("contacts.enqueue", [records], asked)
 
     with stage.worker(pool="solo") as worker:
         wait_until(lambda: stage.client.llen(stage.queue) == 0 or stage.books()["accepted"] > before, 5)

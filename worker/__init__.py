@@ -8,6 +8,7 @@ providers/                     the platforms: contacts in, request bytes out; re
 store/                         Redis: the keyspace (keys.py) and its scripts (lua/)
 transport                      HTTP, with a deadline
 intake, aggregation, delivery, tracking, replay    the journey of a contact, in order
+rounds, retried, superseding, searching, probing   parts of it that have a room of their own
 subject, erasure               a contact that is to be gone, and taking it out of every place
 checks                         what can be wrong with an install; each subject in a room of its own
 wiring                         where the parts are joined
