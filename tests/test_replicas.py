@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from peer import advance
 from redis import Redis
 
 from worker import StoreUnavailable, aclose, aenqueue, enqueue
@@ -56,6 +57,23 @@ def test_nothing_is_sent_before_the_replica_knows_that_it_is_under_way(make_engi
     try:
         engine.site.delivery.dispatch("sendgrid")
         assert sandbox.totals()["by_endpoint"] == {}
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+
+def test_nothing_is_asked_either_before_the_replica_knows_which_permits_are_spent(make_engine, replica, sandbox):
+    engine = make_engine(store_ack_replicas=1)
+    enqueue(RECORD)
+    engine.site.aggregation.aggregate("sendgrid")
+    engine.site.delivery.dispatch("sendgrid")
+    advance(engine.site, 1)
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        assert engine.site.tracking.poll("sendgrid") == ()
+        assert "sendgrid.imports" not in sandbox.totals()["by_endpoint"]
     finally:
         os.kill(replica.pid, signal.SIGCONT)
 

@@ -117,14 +117,14 @@ class Ledger:
         return self._terms
 
     def claim(self, kind: str, *, heard: bool = True) -> Batch | Idle:
-        """Take the next due batch; `kind` is dispatch or poll, and `heard` says that this answers a bell. What is to be
-        sent is handed out only once the replicas that are asked for know of it: the one that takes over after a
-        failover must know that its job may exist."""
+        """Take the next due batch; `kind` is dispatch or poll, and `heard` says that this answers a bell. A batch is
+        handed out only once the replicas that are asked for know of it: the one that takes over after a failover must
+        know that its job may exist, and which permits are spent."""
         token = uuid4().hex
         terms = self._terms
         args = (kind, terms.lease_ms, token, terms.orphan_ms, terms.slots, BELL_SILENCE_MS if heard else 0)
         acknowledged = True
-        if kind == "dispatch" and terms.replicas:
+        if terms.replicas:
             answer, acknowledged = self._store.run_acknowledged(terms.replicas, "claim", *args)
         else:
             answer = self._store.run("claim", *args)
@@ -135,8 +135,10 @@ class Ledger:
         if acknowledged:
             return batch
         log.warning("nothing is sent: too few replicas answer", extra={"wanted": terms.replicas})
-        plan = Plan(set={"state": "ready"}, refund=True, zset=batch.queue("due"), delay_ms=UNACKNOWLEDGED_MS)
-        self.settle(batch, plan)
+        back = Plan(zset=batch.queue("polls"), delay_ms=UNACKNOWLEDGED_MS)
+        if kind == "dispatch":
+            back = Plan({"state": "ready"}, zset=batch.queue("due"), delay_ms=UNACKNOWLEDGED_MS, refund=True)
+        self.settle(batch, back)
         return Idle("unacknowledged", token)
 
     def claim_slot(self) -> str | None:
