@@ -153,3 +153,25 @@ def test_lists_are_told_apart_by_their_letters():
     old = contact(mailing_lists={"abc": True})
 
     assert strip(old, contact(mailing_lists={"ABC": False})) == old
+
+
+STRANGE = st.sampled_from(
+    ["", ".", "custom_fields", "custom_fields.", "custom_fields.p", "mailing_lists.l.m", "p", "P"]
+)
+HOSTILE = st.dictionaries(
+    STRANGE | st.text(max_size=3), VALUES | st.dictionaries(STRANGE, VALUES, max_size=3), max_size=5
+)
+
+
+@given(HOSTILE, HOSTILE, st.booleans())
+def test_whatever_fields_are_called_they_can_be_merged_and_taken_away(old, new, same_lane):
+    older, newer = entry(1, contact(**old), departed=1), entry(2, contact(**new), departed=2)
+    both = merged(older, newer)
+
+    left = orjson.loads(stripped(older, newer, same_lane=same_lane).raw)
+    again = orjson.loads(stripped(older, both, same_lane=same_lane).raw)
+
+    assert left.keys() <= contact(**old).keys()
+    assert again.keys() <= contact(**old).keys()
+    # No platform has a field of such a name, so nobody can have set it anew.
+    assert all(left[name] == old[name] for name in old if name.startswith(("custom_fields.", "mailing_lists.")))

@@ -83,9 +83,11 @@ def _is_newer(one: Origin, other: Origin, *, same_lane: bool) -> bool:
 
 
 def _paths(record: Mapping[str, Any]) -> Iterator[str]:
-    """What a record sets: its fields, and the entries of its maps one by one."""
+    """What a record sets: its fields, and the entries of its maps one by one. A name that only looks like such an entry
+    is no field of any platform: nothing takes it away."""
     for name, value in record.items():
-        if name in IDENTIFIERS:
+        head, dot, _ = name.partition(".")
+        if name in IDENTIFIERS or (dot and head in MAPS):
             continue
         if name in MAPS and isinstance(value, Mapping):
             yield from (f"{name}.{entry}" for entry in value)
