@@ -17,18 +17,18 @@ from measure import Step, Table, Timing, arguments, interleave, show
 from records import FIELDS, mapped, plain
 from stage import wired_to
 
-from worker import enqueue
-from worker.contact import Entry, digests
-from worker.embedded import EmbeddedServer
-from worker.items import ClosedBody, Item
-from worker.outcome import FieldTable
-from worker.packing import Limits, Packed
-from worker.preparing import Preparation
-from worker.providers.base import Lane
-from worker.rounds import LaneRound, Pace
-from worker.store.bench import Bench, Cut
-from worker.walk import Walk
-from worker.wiring import Wiring
+from contact_ingest import enqueue
+from contact_ingest.engine import Engine
+from contact_ingest.model.identity import digests
+from contact_ingest.model.lane import Lane
+from contact_ingest.model.record import QueuedRecord
+from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
+from contact_ingest.packing.payload import Limits, PackedBytes
+from contact_ingest.pipeline.aggregate_lane import AggregationPolicy, LaneAggregation
+from contact_ingest.pipeline.encode import RecordEncoder
+from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.store.aggregation import AggregationCommit, AggregationStore
 
 SALT = b"benchmark-salt-1"
 NOBODY: frozenset[bytes] = frozenset()
@@ -38,10 +38,10 @@ PAIR, WHOLE = "orjson.loads + orjson.dumps, each", "orjson.dumps, whole list"
 ROUND = "full round on a server"
 
 
-class TimedBench(Bench):
+class TimedBench(AggregationStore):
     """A bench that holds the watch over its own round trips."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: AggregationStore) -> None:
         super().__init__(bench._store)  # noqa: SLF001 - the same store, watched
         self.seconds = {"read": 0.0, "stage": 0.0, "commit": 0.0}
 
@@ -51,13 +51,13 @@ class TimedBench(Bench):
         self.seconds["read"] += time.perf_counter() - began
         return found
 
-    def stage(self, packed: Packed, entries: Any, keys: bytes, *, beyond: bool = False) -> int:
+    def stage(self, packed: PackedBytes, entries: Any, keys: bytes, *, beyond: bool = False) -> int:
         began = time.perf_counter()
         number = super().stage(packed, entries, keys, beyond=beyond)
         self.seconds["stage"] += time.perf_counter() - began
         return number
 
-    def commit(self, cut: Cut) -> bool:
+    def commit(self, cut: AggregationCommit) -> bool:
         began = time.perf_counter()
         committed = super().commit(cut)
         self.seconds["commit"] += time.perf_counter() - began
@@ -67,14 +67,14 @@ class TimedBench(Bench):
 class Bout:
     """The steps over one set of records."""
 
-    def __init__(self, parts: Wiring, make: Callable[[int], dict[str, Any]], contacts: int) -> None:
+    def __init__(self, parts: Engine, make: Callable[[int], dict[str, Any]], contacts: int) -> None:
         self._parts = parts
         self._records = [make(number) for number in range(contacts)]
         self._raws = [b"%b" % orjson.dumps(record) for record in self._records]
         self._provider = parts.site("sendgrid").provider
         now_ms = time.time_ns() // 1_000_000
         self._fields = FieldTable(FIELDS, now_ms)
-        self._preparation = Preparation(self._provider, SALT, self._fields, frozenset(), now_ms)
+        self._preparation = RecordEncoder(self._provider, SALT, self._fields, frozenset(), now_ms)
         self._limits = self._provider.limits(LANE)
         # In one body, however large, so that closing can be told from walking.
         self._endless = Limits(contacts, 1 << 31, self._limits.prefix, self._limits.suffix)
@@ -112,37 +112,37 @@ class Bout:
         for names in self._names:
             digests(SALT, names)
 
-    def _items(self) -> list[Item]:
-        return [self._preparation.item(Entry(seq, raw)) for seq, raw in enumerate(self._raws)]
+    def _items(self) -> list[EncodedRecord]:
+        return [self._preparation.item(QueuedRecord(seq, raw)) for seq, raw in enumerate(self._raws)]
 
-    def _walk(self, limits: Limits) -> Walk:
-        return Walk(limits, self._preparation.item, max_held=5_000, max_refused=1_000)
+    def _walk(self, limits: Limits) -> Packer:
+        return Packer(limits, self._preparation.item, max_held=5_000, max_refused=1_000)
 
-    def _walk_and_items(self) -> tuple[Walk, list[Item]]:
+    def _walk_and_items(self) -> tuple[Packer, list[EncodedRecord]]:
         return self._walk(self._endless), self._items()
 
-    def _feed(self, walk: Walk, items: Sequence[Item]) -> None:
+    def _feed(self, walk: Packer, items: Sequence[EncodedRecord]) -> None:
         for item in items:
             walk.feed(item, NOBODY)
 
-    def _walked(self) -> Walk:
+    def _walked(self) -> Packer:
         walk, items = self._walk_and_items()
         self._feed(walk, items)
         return walk
 
-    def _closed(self) -> ClosedBody:
+    def _closed(self) -> FinishedPayload:
         closed = self._walked().close()
         assert closed is not None
         return closed
 
-    def _describe(self, closed: ClosedBody) -> None:
+    def _describe(self, closed: FinishedPayload) -> None:
         assert closed.entries
         closed.keys  # noqa: B018 - made when asked for
 
     def _aggregate(self, _: object) -> None:
         walk = self._walk(self._limits)
         for seq, raw in enumerate(self._raws):
-            closed = walk.feed(self._preparation.item(Entry(seq, raw)), NOBODY)
+            closed = walk.feed(self._preparation.item(QueuedRecord(seq, raw)), NOBODY)
             if closed is not None:
                 self._describe(closed)
         if (last := walk.close()) is not None:
@@ -154,11 +154,11 @@ class Bout:
 
     def _round(self) -> float:
         """Look, read, prepare, walk, stage, commit, as a worker does on one bell."""
-        bench = TimedBench(Bench(self._parts.site("sendgrid").store))
+        bench = TimedBench(AggregationStore(self._parts.site("sendgrid").store))
         began = time.perf_counter()
         look = bench.look("sendgrid")
         preparation = replace(self._preparation, salt=look.salt, now_ms=look.now_ms)
-        done = LaneRound(bench, look, LANE, preparation, Pace(max_wait_ms=0)).run(ALL_BODIES)
+        done = LaneAggregation(bench, look, LANE, preparation, AggregationPolicy(max_wait_ms=0)).run(ALL_BODIES)
         took = time.perf_counter() - began
         if done is None or not done.committed or self._parts.client.llen(bench._keys("wait:sendgrid")):  # noqa: SLF001
             raise AssertionError("the round has left something")
@@ -167,7 +167,7 @@ class Bout:
         return took
 
 
-def timed(parts: Wiring, make: Callable[[int], dict[str, Any]], contacts: int, rounds: int) -> Table:
+def timed(parts: Engine, make: Callable[[int], dict[str, Any]], contacts: int, rounds: int) -> Table:
     bout = Bout(parts, make, contacts)
     found = interleave(bout.steps(), rounds)
     says = {"read": "LRANGE", "stage": "SET of bodies and their rows", "commit": "one script"}

@@ -17,8 +17,8 @@ from measure import Table, arguments, peak_bytes, show
 from records import plain
 from stage import Stage, follow, stage
 
-from worker import enqueue
-from worker.cli.demo_processes import WorkerProcess
+from contact_ingest import enqueue
+from contact_ingest.cli.demo.processes import WorkerProcess
 
 MAX_BYTES = 6_000_000
 MIN_FILL = 0.99
@@ -98,7 +98,7 @@ def problems(where: Stage, sizes: list[int], peaks: Peaks, contacts: int) -> lis
 
 def run(number: int, contacts: int) -> tuple[Table, list[str]]:
     with stage(DIALS) as where, tempfile.TemporaryDirectory(prefix="contact-ingest-") as folder:
-        enqueue_s, drain_s, peaks = drain(where, contacts, Path(folder, "worker.log"))
+        enqueue_s, drain_s, peaks = drain(where, contacts, Path(folder, "contact_ingest.log"))
         sizes = upserts(where)
         wrong = problems(where, sizes, peaks, contacts)
     full = sizes[1:]

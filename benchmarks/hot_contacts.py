@@ -22,8 +22,8 @@ from measure import Table, arguments, show
 from records import plain
 from stage import Stage, follow, stage
 
-from worker import enqueue
-from worker.cli.demo_processes import WorkerProcess
+from contact_ingest import enqueue
+from contact_ingest.cli.demo.processes import WorkerProcess
 
 HOT_EVERY = 100
 #: Between two updates of every hot contact.
@@ -113,7 +113,7 @@ def runs(contacts: int, rounds: int) -> list[tuple[Result, Result]]:
     terms = {"MAX_BODY_BYTES": min(size, 6_000_000), "MAX_OPEN_BATCHES": PENDING, "MAX_WAIT_S": 0.5}
     found = []
     with tempfile.TemporaryDirectory(prefix="contact-ingest-") as folder:
-        log = Path(folder, "worker.log")
+        log = Path(folder, "contact_ingest.log")
         with (
             stage({"job_seconds": JOB_SECONDS}, max_body_bytes=terms["MAX_BODY_BYTES"], max_wait_s=0.5) as where,
             WorkerProcess(where.environment(POLL_FIRST_S=0.1, **terms), log),

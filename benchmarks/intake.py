@@ -15,9 +15,9 @@ from measure import Step, Table, Timing, arguments, interleave, show
 from records import plain
 from stage import wired_to
 
-from worker import enqueue
-from worker.embedded import EmbeddedServer
-from worker.wiring import Wiring
+from contact_ingest import enqueue
+from contact_ingest.engine import Engine
+from contact_ingest.sandbox.redis_server import EmbeddedServer
 
 PUSHED_AT_A_TIME = 1_000
 #: A round trip a record takes long; so many are enough to know it.
@@ -33,7 +33,7 @@ def pieces(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 class Producer:
     """The ways to put the same records into the server. What Celery is sent lies in its queue; nobody works there."""
 
-    def __init__(self, parts: Wiring, app: Celery, contacts: int) -> None:
+    def __init__(self, parts: Engine, app: Celery, contacts: int) -> None:
         self._client = parts.client
         self._app = app
         self._records = [plain(number) for number in range(contacts)]

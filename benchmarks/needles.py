@@ -23,8 +23,8 @@ from measure import Table, arguments, show
 from records import plain
 from stage import Stage, follow, stage
 
-from worker import enqueue
-from worker.cli.demo_processes import WorkerProcess
+from contact_ingest import enqueue
+from contact_ingest.cli.demo.processes import WorkerProcess
 
 BAD = "[[reject-silent]]"
 FRESH_EVERY_S, MAX_FRESH_S = 1.0, 10.0
@@ -92,7 +92,7 @@ def problems(where: Stage, contacts: int, bad: set[int], fresh: Fresh) -> list[s
 def run(number: int, contacts: int, count: int) -> tuple[Table, list[str]]:
     bad = set(random.Random(number).sample(range(contacts), count))
     with stage(DIALS, max_wait_s=0) as where, tempfile.TemporaryDirectory(prefix="contact-ingest-") as folder:
-        took_s, fresh = search(where, contacts, bad, Path(folder, "worker.log"))
+        took_s, fresh = search(where, contacts, bad, Path(folder, "contact_ingest.log"))
         sent = [entry for entry in where.sandbox.journal() if entry["endpoint"] == "sendgrid.upsert"]
         wrong = problems(where, contacts, bad, fresh)
     each = (len(sent) - fresh.count) / count

@@ -19,7 +19,7 @@ import orjson
 from measure import Step, Table, arguments, forget_peak, interleave, peak_bytes, resident_bytes, show
 from records import plain
 
-from worker.packing import Body, Limits
+from contact_ingest.packing.payload import Limits, Payload
 
 LIMITS = Limits(30_000, 6_000_000, b'{"contacts":[', b"]}")
 #: Re-serialising everything for each record takes time with the square of the number: so many, then calculated.
@@ -32,22 +32,22 @@ def dump_all(records: Sequence[dict[str, Any]]) -> list[bytes]:
 
 
 def pack(encoded: Sequence[bytes]) -> list[bytes]:
-    bodies, body = [], Body(LIMITS)
+    bodies, body = [], Payload(LIMITS)
     for contact in encoded:
         if not body.fits(contact):
             bodies.append(body.close().body)
-            body = Body(LIMITS)
+            body = Payload(LIMITS)
         body.add(contact)
     return [*bodies, body.close().body]
 
 
 def encode_and_pack(records: Sequence[dict[str, Any]]) -> list[bytes]:
-    bodies, body = [], Body(LIMITS)
+    bodies, body = [], Payload(LIMITS)
     for record in records:
         contact = orjson.dumps(record)
         if not body.fits(contact):
             bodies.append(body.close().body)
-            body = Body(LIMITS)
+            body = Payload(LIMITS)
         body.add(contact)
     return [*bodies, body.close().body]
 

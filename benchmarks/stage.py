@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from worker.embedded import EmbeddedServer
-from worker.sandbox.process import SandboxProcess
-from worker.settings import Destination, Settings
-from worker.store import books
-from worker.wiring import Site, Wiring, install
+from contact_ingest.config.settings import Destination, Settings
+from contact_ingest.engine import DestinationRuntime, Engine, set_engine
+from contact_ingest.sandbox.process import SandboxProcess
+from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.store import books
 
 KEY = "SG.benchmark"
 #: The sandbox's own request limits would be what is measured.
@@ -32,10 +32,10 @@ class Stage:
 
     server: EmbeddedServer
     sandbox: SandboxProcess
-    parts: Wiring
+    parts: Engine
 
     @property
-    def site(self) -> Site:
+    def site(self) -> DestinationRuntime:
         return self.parts.site("sendgrid")
 
     def environment(self, **more: object) -> dict[str, str]:
@@ -69,15 +69,15 @@ def stage(dials: Mapping[str, Any] | None = None, **settings: Any) -> Iterator[S
 
 
 @contextlib.contextmanager
-def wired_to(redis_url: str, platform_url: str, **settings: Any) -> Iterator[Wiring]:
+def wired_to(redis_url: str, platform_url: str, **settings: Any) -> Iterator[Engine]:
     """This process's wiring, for `worker.enqueue` as well."""
     # Celery would prefer what these say to the address it is given.
     for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
         os.environ.pop(name, None)
     to = Destination(platform="sendgrid", api_key=SecretStr(KEY), base_url=platform_url)
     made = Settings.without_environment(redis_url=SecretStr(redis_url), destinations={"sendgrid": to}, **settings)
-    parts = Wiring(made)
-    install(parts)
+    parts = Engine(made)
+    set_engine(parts)
     try:
         yield parts
     finally:

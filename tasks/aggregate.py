@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from tasks.bells import Heard, ring, site_of_lane
+from contact_ingest.tasks.notify import StrictTask, notify, runtime_of_lane
 
 
-@shared_task(name="contacts.aggregate", base=Heard)
+@shared_task(name="contacts.aggregate", base=StrictTask)
 def aggregate(lane: str) -> None:
-    if site := site_of_lane("contacts.aggregate", lane):
-        ring(site.aggregation.aggregate(lane))
+    if site := runtime_of_lane("contacts.aggregate", lane):
+        notify(site.aggregation.aggregate(lane))

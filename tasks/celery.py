@@ -13,12 +13,12 @@ from celery import Celery
 from celery.signals import setup_logging
 from celery.worker.consumer import consumer
 
-from tasks.bells import is_full
-from tasks.ticker import BAD_SETTING, Ticker
-from worker.destinations import none_configured
-from worker.errors import SettingError
-from worker.logs import configure
-from worker.settings import Settings
+from contact_ingest.config.destinations import none_configured
+from contact_ingest.config.logging import configure
+from contact_ingest.config.settings import Settings
+from contact_ingest.errors import SettingError
+from contact_ingest.tasks.notify import is_full
+from contact_ingest.tasks.ticker import BAD_SETTING, Ticker
 
 #: Where Celery quotes a whole message, and what is said instead, with so many of its arguments.
 QUOTING = {
@@ -59,7 +59,9 @@ def _tls(url: str) -> dict[str, Any] | None:
 
 
 app = Celery(
-    "tasks", broker=broker, include=["tasks.enqueue", "tasks.aggregate", "tasks.dispatch", "tasks.poll", "tasks.retry"]
+    "contact_ingest",
+    broker=broker,
+    include=[f"contact_ingest.tasks.{stage}" for stage in ("enqueue", "aggregate", "dispatch", "poll", "retry")],
 )
 app.conf.update(
     # JSON only, in both directions: a pickle message is code.
@@ -105,7 +107,7 @@ if urlsplit(broker).scheme in ("redis", "rediss", "redis+socket"):
     # To kombu a Redis whose memory is full is an error of the channel, at which a worker would end, and a new one not
     # start: it has to be there to make room. It connects again until there is some.
     app.conf.broker_channel_error_retry = True
-    app.conf.worker_consumer = "tasks.consumer:Patient"
+    app.conf.worker_consumer = "contact_ingest.tasks.consumer:PatientConsumer"
     app.conf.broker_transport_options = {
         "visibility_timeout": 300,  # only for messages popped and not yet acknowledged
         "unacked_restore_interval": 5,  # the default sweep takes 100 s to notice
@@ -124,7 +126,7 @@ if urlsplit(broker).scheme in ("redis", "rediss", "redis+socket"):
 app.steps["worker"].add(Ticker)
 
 
-class Unquoted(logging.Filter):
+class RedactingFilter(logging.Filter):
     """Celery quotes bad messages, and the arguments and exceptions of tasks that fail: all of it can be records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -146,6 +148,6 @@ def _logs(**_: object) -> None:
     """Our own lines, our own format; Celery's task lines stay below INFO, they would say nothing but ids."""
     configure(settings)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(Unquoted())
+        handler.addFilter(RedactingFilter())
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)

@@ -9,14 +9,14 @@ import time
 
 from celery.worker.consumer import Consumer
 
-from tasks.bells import is_full
+from contact_ingest.tasks.notify import is_full
 
-log = logging.getLogger("worker.consumer")
+log = logging.getLogger("contact_ingest.consumer")
 
 TRY_AGAIN_S = 1.0
 
 
-class Patient(Consumer):  # type: ignore[misc]
+class PatientConsumer(Consumer):  # type: ignore[misc]
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         if not wait_for_room(exc):
             super().on_connection_error_before_connected(exc)

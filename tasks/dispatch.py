@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from tasks.bells import Heard, ring, site_named
+from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 
 
-@shared_task(name="contacts.dispatch", base=Heard)
+@shared_task(name="contacts.dispatch", base=StrictTask)
 def dispatch(destination: str) -> None:
-    if site := site_named("contacts.dispatch", destination):
-        ring(site.delivery.stretch(destination))
+    if site := runtime_named("contacts.dispatch", destination):
+        notify(site.delivery.run_for_slice(destination))

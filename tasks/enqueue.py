@@ -13,12 +13,12 @@ from celery import shared_task
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
-from tasks.bells import Heard, ignore, is_full, shown
-from worker import IntakeError, Receipt
-from worker import enqueue as put
-from worker.errors import SettingError
+from contact_ingest import IntakeError, Receipt
+from contact_ingest import enqueue as put
+from contact_ingest.errors import SettingError
+from contact_ingest.tasks.notify import StrictTask, ignore, is_full, shown
 
-log = logging.getLogger("worker.intake")
+log = logging.getLogger("contact_ingest.pipeline.enqueue")
 
 #: How long a message waits for room if it does not say: nobody is there to hear that it was refused.
 PATIENCE_S = 86_400.0
@@ -26,7 +26,7 @@ PATIENCE_S = 86_400.0
 HERE_S, WITHOUT_BROKER_S = 0.25, 30.0
 
 
-class Redacted(Heard):
+class Redacted(StrictTask):
     """Celery copies a task's arguments into message headers, logs and events: these say nothing."""
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:

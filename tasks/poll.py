@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from tasks.bells import Heard, ring, site_named
+from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 
 
-@shared_task(name="contacts.poll", base=Heard)
+@shared_task(name="contacts.poll", base=StrictTask)
 def poll(destination: str) -> None:
-    if site := site_named("contacts.poll", destination):
-        ring(site.tracking.stretch(destination))
+    if site := runtime_named("contacts.poll", destination):
+        notify(site.tracking.run_for_slice(destination))

@@ -2,11 +2,11 @@
 
 from celery import shared_task
 
-from tasks.bells import Heard, site_named
-from worker.replay import Which
+from contact_ingest.pipeline.retry import FailureFilter
+from contact_ingest.tasks.notify import StrictTask, runtime_named
 
 
-@shared_task(name="contacts.retry", base=Heard)
+@shared_task(name="contacts.retry", base=StrictTask)
 def retry(destination: str, code: str | None = None, batch: int | None = None, lane: str | None = None) -> None:
-    if site := site_named("contacts.retry", destination):
-        site.replay.retry(Which(code=code, batch=batch, lane=lane))
+    if site := runtime_named("contacts.retry", destination):
+        site.replay.retry(FailureFilter(code=code, batch=batch, lane=lane))

@@ -17,14 +17,14 @@ from celery import bootsteps
 from celery.worker import state
 from redis.exceptions import RedisError
 
-from tasks.bells import send
-from tasks.standby import Standby
-from worker.checks import refuse_unsafe_store
-from worker.errors import SettingError
-from worker.steps import step
-from worker.wiring import Site, Wiring, wired
+from contact_ingest.engine import DestinationRuntime, Engine, current_engine
+from contact_ingest.errors import SettingError
+from contact_ingest.failpoints import failpoint
+from contact_ingest.operations.doctor import refuse_unsafe_store
+from contact_ingest.tasks.local_runner import LocalRunner
+from contact_ingest.tasks.notify import publish
 
-log = logging.getLogger("worker.ticker")
+log = logging.getLogger("contact_ingest.ticker")
 
 Done = TypeVar("Done")
 #: Longest pause between two looks, and how often the slower chores are done.
@@ -45,7 +45,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._checked = False
-        self._standby: Standby | None = None
+        self._standby: LocalRunner | None = None
 
     def start(self, parent: Any) -> None:
         try:
@@ -56,7 +56,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         except RedisError as problem:  # the broker is waited for as well; the thread checks when the server answers
             log.warning("redis did not answer", extra={"problem": type(problem).__name__})
         slots = int(getattr(parent, "concurrency", 1) or 1)
-        self._standby = Standby(wired())
+        self._standby = LocalRunner(current_engine())
         self._thread = threading.Thread(target=self._run, args=(slots, self._standby), name="ticker", daemon=True)
         self._thread.start()
 
@@ -72,11 +72,11 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _check(self) -> None:
         if not self._checked:
-            refuse_unsafe_store(wired())
+            refuse_unsafe_store(current_engine())
             self._checked = True
 
-    def _run(self, slots: int, standby: Standby) -> None:
-        parts = wired()
+    def _run(self, slots: int, standby: LocalRunner) -> None:
+        parts = current_engine()
         chores = Chores(parts, slots)
         while not self._stop.is_set():
             pauses_s = [LOOK_S]
@@ -111,19 +111,19 @@ def say_silent(problem: RedisError) -> None:
     log.warning("redis did not answer", extra={"problem": type(problem).__name__})
 
 
-def look(site: Site, slots: int, standby: Standby) -> float:
+def look(site: DestinationRuntime, slots: int, standby: LocalRunner) -> float:
     """Ring what is due at one destination; returns seconds until something else is."""
     tick = site.schedule.tick(slots)
     if tick.bells:
-        step("tick.looked")
-        standby.take(send(tick.bells))
+        failpoint("tick.looked")
+        standby.take(publish(tick.bells))
     return tick.nearest_ms / 1000
 
 
 class Chores:
     """What has to be done now and then, by whoever comes by."""
 
-    def __init__(self, parts: Wiring, slots: int) -> None:
+    def __init__(self, parts: Engine, slots: int) -> None:
         self._parts = parts
         self._slots = slots
         self._name = f"{socket.gethostname()}:{os.getpid()}"

@@ -4,22 +4,19 @@ Nothing is read from the environment: a developer's own Redis and keys are out o
 """
 
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
+from support.harness import KEY
+from support.in_process import Harness
 
-from worker.embedded import EmbeddedServer
-from worker.sandbox.process import SandboxProcess
-from worker.settings import Destination, Settings
-from worker.store import books
-from worker.store.schedule import Bell
-from worker.wiring import Site, Wiring, install
+from contact_ingest.config.settings import Destination, Settings
+from contact_ingest.engine import Engine, set_engine
+from contact_ingest.sandbox.process import SandboxProcess
+from contact_ingest.sandbox.redis_server import EmbeddedServer
 
-KEY = "SG.test-key"
 FOREIGN = ("REDIS_URL", "CELERY_BROKER_URL", "SENDGRID_API_KEY", "SENDGRID_BASE_URL")
 
 
@@ -55,64 +52,15 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
     return sandbox_process
 
 
-class Engine:
-    """The whole product in one process, without Celery: bells are rung by hand, in order."""
-
-    def __init__(self, parts: Wiring) -> None:
-        self.parts = parts
-
-    @property
-    def site(self) -> Site:
-        return self.parts.site(self.parts.destinations[0])
-
-    def ring(self, bell: Bell) -> tuple[Bell, ...]:
-        site = self.parts.site(self.parts.destination_of(bell.target))
-        if bell.kind == "aggregate":
-            return site.aggregation.aggregate(bell.target)
-        journey: Callable[[str], tuple[Bell, ...]] = (
-            site.delivery.dispatch if bell.kind == "dispatch" else site.tracking.poll
-        )
-        return journey(bell.target)
-
-    def pump(self) -> int:
-        """Look once, and do everything that follows from it at once; returns ms until something else is due."""
-        ticks = [site.schedule.tick(4) for site in self.parts.sites()]
-        bells = deque(bell for tick in ticks for bell in tick.bells)
-        while bells:
-            bells.extend(self.ring(bells.popleft()))
-        return min(tick.nearest_ms for tick in ticks)
-
-    def run_until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not reached in time: {self.books()}"
-            self.pump()
-            time.sleep(0.005)
-
-    def run_until_settled(self, timeout_s: float = 30) -> None:
-        """Until nothing waits, is held or is in flight."""
-        self.run_until(lambda: not any(self.books()[name] for name in ("waiting", "held", "batched")), timeout_s)
-
-    def books(self, destination: str | None = None) -> dict[str, int]:
-        site = self.parts.site(destination) if destination else self.site
-        return books.totals(books.read(site.store))
-
-    def assert_books_balance(self) -> None:
-        for site in self.parts.sites():
-            for lane in books.read(site.store):
-                assert lane.balanced, lane
-                assert books.disagreements(site.store, lane.lane) == []
-
-
 @pytest.fixture
 def make_engine(
     client: "Redis[bytes]", redis_server: EmbeddedServer, sandbox: SandboxProcess
-) -> Iterator[Callable[..., Engine]]:
+) -> Iterator[Callable[..., Harness]]:
     """`make_engine(max_wait_s=0, ...)`: settings by name; destination settings under `destination=`."""
 
-    made: list[Wiring] = []
+    made: list[Engine] = []
 
-    def make(*, destinations: dict[str, dict[str, Any]] | None = None, **settings: Any) -> Engine:
+    def make(*, destinations: dict[str, dict[str, Any]] | None = None, **settings: Any) -> Harness:
         base: dict[str, Any] = {"max_wait_s": 0, "poll_first_s": 0.05, "orphan_wait_s": 1, "lease_s": 45}
         ours = {"platform": "sendgrid", "api_key": KEY, "base_url": sandbox.url}
         configs = destinations or {"sendgrid": {}}
@@ -124,10 +72,10 @@ def make_engine(
                 }
             }
         )
-        parts = Wiring(settings_)
-        install(parts)
+        parts = Engine(settings_)
+        set_engine(parts)
         made.append(parts)
-        return Engine(parts)
+        return Harness(parts)
 
     yield make
     for parts in made:
@@ -135,5 +83,5 @@ def make_engine(
 
 
 @pytest.fixture
-def engine(make_engine: Callable[..., Engine]) -> Engine:
+def engine(make_engine: Callable[..., Harness]) -> Harness:
     return make_engine()

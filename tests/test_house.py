@@ -12,10 +12,10 @@ import pytest
 import typer
 import yaml
 
-from worker.cli import app
-from worker.providers import REGISTRY
-from worker.settings import Destination, Settings
-from worker.steps import JOURNEY
+from contact_ingest.cli import app
+from contact_ingest.config.settings import Destination, Settings
+from contact_ingest.failpoints import JOURNEY
+from contact_ingest.providers import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted([*ROOT.glob("worker/**/*.py"), *ROOT.glob("tasks/*.py")])

@@ -19,12 +19,12 @@ sandbox/, embedded             stand-ins of the platforms, and a real server, fo
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any, overload
 
-from worker import intake
-from worker.errors import IngestError, IntakeError, LaneFull, SettingError, StoreUnavailable
-from worker.intake import Receipt, Record, Records, RefusedRecord
-from worker.providers.base import Lane
-from worker.store.waiting import cancel as cancel_ranges
-from worker.wiring import wired
+from contact_ingest.engine import current_engine
+from contact_ingest.errors import IngestError, IntakeError, LaneFull, SettingError, StoreUnavailable
+from contact_ingest.model.lane import Lane
+from contact_ingest.pipeline import enqueue as intake
+from contact_ingest.pipeline.enqueue import Receipt, Record, Records, RefusedRecord
+from contact_ingest.store.lanes import cancel as cancel_ranges
 
 #: Several destinations, or each with what its platform takes per request.
 Several = list[str] | tuple[str, ...] | Mapping[str, Mapping[str, Any]]
@@ -90,7 +90,7 @@ def enqueue(
     raised; 0 raises at once. What is waited with is the very same call, so a lost reply counts nothing twice, and no
     more records are held than one call takes.
     """
-    parts = wired()
+    parts = current_engine()
     lanes = parts.lanes(to, list_ids)
     doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.caller(lane)) for lane in lanes]
     return _answer(to, lanes, intake.enqueue(records, doors, wait_s))
@@ -106,7 +106,7 @@ async def aenqueue(
     wait_s: float = 0,
 ) -> Receipt | dict[str, Receipt]:
     """`enqueue` for asyncio: never blocks the loop. Takes asynchronous iterables as well."""
-    parts = wired()
+    parts = current_engine()
     lanes = parts.lanes(to, list_ids)
     doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.async_caller(lane)) for lane in lanes]
     return _answer(to, lanes, await intake.aenqueue(records, doors, wait_s))
@@ -122,11 +122,11 @@ def _answer(
 
 async def aclose() -> None:
     """End the connection that `aenqueue` keeps for the running event loop, when the application shuts down."""
-    await wired().aclose()
+    await current_engine().aclose()
 
 
 def cancel(receipt: Receipt) -> int:
     """Discard what of a receipt still waits; returns how many records that were. What is in flight goes on."""
-    parts = wired()
+    parts = current_engine()
     site = parts.site(parts.destination_of(receipt.lane))
     return cancel_ranges(site.store, receipt.lane, receipt.ranges)

@@ -1,6 +1,6 @@
-"""`python -m worker`: the same as `contact-ingest`."""
+"""`python -m contact_ingest`: the same as `contact-ingest`."""
 
-from worker.cli import main
+from contact_ingest.cli import main
 
 if __name__ == "__main__":
     main()

@@ -22,7 +22,7 @@ from pathlib import Path
 
 #: What a mistake in our own code, or in a provider's, raises where nobody thought of the input. One record, or one
 #: reply, is given up for it. Not among them: what Redis or the system says, and what ends a task from outside.
-DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class IngestError(Exception):
@@ -107,11 +107,11 @@ class FateUnknown(TransportError):  # noqa: N818 - says what is known
     """Bytes went out and no readable answer came back: the platform may have acted."""
 
 
-def defect(problem: BaseException) -> str:
+def describe_bug(problem: BaseException) -> str:
     """A mistake by its type and the innermost line of ours; never its text, which may quote a contact."""
     place, trace = "", problem.__traceback__
     while trace is not None:
-        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(("worker.", "tasks.")):
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("contact_ingest."):
             place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return f"{type(problem).__name__}{place}"

@@ -15,9 +15,22 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.cli import batches, demo, doctor, enqueue, erase, failures, flush, lanes, retry, sandbox, status
-from worker.cli.terminal import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, note
-from worker.errors import IngestError
+from contact_ingest.cli import (
+    batches,
+    cancel,
+    demo,
+    doctor,
+    enqueue,
+    erase,
+    failures,
+    flush,
+    pause,
+    retry,
+    sandbox,
+    status,
+)
+from contact_ingest.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, note
+from contact_ingest.errors import IngestError
 
 PROGRAM = "contact-ingest"
 
@@ -28,7 +41,7 @@ app = typer.Typer(
     help="Raw contact records in, platform imports followed to their end.",
     epilog="Each command says more with --help, and gives an example.",
 )
-for module in (demo, enqueue, status, batches, failures, retry, flush, lanes, erase, doctor, sandbox):
+for module in (demo, enqueue, status, batches, failures, retry, flush, pause, cancel, erase, doctor, sandbox):
     module.register(app)
 
 
@@ -82,7 +95,7 @@ def _place(problem: Exception) -> str:
     place, trace = "an unknown place", problem.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_globals.get("__name__", "")
-        if name.startswith("worker."):
+        if name.startswith("contact_ingest."):
             place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.choices import Json, Lane, To, opened, sites_of
-from worker.cli.terminal import examples, say, show_json, show_table
-from worker.errors import SettingError
-from worker.overview import span, why_batch
-from worker.store import overview
-from worker.store.overview import BatchView
-from worker.wiring import Site
+from contact_ingest.cli.options import Json, Lane, To, opened, runtimes_of
+from contact_ingest.cli.output import examples, say, show_json, show_table
+from contact_ingest.engine import DestinationRuntime
+from contact_ingest.errors import SettingError
+from contact_ingest.operations.status import span, why_batch
+from contact_ingest.store import inspect
+from contact_ingest.store.inspect import BatchView
 
 _COUNTS = ("rows", "bytes", "attempts", "deliveries")
 _ENDED = ("delivered", "failed", "unattributed")
@@ -46,9 +46,9 @@ def batches(
 ) -> None:
     """List batches, newest first. Settled ones are listed for seven days."""
     shown: list[tuple[int, dict[str, Any]]] = []
-    for site in sites_of(opened(), to, lane):
+    for site in runtimes_of(opened(), to, lane):
         now_ms = site.schedule.now_ms()
-        found = (b for b in overview.newest_batches(site.store) if _is_meant(b, lane, state))
+        found = (b for b in inspect.newest_batches(site.store) if _is_meant(b, lane, state))
         shown += [(batch.count("created_ms"), batch.summary(now_ms)) for batch in islice(found, limit)]
     shown.sort(key=lambda pair: (pair[0], pair[1]["batch"]), reverse=True)
     rows = [row for _, row in shown[:limit]]
@@ -67,9 +67,9 @@ def batch(
     json: Json = False,
 ) -> None:
     """Show everything about one batch: where it is and why, its parents and its parts. Never its contents."""
-    site, view = _one(sites_of(opened(), to), batch_id)
+    site, view = _one(runtimes_of(opened(), to), batch_id)
     now_ms = site.schedule.now_ms()
-    parts = overview.children(site.store, view)
+    parts = inspect.children(site.store, view)
     shown = {**view.detail(now_ms), "children": parts, "why": why_batch(view, now_ms, parts)}
     if json:
         show_json(shown)
@@ -85,9 +85,9 @@ def _is_meant(batch: BatchView, lane: str | None, state: State | None) -> bool:
     return lane in (None, batch.lane) and state in (None, batch.state)
 
 
-def _one(sites: list[Site], number: int) -> tuple[Site, BatchView]:
+def _one(sites: list[DestinationRuntime], number: int) -> tuple[DestinationRuntime, BatchView]:
     """The batch of this number; numbers are given out by destination."""
-    found = [(site, view) for site in sites if (view := overview.batch(site.store, number)) is not None]
+    found = [(site, view) for site in sites if (view := inspect.batch(site.store, number)) is not None]
     if not found:
         raise SettingError(f"batch {number}", "there is none, or it was settled too long ago to be listed")
     if len(found) > 1:

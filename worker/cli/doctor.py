@@ -11,13 +11,13 @@ import orjson
 import typer
 from pydantic import SecretStr
 
-from worker import checks
-from worker.addresses import masked
-from worker.checks_base import Finding
-from worker.cli.terminal import examples
-from worker.errors import SettingError
-from worker.settings import ENV_PREFIX, Settings
-from worker.wiring import Wiring, wired
+from contact_ingest.cli.output import examples
+from contact_ingest.config.redis_url import masked
+from contact_ingest.config.settings import ENV_PREFIX, Settings
+from contact_ingest.engine import Engine, current_engine
+from contact_ingest.errors import SettingError
+from contact_ingest.operations.doctor import examine, take_pulse
+from contact_ingest.operations.doctor.findings import Finding
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "wrong": "FINDING"}
 _HIDDEN = "********"
@@ -39,7 +39,7 @@ def doctor(
         for line in _settings_lines(parts.settings):
             typer.echo(line)
         typer.echo()
-    for finding in checks.examine(parts, recount=books):
+    for finding in examine(parts, recount=books):
         findings.append(finding)
         if not as_json:
             typer.echo(_line(finding))
@@ -54,16 +54,16 @@ def doctor(
 
 def health(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     """Whether Redis answers and a worker ticks, for a container's health check. Exits 1 if not."""
-    pulse = checks.take_pulse(_parts())
+    pulse = take_pulse(_parts())
     mark = "ok" if pulse.healthy else "not healthy"
     typer.echo(orjson.dumps(asdict(pulse)).decode() if as_json else f"{mark}: {pulse.says}")
     if not pulse.healthy:
         raise typer.Exit(1)
 
 
-def _parts() -> Wiring:
+def _parts() -> Engine:
     try:
-        return wired()
+        return current_engine()
     except SettingError as wrong:
         typer.echo(str(wrong), err=True)
         raise typer.Exit(2) from None

@@ -14,20 +14,19 @@ from uuid import uuid4
 import typer
 from redis.exceptions import RedisError
 
-from worker.cli.choices import opened
-from worker.cli.loading import Load, Place
-from worker.cli.terminal import EXIT_MIDWAY, EXIT_WRONG, Bar, counted, examples, note, say, show_json
-from worker.destinations import none_configured
-from worker.errors import IntakeError
-from worker.intake import Filling, Receipt
-from worker.outcome import FieldTable
-from worker.patience import Patience
-from worker.providers.base import Lane
-from worker.sources.columns import parse_mapping
-from worker.sources.files import Source, open_source
-from worker.sources.rows import SourceError, open_rejects
-from worker.store.waiting import append
-from worker.wiring import Wiring, wired
+from contact_ingest.cli.options import opened
+from contact_ingest.cli.output import EXIT_MIDWAY, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from contact_ingest.config.destinations import none_configured
+from contact_ingest.engine import Engine, current_engine
+from contact_ingest.errors import IntakeError
+from contact_ingest.model.lane import Lane
+from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.pipeline.enqueue import EnqueueBuffer, Receipt, WaitBudget
+from contact_ingest.sources.columns import parse_mapping
+from contact_ingest.sources.files import Source, open_source
+from contact_ingest.sources.rows import SourceError, open_rejects
+from contact_ingest.store.lanes import append
+from contact_ingest.sync.loader import Load, Place
 
 Ending = Literal["done", "stopped", "interrupted"]
 
@@ -108,9 +107,9 @@ def enqueue(
             _load(parts, lane, source, load, order)
 
 
-def _unopened() -> Wiring:
+def _unopened() -> Engine:
     """A dry run asks Redis for the field definitions only, and does without."""
-    parts = wired()
+    parts = current_engine()
     if not parts.destinations:
         raise none_configured()
     return parts
@@ -128,8 +127,8 @@ def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
     return open_rejects(path, source=source)
 
 
-def _load(parts: Wiring, lane: Lane, source: Source, load: Load, order: Order) -> None:
-    filling = Filling(parts.door(lane, on_refused=load.refuse), Patience(order.wait_s))
+def _load(parts: Engine, lane: Lane, source: Source, load: Load, order: Order) -> None:
+    filling = EnqueueBuffer(parts.door(lane, on_refused=load.refuse), WaitBudget(order.wait_s))
     store, replicas = parts.site(lane.destination).store, parts.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""
@@ -180,7 +179,7 @@ def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bo
     _say_findings(source, load)
 
 
-def _check(parts: Wiring, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
+def _check(parts: Engine, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
     site = parts.site(lane.destination)
     try:
         table = site.definitions.cached()
@@ -228,7 +227,7 @@ def _bar(source: Source) -> Bar:
     return Bar("enqueue", source.size_bytes)
 
 
-def _shower(bar: Bar, source: Source, load: Load, filling: Filling | None = None) -> Callable[[], None]:
+def _shower(bar: Bar, source: Source, load: Load, filling: EnqueueBuffer | None = None) -> Callable[[], None]:
     said = ""
 
     def show() -> None:

@@ -12,14 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.choices import Json, opened
-from worker.cli.terminal import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
-from worker.erasure import Everywhere, Findings
-from worker.errors import SettingError
-from worker.store import server
-from worker.store.fleet import GONE_S
-from worker.subject import Subject
-from worker.wiring import Wiring
+from contact_ingest.cli.options import Json, opened
+from contact_ingest.cli.output import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from contact_ingest.engine import Engine
+from contact_ingest.errors import SettingError
+from contact_ingest.operations.erase import DataSubject, Eraser, ErasureCounts
+from contact_ingest.store import redis_server
+from contact_ingest.store.workers import GONE_S
 
 #: Pause between two rounds of passes, and at least so many times what a round took: waiting must not load the server.
 LOOK_S = 0.5
@@ -71,24 +70,24 @@ def erase(
     Stop whoever enqueues the contact first.
     """
     address = sys.stdin.readline().strip() if email == "-" else email
-    subject = Subject(address, external_id, phone_number_id, anonymous_id)
+    subject = DataSubject(address, external_id, phone_number_id, anonymous_id)
     parts = opened(writes=not dry_run)
-    everywhere = Everywhere((site.erasure for site in parts.sites()), parts.mailbox)
+    everywhere = Eraser((site.erasure for site in parts.sites()), parts.mailbox)
     if dry_run:
         _show(_with_progress(everywhere, lambda told: everywhere.look(subject, told)), {"dry_run": True}, json=json)
         return
     _confirm(parts, yes=yes)
     found, timed_out = _see_through(parts, everywhere, subject, timeout if wait else 0.0)
-    rewritten = server.rewrite_aof(parts.client) if rewrite_aof else ""
+    rewritten = redis_server.rewrite_aof(parts.client) if rewrite_aof else ""
     more = {"dry_run": False, "timed_out": wait and timed_out, **({"rewrite_aof": rewritten} if rewrite_aof else {})}
     _show(found, more, json=json)
     if not found.is_clear:
         raise typer.Exit(EXIT_TIMED_OUT)
-    if rewrite_aof and rewritten != server.STARTED:
+    if rewrite_aof and rewritten != redis_server.STARTED:
         raise typer.Exit(EXIT_WRONG)
 
 
-def _confirm(parts: Wiring, *, yes: bool) -> None:
+def _confirm(parts: Engine, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
@@ -100,11 +99,11 @@ def _confirm(parts: Wiring, *, yes: bool) -> None:
 
 
 def _see_through(
-    parts: Wiring, everywhere: Everywhere, subject: Subject, timeout_s: float | None
-) -> tuple[Findings, bool]:
+    parts: Engine, everywhere: Eraser, subject: DataSubject, timeout_s: float | None
+) -> tuple[ErasureCounts, bool]:
     """Erase until nothing is left or the time is up; what was erased is the sum of it all."""
     ends_s = None if timeout_s is None else time.monotonic() + timeout_s
-    erased, warned = Findings(), timeout_s == 0
+    erased, warned = ErasureCounts(), timeout_s == 0
     while True:
         began_s = time.monotonic()
         found = _with_progress(everywhere, lambda told: everywhere.erase(subject, told))
@@ -120,7 +119,7 @@ def _see_through(
         time.sleep(max(LOOK_S, REST * (now_s - began_s)))
 
 
-def _with_progress(everywhere: Everywhere, work: Callable[[Callable[[int, str], None]], Findings]) -> Findings:
+def _with_progress(everywhere: Eraser, work: Callable[[Callable[[int, str], None]], ErasureCounts]) -> ErasureCounts:
     total = everywhere.size()
     with Bar("erase", total) as bar:
         done = 0
@@ -133,7 +132,7 @@ def _with_progress(everywhere: Everywhere, work: Callable[[Callable[[int, str], 
         return work(told)
 
 
-def _warn(parts: Wiring) -> None:
+def _warn(parts: Engine) -> None:
     """What is in flight ends only where somebody works on it."""
     if all(member.silent_s >= GONE_S for member in parts.fleet.members()):
         note("warning: no worker is running")
@@ -143,7 +142,7 @@ def _warn(parts: Wiring) -> None:
             note(f"warning: {site.name} is {state['state']}")
 
 
-def _on_its_way(found: Findings) -> str:
+def _on_its_way(found: ErasureCounts) -> str:
     parts = []
     if found.in_flight:
         bodies = "1 body" if found.bodies == 1 else f"{found.bodies} bodies"
@@ -157,7 +156,7 @@ def _on_its_way(found: Findings) -> str:
     return "still on its way: " + "; ".join(parts)
 
 
-def _show(found: Findings, more: dict[str, Any], *, json: bool) -> None:
+def _show(found: ErasureCounts, more: dict[str, Any], *, json: bool) -> None:
     names = ("waiting", "held", "failed")
     if json:
         out = {name: value for name, value in asdict(found).items() if name not in ("met", "moved")}

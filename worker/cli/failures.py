@@ -10,11 +10,11 @@ from typing import Annotated, BinaryIO
 import orjson
 import typer
 
-from worker.cli.choices import Batch, Code, Lane, Narrowed, Since, To, Until, opened, sites_of
-from worker.cli.spreadsheet import Sheet, custom_names
-from worker.cli.terminal import counted, examples, note, say, show_json, show_table
-from worker.errors import SettingError
-from worker.store.failures import Failure
+from contact_ingest.cli.csv_export import Sheet, custom_names
+from contact_ingest.cli.options import Batch, Code, FailureOptions, Lane, Since, To, Until, opened, runtimes_of
+from contact_ingest.cli.output import counted, examples, note, say, show_json, show_table
+from contact_ingest.errors import SettingError
+from contact_ingest.store.failures import Failure
 
 FORMATS = ("jsonl", "csv")
 #: Lines of a table, unless told otherwise.
@@ -54,7 +54,7 @@ def failures(
 
     `failures export` writes them to a file, with their contents.
     """
-    narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
+    narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if context.invoked_subcommand is not None:
         if narrowed.is_narrow or to or limit or contents or json:
             raise SettingError("failures export", "put the options behind the word export")
@@ -99,7 +99,7 @@ def export(
     kind = format_name or ("csv" if file.lower().endswith(".csv") else "jsonl")
     if kind not in FORMATS:
         raise SettingError("--format", f"is one of {', '.join(FORMATS)}")
-    narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
+    narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     found = _found(to, lane, narrowed)
     custom = custom_names(_found(to, lane, narrowed)) if kind == "csv" else set()
     with _out(file) as out:
@@ -126,9 +126,9 @@ def _write_sheet(out: BinaryIO, found: Iterator[Failure], custom: set[str]) -> t
     return written, sheet.changed
 
 
-def _found(to: str | None, lane: str | None, narrowed: Narrowed) -> Iterator[Failure]:
+def _found(to: str | None, lane: str | None, narrowed: FailureOptions) -> Iterator[Failure]:
     """Everything that can be wrong with the question is found out now, not when the first failure is read."""
-    chosen = [(site, narrowed.at(site)) for site in sites_of(opened(), to, lane)]
+    chosen = [(site, narrowed.at(site)) for site in runtimes_of(opened(), to, lane)]
     return (failed for site, which in chosen for failed in site.replay.find(which))
 
 

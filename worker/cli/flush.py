@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from worker import overview
-from worker.cli.choices import Json, Lane, To, lanes_of, opened
-from worker.cli.status import report, statuses
-from worker.cli.terminal import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
-from worker.overview import HALTED, LaneStatus
-from worker.wiring import Site, Wiring
+from contact_ingest.cli.options import Json, Lane, To, lanes_of, opened
+from contact_ingest.cli.output import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from contact_ingest.cli.status import report, statuses
+from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.operations.status import HALTED, LaneStatus, ends_well, sums
 
 LOOK_S = 0.25
 #: What was held back is flushed again after so long, since its contacts may have come free.
@@ -49,18 +48,20 @@ def flush(
     _show(found, {"timed_out": timed_out}, json=json)
     if timed_out:
         raise typer.Exit(EXIT_TIMED_OUT)
-    if not overview.ends_well(found):
+    if not ends_well(found):
         raise typer.Exit(EXIT_WRONG)
 
 
-def _look(parts: Wiring, chosen: list[tuple[Site, str]]) -> list[LaneStatus]:
+def _look(parts: Engine, chosen: list[tuple[DestinationRuntime, str]]) -> list[LaneStatus]:
     names = {name for _, name in chosen}
     sites = list(dict.fromkeys(site.name for site, _ in chosen))
     found = statuses(parts, [parts.site(name) for name in sites])
     return [status for status in found if status.view.books.lane in names]
 
 
-def _wait(parts: Wiring, chosen: list[tuple[Site, str]], timeout_s: float | None) -> tuple[list[LaneStatus], bool]:
+def _wait(
+    parts: Engine, chosen: list[tuple[DestinationRuntime, str]], timeout_s: float | None
+) -> tuple[list[LaneStatus], bool]:
     """Look until all has ended or the time is up."""
     until_s = None if timeout_s is None else time.monotonic() + timeout_s
     again_s = time.monotonic() + AGAIN_S
@@ -82,7 +83,7 @@ def _wait(parts: Wiring, chosen: list[tuple[Site, str]], timeout_s: float | None
     return found, False
 
 
-def _flush_again(chosen: list[tuple[Site, str]], found: list[LaneStatus]) -> None:
+def _flush_again(chosen: list[tuple[DestinationRuntime, str]], found: list[LaneStatus]) -> None:
     counts = {status.view.books.lane: status.view.books.counts for status in found}
     for site, name in chosen:
         if counts[name]["waiting"] or counts[name]["held"]:
@@ -102,8 +103,8 @@ def _show(found: list[LaneStatus], more: dict[str, Any], *, json: bool) -> None:
     if json:
         show_json({**report(found), **more})
         return
-    sums = overview.sums(found)
+    total = sums(found)
     names = ("waiting", "held", "batched", "delivered", "failed", "unattributed")
-    say(f"{counted(len(found), 'lane')} flushed: " + ", ".join(f"{sums[name]} {name}" for name in names))
+    say(f"{counted(len(found), 'lane')} flushed: " + ", ".join(f"{total[name]} {name}" for name in names))
     if more["timed_out"]:
         note("error: flush: the time is up; " + _words(found))

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.choices import Batch, Code, Json, Lane, Narrowed, Since, To, Until, opened, sites_of
-from worker.cli.terminal import counted, examples, say, show_json
-from worker.errors import SettingError
-from worker.store.failures import Failure
-from worker.wiring import Site, Wiring
+from contact_ingest.cli.options import Batch, Code, FailureOptions, Json, Lane, Since, To, Until, opened, runtimes_of
+from contact_ingest.cli.output import counted, examples, say, show_json
+from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.errors import SettingError
+from contact_ingest.store.failures import Failure
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +33,12 @@ def retry(
     json: Json = False,
 ) -> None:
     """Put failed records back in front of their lanes: those named, those that the options mean, or --all."""
-    narrowed = Narrowed(lane=lane, code=code, batch=batch, since=since, until=until)
+    narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if not (records or narrowed.is_narrow or to or every):
         raise SettingError("retry", "name records, narrow with an option, or say --all")
     parts = opened(writes=not dry_run)
     moved = 0
-    for site, wanted in _wanted(parts, records, sites_of(parts, to, lane)):
+    for site, wanted in _wanted(parts, records, runtimes_of(parts, to, lane)):
         which = narrowed.at(site)
         if wanted is not None:
             chosen = list(filter(which.holds, wanted))
@@ -51,12 +51,14 @@ def retry(
         say(f"{counted(moved, 'failed record')} {'would go again' if dry_run else 'to go again'}.")
 
 
-def _wanted(parts: Wiring, records: list[str] | None, sites: list[Site]) -> list[tuple[Site, list[Failure] | None]]:
+def _wanted(
+    parts: Engine, records: list[str] | None, sites: list[DestinationRuntime]
+) -> list[tuple[DestinationRuntime, list[Failure] | None]]:
     """The destinations meant, each with the failures that were named, if any were. Nothing moves if one is unknown."""
     if not records:
         return [(site, None) for site in sites]
     ids = list(dict.fromkeys(records))
-    found: list[tuple[Site, list[Failure] | None]] = []
+    found: list[tuple[DestinationRuntime, list[Failure] | None]] = []
     known: set[str] = set()
     for site in sites:
         mine = site.failures.get([i for i in ids if parts.destination_of(i.rpartition(":")[0]) == site.name])

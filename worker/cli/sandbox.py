@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.cli.demo_platforms import emarsys_variables, loops_variables, sendgrid_variables
-from worker.cli.terminal import examples, printable
-from worker.errors import SettingError
+from contact_ingest.cli.demo.platforms import emarsys_variables, loops_variables, sendgrid_variables
+from contact_ingest.cli.output import examples, printable
+from contact_ingest.errors import SettingError
 
 NEEDS = "needs more packages: pip install 'contact-ingest[demo]'"
 ANY_KEY = "SG.sandbox"
@@ -34,8 +34,8 @@ def sandbox(
     """Run a stand-in of the platforms on this machine, until Ctrl-C."""
     dials = dict(map(_dial, dial or []))
     try:
-        server = importlib.import_module("worker.sandbox.server")
-        wrong = importlib.import_module("worker.sandbox.dials").DialError
+        server = importlib.import_module("contact_ingest.sandbox.server")
+        wrong = importlib.import_module("contact_ingest.sandbox.dials").DialError
     except ImportError:
         raise SettingError("sandbox", NEEDS) from None
     try:

@@ -8,14 +8,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from worker import overview
-from worker.cli.choices import Json, Lane, To, opened, sites_of
-from worker.cli.terminal import EXIT_WRONG, console, examples, show_json, table
-from worker.overview import LaneStatus
-from worker.store.fleet import GONE_S
-from worker.store.keys import BOOKS
-from worker.store.overview import DestinationView, look
-from worker.wiring import Site, Wiring
+from contact_ingest.cli.options import Json, Lane, To, opened, runtimes_of
+from contact_ingest.cli.output import EXIT_WRONG, console, examples, show_json, table
+from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.operations.status import LaneStatus, lanes, span, sums
+from contact_ingest.store.inspect import DestinationView, read_destination
+from contact_ingest.store.keys import BOOKS
+from contact_ingest.store.workers import GONE_S
 
 EVERY_S = 1.0
 #: Counts that a table leaves out while they are zero everywhere.
@@ -40,7 +39,7 @@ def status(
     Exits with 1 if the books of a lane do not balance.
     """
     parts = opened()
-    sites = sites_of(parts, to, lane)
+    sites = runtimes_of(parts, to, lane)
     if watch:
         _watch(parts, sites, lane, json=json)
     found = statuses(parts, sites, lane)
@@ -48,26 +47,26 @@ def status(
         show_json(report(found))
     else:
         console().print(_table(found))
-    if not overview.sums(found)["balanced"]:
+    if not sums(found)["balanced"]:
         raise typer.Exit(EXIT_WRONG)
 
 
-def statuses(parts: Wiring, sites: list[Site], lane: str | None = None) -> list[LaneStatus]:
+def statuses(parts: Engine, sites: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
     """Every lane of these destinations, or the one, explained."""
     attended = any(member.silent_s < GONE_S for member in parts.fleet.members())
-    found = [status for site in sites for status in overview.lanes(_look(site), attended=attended)]
+    found = [status for site in sites for status in lanes(_look(site), attended=attended)]
     return [status for status in found if lane in (None, status.view.books.lane)]
 
 
-def _look(site: Site) -> DestinationView:
-    return look(site.store, site.desk.throttle.standing())
+def _look(site: DestinationRuntime) -> DestinationView:
+    return read_destination(site.store, site.desk.throttle.standing())
 
 
 def report(found: list[LaneStatus]) -> dict[str, Any]:
-    return {"lanes": [status.public() for status in found], "totals": overview.sums(found)}
+    return {"lanes": [status.public() for status in found], "totals": sums(found)}
 
 
-def _watch(parts: Wiring, sites: list[Site], lane: str | None, *, json: bool) -> None:
+def _watch(parts: Engine, sites: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
     """Until Ctrl-C, which ends it with its own exit code."""
     if json:
         while True:
@@ -82,10 +81,10 @@ def _watch(parts: Wiring, sites: list[Site], lane: str | None, *, json: bool) ->
 def _table(found: list[LaneStatus]) -> RenderableType:
     if not found:
         return Text("No lane has been used yet.")
-    sums = overview.sums(found)
-    counts = tuple(name for name in BOOKS if sums[name] or name not in _SELDOM)
+    totals = sums(found)
+    counts = tuple(name for name in BOOKS if totals[name] or name not in _SELDOM)
     rows = [_row(status, counts) for status in found]
-    rows.append(["total", *(sums[name] for name in counts), *[None] * 4])
+    rows.append(["total", *(totals[name] for name in counts), *[None] * 4])
     columns = ["lane", *counts, "oldest", "rate/s", "time left", "state"]
     why = table(["lane", "why"], [[status.view.books.lane, status.why] for status in found])
     parts: list[RenderableType] = [table(columns, rows, numbers=_NUMBERS), Text(), why]
@@ -100,8 +99,8 @@ def _row(status: LaneStatus, counts: tuple[str, ...]) -> list[object]:
     return [
         books.lane,
         *(books.counts[name] for name in counts),
-        None if status.oldest_waiting_s is None else overview.span(status.oldest_waiting_s),
+        None if status.oldest_waiting_s is None else span(status.oldest_waiting_s),
         status.rate_per_s,
-        None if status.time_left_s is None else overview.span(status.time_left_s),
+        None if status.time_left_s is None else span(status.time_left_s),
         status.state,
     ]

@@ -5,17 +5,17 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from worker.errors import SettingError
-from worker.providers import emarsys
-from worker.providers.base import Provider
-from worker.providers.loops import Loops
-from worker.providers.sendgrid import SendGrid
+from contact_ingest.errors import SettingError
+from contact_ingest.providers.base import Provider
+from contact_ingest.providers.emarsys.provider import from_settings as emarsys_from_settings
+from contact_ingest.providers.loops.provider import Loops
+from contact_ingest.providers.sendgrid.provider import SendGrid
 
 #: The group of entry points by which an installed package adds a platform.
 ENTRY_POINTS = "contact_ingest.providers"
 
 REGISTRY: dict[str, Callable[..., Provider]] = {
-    "emarsys": emarsys.from_settings,
+    "emarsys": emarsys_from_settings,
     "loops": Loops,
     "sendgrid": SendGrid,
 }

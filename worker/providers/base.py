@@ -4,21 +4,13 @@ They hold no connection and no clock. The engine decides when, how often and wha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from worker.outcome import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
-from worker.packing import Limits
-from worker.wire import Request, Response
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One destination plus what the platform takes per request rather than per contact."""
-
-    name: str
-    destination: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+from contact_ingest.model.http_message import Request, Response
+from contact_ingest.model.lane import Lane
+from contact_ingest.model.verdicts import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
+from contact_ingest.packing.payload import Limits
 
 
 @dataclass(slots=True, repr=False)
@@ -39,7 +31,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Signing:
+class SigningContext:
     """What a request may be signed with: the token in force (empty if the platform has none), Unix time, and 32
     lower-case hexadecimal characters that are used once."""
 
@@ -91,7 +83,7 @@ class Provider(Protocol):
 
     def read_token(self, response: Response) -> Token | Limited | Retry | Stop: ...
 
-    def sign(self, request: Request, signing: Signing) -> Request:
+    def sign(self, request: Request, signing: SigningContext) -> Request:
         """The request with its credentials. Requests are built without them and signed just before they go out."""
 
     def probe(self) -> Request:

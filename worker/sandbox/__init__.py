@@ -3,5 +3,5 @@
 It says no wherever the platform does, repairs nothing, keeps a journal of what it received, and has dials for
 everything that can go wrong on the way. It is independent: it imports nothing from the rest of `worker` and shares no
 constant with the providers, so a limit copied wrongly on one side shows up as a disagreement. Start it with
-`python -m worker.sandbox`, or from Python with `process.SandboxProcess`.
+`python -m contact_ingest.sandbox`, or from Python with `process.SandboxProcess`.
 """

@@ -1,15 +1,17 @@
-"""`python -m worker.sandbox`: the sandbox on a port of this machine."""
+"""`python -m contact_ingest.sandbox`: the sandbox on a port of this machine."""
 
 import argparse
 import json
 from typing import Any
 
-from worker.sandbox.dials import DialError
-from worker.sandbox.server import serve
+from contact_ingest.sandbox.dials import DialError
+from contact_ingest.sandbox.server import serve
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m worker.sandbox", description="A strict stand-in of the platforms.")
+    parser = argparse.ArgumentParser(
+        prog="python -m contact_ingest.sandbox", description="A strict stand-in of the platforms."
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--fd", type=int, help="serve on this listening socket instead")

@@ -12,18 +12,18 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from worker.sandbox.chance import Chance
-from worker.sandbox.control import Control
-from worker.sandbox.dials import Dials, Limit, TrafficDials
-from worker.sandbox.emarsys import platform as emarsys
-from worker.sandbox.emarsys.dials import EmarsysDials
-from worker.sandbox.exchange import Platform
-from worker.sandbox.gate import Gate
-from worker.sandbox.journal import Journal
-from worker.sandbox.loops import platform as loops
-from worker.sandbox.loops.dials import LoopsDials
-from worker.sandbox.sendgrid import platform as sendgrid
-from worker.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.admin_api import AdminApi
+from contact_ingest.sandbox.dials import Dials, Limit, TrafficDials
+from contact_ingest.sandbox.emarsys import platform as emarsys
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.journal import Journal
+from contact_ingest.sandbox.loops import platform as loops
+from contact_ingest.sandbox.loops.dials import LoopsDials
+from contact_ingest.sandbox.messages import Platform
+from contact_ingest.sandbox.middleware import TrafficMiddleware
+from contact_ingest.sandbox.random_source import RandomSource
+from contact_ingest.sandbox.sendgrid import platform as sendgrid
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 
 LIMITS = sendgrid.LIMITS | loops.LIMITS | emarsys.LIMITS
 ENDPOINTS = sendgrid.ENDPOINTS | loops.ENDPOINTS | emarsys.ENDPOINTS
@@ -34,7 +34,7 @@ TICK_S = 0.1
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     app: Starlette
-    gate: Gate
+    gate: TrafficMiddleware
 
 
 def sandbox(*, keys: Collection[str] = (), dials: Mapping[str, Any] | None = None) -> Sandbox:
@@ -42,12 +42,12 @@ def sandbox(*, keys: Collection[str] = (), dials: Mapping[str, Any] | None = Non
     are the positions to start with, and what a reset returns to."""
     limits = {endpoint: Limit(*limit) for endpoint, limit in LIMITS.items()}
     board = Dials(TrafficDials(limits=limits), SendGridDials(), LoopsDials(), EmarsysDials(), endpoints=ENDPOINTS)
-    journal, chance, accepted = Journal(), Chance(0), frozenset(keys)
+    journal, chance, accepted = Journal(), RandomSource(0), frozenset(keys)
     team, customer = loops.Loops(board, accepted), emarsys.Emarsys(board)
     platforms: list[Platform] = [sendgrid.SendGrid(board, chance, accepted), team, customer]
-    gate = Gate(platforms, board, journal, chance)
+    gate = TrafficMiddleware(platforms, board, journal, chance)
     seeds = {team.default_account: team.seed, customer.default_account: customer.seed}
-    control = Control(board, journal, gate, platforms, chance, seeds)
+    control = AdminApi(board, journal, gate, platforms, chance, seeds)
     control.change(dials or {})
     board.start_from_here()
     chance.seed(board.traffic.seed)
@@ -64,7 +64,7 @@ def sandbox(*, keys: Collection[str] = (), dials: Mapping[str, Any] | None = Non
     return Sandbox(Starlette(routes=routes, lifespan=ticking), gate)
 
 
-async def _tick(control: Control) -> None:
+async def _tick(control: AdminApi) -> None:
     while True:
         await asyncio.sleep(TICK_S)
         control.advance()

@@ -93,7 +93,7 @@ class SandboxProcess:
 
     def _command(self) -> list[str]:
         # -P: a folder that happens to be the current one must not be able to shadow a module.
-        command = [sys.executable, "-P", "-m", "worker.sandbox", "--port", "0", "--owner-pid", str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "contact_ingest.sandbox", "--port", "0", "--owner-pid", str(os.getpid())]
         for key in self._keys:
             command += ["--key", key]
         for name, value in self._dials.items():

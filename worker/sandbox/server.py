@@ -15,8 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from worker.sandbox.app import Sandbox, sandbox
-from worker.sandbox.connection import DroppableProtocol
+from contact_ingest.sandbox.app import Sandbox, sandbox
+from contact_ingest.sandbox.connection import DroppableProtocol
 
 PARENT_CHECK_S = 0.2
 KEEP_ALIVE_S = 75

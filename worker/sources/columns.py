@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.contact import CONSENT, FIELDS
-from worker.errors import Refused
-from worker.sources.phones import PHONE_FIELDS
-from worker.sources.rows import SourceError
+from contact_ingest.errors import Refused
+from contact_ingest.model.record import CONSENT, FIELDS
+from contact_ingest.sources.phones import PHONE_FIELDS
+from contact_ingest.sources.rows import SourceError
 
 CUSTOM = "custom_fields"
 _CUSTOM_PREFIX = CUSTOM + "."

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from worker.sources.columns import check_targets
-from worker.sources.objects import Objects
-from worker.sources.phones import Phones
-from worker.sources.rows import Reject, Row, SourceError
-from worker.sources.stream import Stream, open_stream
-from worker.sources.table import Table
+from contact_ingest.sources.byte_stream import Stream, open_stream
+from contact_ingest.sources.columns import check_targets
+from contact_ingest.sources.csv_reader import Table
+from contact_ingest.sources.json_reader import Objects
+from contact_ingest.sources.phones import Phones
+from contact_ingest.sources.rows import Reject, Row, SourceError
 
 FORMATS = ("csv", "json", "jsonl")
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -3,8 +3,8 @@
 A number without a country code needs a region; none is ever assumed. Numbers are judged by length and shape alone.
 """
 
-from worker.errors import Refused
-from worker.sources.rows import SourceError
+from contact_ingest.errors import Refused
+from contact_ingest.sources.rows import SourceError
 
 #: Neutral fields whose text is a telephone number.
 PHONE_FIELDS = ("phone", "phone_number", "phone_number_id")

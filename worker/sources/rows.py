@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from worker.errors import IngestError
+from contact_ingest.errors import IngestError
 
 #: The `field` of a reject that concerns the whole record.
 WHOLE = "record"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from worker.store.keys import BOOKS
-from worker.store.scripts import Store
+from contact_ingest.store.keys import BOOKS
+from contact_ingest.store.scripts import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,24 @@ from typing import Any
 
 import orjson
 
-from worker.contact import Entry, says_nothing
-from worker.lineage import stripped
-from worker.store.bench import FailedRecord
-from worker.store.scripts import Store
-from worker.wire import utc
+from contact_ingest.model.http_message import utc
+from contact_ingest.model.identity import has_only_identifiers
+from contact_ingest.model.merge import without_newer_fields
+from contact_ingest.model.record import QueuedRecord
+from contact_ingest.store.scripts import Store
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FailedRecord:
+    """A failure to store: record id, identity digests, and its three lines."""
+
+    id: str
+    digests: bytes
+    blob: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class FailureReason:
     """What happened to a record, in the words of the one who says so. `stage` is aggregate, dispatch or import."""
 
     code: str
@@ -42,10 +51,10 @@ class Failure:
         return self.id.rpartition(":")[0]
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> QueuedRecord:
         """The record on its way again, under its old id."""
         about = self.about
-        return Entry(
+        return QueuedRecord(
             int(self.id.rpartition(":")[2]),
             self.raw,
             tuple(about["merged"]),
@@ -85,7 +94,9 @@ class Failure:
         return cls(record_id, orjson.loads(about), raw, mapped)
 
 
-def failure(lane: str, entry: Entry, why: Why, now_ms: int, digests: bytes, mapped: bytes = b"") -> FailedRecord:
+def failure(
+    lane: str, entry: QueuedRecord, why: FailureReason, now_ms: int, digests: bytes, mapped: bytes = b""
+) -> FailedRecord:
     """Write a failure of a record that has departed."""
     about = {
         "code": why.code[:100],
@@ -103,13 +114,13 @@ def failure(lane: str, entry: Entry, why: Why, now_ms: int, digests: bytes, mapp
     return FailedRecord(f"{lane}:{entry.seq}", digests, b"\n".join((orjson.dumps(about), entry.raw, mapped)))
 
 
-def without_what_is_newer(record: FailedRecord, newer: Entry, *, same_lane: bool) -> FailedRecord:
+def without_what_is_newer(record: FailedRecord, newer: QueuedRecord, *, same_lane: bool) -> FailedRecord:
     """An older failed record without the fields a newer one sets. Nothing but identifiers left: it is superseded,
     except on another lane, where being delivered at all still means something."""
     failed = Failure.read(record.id, record.blob)
     old = failed.entry
-    left = stripped(old, newer, same_lane=same_lane).raw
-    if same_lane and newer.seq > old.seq and says_nothing(orjson.loads(left)):
+    left = without_newer_fields(old, newer, same_lane=same_lane).raw
+    if same_lane and newer.seq > old.seq and has_only_identifiers(orjson.loads(left)):
         return replace(record, blob=b"")
     if left == old.raw:
         return record

@@ -6,8 +6,8 @@ Due times are data in sorted sets on the server's clock; a bell only says that s
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.store.keys import Keys
-from worker.store.scripts import Arg, Store
+from contact_ingest.store.keys import Keys
+from contact_ingest.store.scripts import Arg, Store
 
 #: An unheard bell keeps others of its kind from being rung for this long: what a lost one costs.
 BELL_SILENCE_MS = 2_000
@@ -18,7 +18,7 @@ PROBE_LAST_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)
-class Bell:
+class WakeUp:
     """`kind` is aggregate (target: a lane), dispatch or poll (target: a destination)."""
 
     kind: str
@@ -29,7 +29,7 @@ class Bell:
 class Tick:
     """Bells to ring, and how long until something else is due."""
 
-    bells: tuple[Bell, ...]
+    bells: tuple[WakeUp, ...]
     nearest_ms: int
 
 
@@ -43,8 +43,8 @@ class Schedule:
     def tick(self, most: int) -> Tick:
         nearest, dispatch, poll, *lanes = self._store.run("tick", BELL_SILENCE_MS, most)
         name = self._keys.destination
-        bells = [Bell("dispatch", name)] * int(dispatch) + [Bell("poll", name)] * int(poll)
-        return Tick((*(Bell("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
+        bells = [WakeUp("dispatch", name)] * int(dispatch) + [WakeUp("poll", name)] * int(poll)
+        return Tick((*(WakeUp("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
 
     def may_ring(self, kind: str, most: int) -> bool:
         """Whether one more dispatch or poll bell is of use, and count it. `most` is for as long as no worker has said

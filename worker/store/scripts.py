@@ -16,8 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from worker.steps import step
-from worker.store.keys import Keys
+from contact_ingest.failpoints import failpoint
+from contact_ingest.store.keys import Keys
 
 Arg = str | bytes | int | float
 #: How often a script is sent again when its reply was lost, and the pauses between.
@@ -28,7 +28,7 @@ ACK_MS = 1_000
 
 @cache
 def _source(name: str) -> tuple[str, str]:
-    folder = files("worker.store").joinpath("lua")
+    folder = files("contact_ingest.store").joinpath("lua")
     text = folder.joinpath("common.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -43,9 +43,9 @@ class Store:
 
     def run(self, name: str, *args: Arg, base: str = "") -> Any:
         """Run a script by its file name; `base` replaces the destination's own base of keys."""
-        step(f"{name}.before")
+        failpoint(f"{name}.before")
         answer = self._until_answered(name, base or self.keys.base, args)
-        step(f"{name}.after")
+        failpoint(f"{name}.after")
         return answer
 
     def run_acknowledged(self, replicas: int, name: str, *args: Arg) -> tuple[Any, bool]:

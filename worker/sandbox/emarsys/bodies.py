@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.emarsys.dials import EmarsysDials
-from worker.sandbox.emarsys.fields import Field
-from worker.sandbox.emarsys.replies import refusal, trouble
-from worker.sandbox.exchange import Call, Rejected
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.emarsys.fields import Field
+from contact_ingest.sandbox.emarsys.replies import refusal, trouble
+from contact_ingest.sandbox.messages import Call, Rejected
 
 MOST_BYTES = 8_000_000
 MOST_CONTACTS = 1000

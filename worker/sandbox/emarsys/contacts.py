@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.sandbox.emarsys.fields import EMAIL, OPT_IN
-from worker.sandbox.emarsys.values import is_empty
+from contact_ingest.sandbox.emarsys.fields import EMAIL, OPT_IN
+from contact_ingest.sandbox.emarsys.values import is_empty
 
 FIRST_ID = 100_001
 

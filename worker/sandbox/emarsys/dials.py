@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from worker.sandbox.dials import Count
+from contact_ingest.sandbox.dials import Count
 
 
 class CustomField(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

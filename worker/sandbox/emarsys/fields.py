@@ -6,9 +6,9 @@ checked 2026-11-22. How many choices the system fields have is made up: they are
 
 from dataclasses import dataclass, field
 
-from worker.sandbox.emarsys.dials import EmarsysDials
-from worker.sandbox.emarsys.replies import ok, refusal
-from worker.sandbox.exchange import Reply
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.emarsys.replies import ok, refusal
+from contact_ingest.sandbox.messages import Reply
 
 EMAIL, OPT_IN = "3", "31"
 SHORT, LONG, CHOICE, SPECIAL = "shorttext", "longtext", "singlechoice", "special"

@@ -12,16 +12,16 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from worker.sandbox.dials import Dials
-from worker.sandbox.emarsys.bodies import OWN_KEYS, Upsert, check_field_ids, read_upsert
-from worker.sandbox.emarsys.contacts import Contacts
-from worker.sandbox.emarsys.dials import EmarsysDials
-from worker.sandbox.emarsys.fields import Field, account_fields, list_choices, list_fields
-from worker.sandbox.emarsys.replies import ok, refusal, trouble
-from worker.sandbox.emarsys.tokens import Tokens, basic
-from worker.sandbox.emarsys.upserts import Done, Upserts
-from worker.sandbox.emarsys.wsse import WsseGuard, pairs
-from worker.sandbox.exchange import Call, Rejected, Reply
+from contact_ingest.sandbox.dials import Dials
+from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, Upsert, check_field_ids, read_upsert
+from contact_ingest.sandbox.emarsys.contacts import Contacts
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.emarsys.fields import Field, account_fields, list_choices, list_fields
+from contact_ingest.sandbox.emarsys.replies import ok, refusal, trouble
+from contact_ingest.sandbox.emarsys.tokens import Tokens, basic
+from contact_ingest.sandbox.emarsys.upserts import Done, Upserts
+from contact_ingest.sandbox.emarsys.wsse import WsseGuard, pairs
+from contact_ingest.sandbox.messages import Call, Rejected, Reply
 
 ACCOUNT = "emarsys"
 CONTACTS, FIELDS, CHOICES = "emarsys.contacts", "emarsys.fields", "emarsys.choices"

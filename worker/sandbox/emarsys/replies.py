@@ -4,7 +4,7 @@ Source: the registry of reply codes and the error pages (documentation.emarsys.c
 has several meanings, and a status of 200 does not mean success.
 """
 
-from worker.sandbox.exchange import Reply, json_reply
+from contact_ingest.sandbox.messages import Reply, json_reply
 
 TEXTS = {
     1: "Unauthorized",

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from worker.sandbox.emarsys.dials import EmarsysDials
-from worker.sandbox.exchange import Call, Reply, json_reply
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.messages import Call, Reply, json_reply
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.sandbox.emarsys.bodies import OWN_KEYS, Upsert
-from worker.sandbox.emarsys.contacts import Contact, Contacts, indexed
-from worker.sandbox.emarsys.dials import EmarsysDials
-from worker.sandbox.emarsys.fields import Field
-from worker.sandbox.emarsys.values import as_text, is_empty, suits
+from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, Upsert
+from contact_ingest.sandbox.emarsys.contacts import Contact, Contacts, indexed
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.emarsys.fields import Field
+from contact_ingest.sandbox.emarsys.values import as_text, is_empty, suits
 
 #: A row that a test has planted to be bad: a text that names its reply code.
 MARKER = re.compile(r"\[\[emarsys-(2[0-9]{3})\]\]")

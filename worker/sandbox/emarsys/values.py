@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from worker.sandbox.emarsys.fields import EMAIL, OPT_IN, Field
+from contact_ingest.sandbox.emarsys.fields import EMAIL, OPT_IN, Field
 
 LENGTHS = {"shorttext": 60, "longtext": 255, "url": 255, "fax": 60}
 MOST_DIGITS = 24

@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.exchange import Call, Rejected
-from worker.sandbox.loops.replies import refusal
+from contact_ingest.sandbox.loops.replies import refusal
+from contact_ingest.sandbox.messages import Call, Rejected
 
 
 def json_object(call: Call) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.sandbox.exchange import Rejected
-from worker.sandbox.loops.dials import LoopsDials
-from worker.sandbox.loops.replies import refusal
-from worker.sandbox.loops.rules import Change
+from contact_ingest.sandbox.loops.dials import LoopsDials
+from contact_ingest.sandbox.loops.replies import refusal
+from contact_ingest.sandbox.loops.rules import Change
+from contact_ingest.sandbox.messages import Rejected
 
 NOT_FOUND = "userId not found and cannot create a new contact without an email."
 

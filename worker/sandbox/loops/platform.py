@@ -7,14 +7,14 @@ everything of one team, and 10 requests in a second are all that a team has for 
 from collections.abc import Mapping
 from typing import Any
 
-from worker.sandbox.dials import Dials
-from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
-from worker.sandbox.loops.bodies import json_object
-from worker.sandbox.loops.contacts import Contacts
-from worker.sandbox.loops.dials import LoopsDials
-from worker.sandbox.loops.properties import Properties
-from worker.sandbox.loops.replies import contact_saved, refusal, too_many, wrong_verb
-from worker.sandbox.loops.rules import BodyRules, Change
+from contact_ingest.sandbox.dials import Dials
+from contact_ingest.sandbox.loops.bodies import json_object
+from contact_ingest.sandbox.loops.contacts import Contacts
+from contact_ingest.sandbox.loops.dials import LoopsDials
+from contact_ingest.sandbox.loops.properties import Properties
+from contact_ingest.sandbox.loops.replies import contact_saved, refusal, too_many, wrong_verb
+from contact_ingest.sandbox.loops.rules import BodyRules, Change
+from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
 
 TEAM, ROOT = "loops", "/api/v1"
 CREATE, UPDATE, FIND = "loops.create", "loops.update", "loops.find"

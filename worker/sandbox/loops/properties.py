@@ -6,10 +6,10 @@ Names are camelCase, five are reserved; neither name nor type can be changed lat
 
 import re
 
-from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
-from worker.sandbox.loops.bodies import json_object
-from worker.sandbox.loops.replies import refusal
-from worker.sandbox.loops.values import KINDS
+from contact_ingest.sandbox.loops.bodies import json_object
+from contact_ingest.sandbox.loops.replies import refusal
+from contact_ingest.sandbox.loops.values import KINDS
+from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
 
 DEFAULTS = {
     "email": "string",

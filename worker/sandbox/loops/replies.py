@@ -5,7 +5,7 @@ Source: the changelog and the specification 1.21.6 (loops.so/docs/api-reference)
 
 from dataclasses import replace
 
-from worker.sandbox.exchange import Reply, json_reply
+from contact_ingest.sandbox.messages import Reply, json_reply
 
 MESSAGES = {
     401: "Invalid API key",

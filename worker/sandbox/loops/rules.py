@@ -9,11 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.sandbox.exchange import Rejected
-from worker.sandbox.loops.dials import LoopsDials
-from worker.sandbox.loops.properties import Properties
-from worker.sandbox.loops.replies import refusal
-from worker.sandbox.loops.values import ADDRESS, is_too_long, suits
+from contact_ingest.sandbox.loops.dials import LoopsDials
+from contact_ingest.sandbox.loops.properties import Properties
+from contact_ingest.sandbox.loops.replies import refusal
+from contact_ingest.sandbox.loops.values import ADDRESS, is_too_long, suits
+from contact_ingest.sandbox.messages import Rejected
 
 #: A record that a test has planted to be bad: a text that names the status it is answered with.
 MARKER = re.compile(r"\[\[loops-(4[0-9]{2}|5[0-9]{2})\]\]")

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.loops.dials import LoopsDials
+from contact_ingest.sandbox.loops.dials import LoopsDials
 
 KINDS = ("string", "number", "boolean", "date")
 #: Counted with the quotes around a text.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from worker.sandbox.sendgrid.contacts import Contacts
+from contact_ingest.sandbox.sendgrid.contacts import Contacts
 
 MAIN = "sendgrid"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.exchange import Call, Rejected
-from worker.sandbox.sendgrid.replies import refusal
+from contact_ingest.sandbox.messages import Call, Rejected
+from contact_ingest.sandbox.sendgrid.replies import refusal
 
 
 def require_json(call: Call) -> None:

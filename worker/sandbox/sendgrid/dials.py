@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from worker.sandbox.dials import Count, Seconds, Share, ordered
+from contact_ingest.sandbox.dials import Count, Seconds, Share, ordered
 
 ErrorFileShape = Literal[
     "csv",

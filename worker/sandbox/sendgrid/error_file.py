@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.exchange import Reply
-from worker.sandbox.sendgrid.contacts import IDENTIFIERS
-from worker.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.messages import Reply
+from contact_ingest.sandbox.sendgrid.contacts import IDENTIFIERS
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 
 FOLDER = "/files/"
 

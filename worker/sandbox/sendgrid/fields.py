@@ -8,11 +8,11 @@ import re
 import time
 from typing import Any
 
-from worker.sandbox.exchange import Call, Reply, json_reply
-from worker.sandbox.sendgrid.accounts import Account, Definition
-from worker.sandbox.sendgrid.bodies import json_object
-from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.replies import refusal
+from contact_ingest.sandbox.messages import Call, Reply, json_reply
+from contact_ingest.sandbox.sendgrid.accounts import Account, Definition
+from contact_ingest.sandbox.sendgrid.bodies import json_object
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.sendgrid.replies import refusal
 
 PATH = "/v3/marketing/field_definitions"
 SUFFIXES = {"Text": "T", "Number": "N", "Date": "D"}

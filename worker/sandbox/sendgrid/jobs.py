@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from worker.sandbox.chance import Chance
-from worker.sandbox.exchange import Reply, json_reply
-from worker.sandbox.sendgrid.accounts import Account
-from worker.sandbox.sendgrid.contacts import IDENTIFIERS, RowFailed
-from worker.sandbox.sendgrid.dials import JobFate, SendGridDials
-from worker.sandbox.sendgrid.error_file import ErrorFiles, FailedRow
-from worker.sandbox.sendgrid.replies import refusal
-from worker.sandbox.sendgrid.rules import Upsert
+from contact_ingest.sandbox.messages import Reply, json_reply
+from contact_ingest.sandbox.random_source import RandomSource
+from contact_ingest.sandbox.sendgrid.accounts import Account
+from contact_ingest.sandbox.sendgrid.contacts import IDENTIFIERS, RowFailed
+from contact_ingest.sandbox.sendgrid.dials import JobFate, SendGridDials
+from contact_ingest.sandbox.sendgrid.error_file import ErrorFiles, FailedRow
+from contact_ingest.sandbox.sendgrid.replies import refusal
+from contact_ingest.sandbox.sendgrid.rules import Upsert
 
 
 @dataclass(slots=True, repr=False)
@@ -43,7 +43,7 @@ class Job:
 
 
 class Jobs:
-    def __init__(self, chance: Chance, files: ErrorFiles) -> None:
+    def __init__(self, chance: RandomSource, files: ErrorFiles) -> None:
         self._chance = chance
         self._files = files
         self._jobs: dict[str, Job] = {}

@@ -7,10 +7,10 @@ not documented; here they may not.
 from typing import Any
 from uuid import uuid4
 
-from worker.sandbox.exchange import Call, Reply, json_reply
-from worker.sandbox.sendgrid.accounts import Account
-from worker.sandbox.sendgrid.bodies import json_object
-from worker.sandbox.sendgrid.replies import refusal
+from contact_ingest.sandbox.messages import Call, Reply, json_reply
+from contact_ingest.sandbox.sendgrid.accounts import Account
+from contact_ingest.sandbox.sendgrid.bodies import json_object
+from contact_ingest.sandbox.sendgrid.replies import refusal
 
 PATH = "/v3/marketing/lists"
 LARGEST_PAGE = 1000

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from worker.sandbox.sendgrid.dials import Markers
+from contact_ingest.sandbox.sendgrid.dials import Markers
 
 
 def marked_rows(contacts: list[dict[str, Any]], markers: Markers) -> Iterator[tuple[int, str]]:

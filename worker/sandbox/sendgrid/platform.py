@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from worker.sandbox.chance import Chance
-from worker.sandbox.dials import Dials
-from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
-from worker.sandbox.sendgrid.accounts import MAIN, Account, Accounts, account_name
-from worker.sandbox.sendgrid.bodies import require_json
-from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.error_file import FOLDER, ErrorFiles
-from worker.sandbox.sendgrid.fields import create_field, list_fields
-from worker.sandbox.sendgrid.jobs import Jobs
-from worker.sandbox.sendgrid.lists import create_list, list_lists, read_list
-from worker.sandbox.sendgrid.replies import nameless_refusal, refusal
-from worker.sandbox.sendgrid.rules import check_lists, read_upsert
-from worker.sandbox.sendgrid.search import search_emails, search_identifiers
+from contact_ingest.sandbox.dials import Dials
+from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
+from contact_ingest.sandbox.random_source import RandomSource
+from contact_ingest.sandbox.sendgrid.accounts import MAIN, Account, Accounts, account_name
+from contact_ingest.sandbox.sendgrid.bodies import require_json
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.sendgrid.error_file import FOLDER, ErrorFiles
+from contact_ingest.sandbox.sendgrid.fields import create_field, list_fields
+from contact_ingest.sandbox.sendgrid.jobs import Jobs
+from contact_ingest.sandbox.sendgrid.lists import create_list, list_lists, read_list
+from contact_ingest.sandbox.sendgrid.replies import nameless_refusal, refusal
+from contact_ingest.sandbox.sendgrid.rules import check_lists, read_upsert
+from contact_ingest.sandbox.sendgrid.search import search_emails, search_identifiers
 
 UPSERT, IMPORTS, FIELDS = "sendgrid.upsert", "sendgrid.imports", "sendgrid.fields"
 LISTS, SEARCH = "sendgrid.lists", "sendgrid.search"
@@ -44,7 +44,7 @@ class SendGrid:
 
     default_account = MAIN
 
-    def __init__(self, dials: Dials, chance: Chance, keys: frozenset[str]) -> None:
+    def __init__(self, dials: Dials, chance: RandomSource, keys: frozenset[str]) -> None:
         self._all_dials = dials
         self._keys = keys
         self._accounts = Accounts()

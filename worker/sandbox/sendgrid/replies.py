@@ -1,6 +1,6 @@
 """Replies in SendGrid's shapes: `errors` for what it refuses itself, a bare `message` from the gateway in front."""
 
-from worker.sandbox.exchange import Reply, json_reply
+from contact_ingest.sandbox.messages import Reply, json_reply
 
 MESSAGES = {
     401: "authorization required",

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.values import PHONE, address_test, length_measure, wrong_custom_value
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.sendgrid.values import PHONE, address_test, length_measure, wrong_custom_value
 
 IDENTIFIERS = ("email", "phone_number_id", "external_id", "anonymous_id")
 UNLIMITED = 1 << 62

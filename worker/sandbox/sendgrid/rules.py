@@ -11,11 +11,11 @@ from uuid import UUID
 
 import orjson
 
-from worker.sandbox.exchange import Rejected, json_reply
-from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.markers import marked_rows
-from worker.sandbox.sendgrid.replies import contact_error, nameless_refusal, refusal
-from worker.sandbox.sendgrid.rows import IDENTIFIERS, RowRules
+from contact_ingest.sandbox.messages import Rejected, json_reply
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.sendgrid.markers import marked_rows
+from contact_ingest.sandbox.sendgrid.replies import contact_error, nameless_refusal, refusal
+from contact_ingest.sandbox.sendgrid.rows import IDENTIFIERS, RowRules
 
 MOST_BYTES = 6_000_000
 MOST_CONTACTS = 30_000

@@ -7,13 +7,13 @@ any is found, with an `error` for each that is not; 404 if none is; 400 if any i
 from collections.abc import Callable
 from typing import Any
 
-from worker.sandbox.exchange import Call, Rejected, Reply, json_reply
-from worker.sandbox.sendgrid.accounts import Account
-from worker.sandbox.sendgrid.bodies import json_object
-from worker.sandbox.sendgrid.contacts import IDENTIFIERS
-from worker.sandbox.sendgrid.dials import SendGridDials
-from worker.sandbox.sendgrid.replies import refusal
-from worker.sandbox.sendgrid.values import PHONE, address_test
+from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
+from contact_ingest.sandbox.sendgrid.accounts import Account
+from contact_ingest.sandbox.sendgrid.bodies import json_object
+from contact_ingest.sandbox.sendgrid.contacts import IDENTIFIERS
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.sendgrid.replies import refusal
+from contact_ingest.sandbox.sendgrid.values import PHONE, address_test
 
 MOST_VALUES = 100
 LONGEST = {"email": 100, "phone_number_id": 254, "external_id": 254, "anonymous_id": 254}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 
-from worker.sandbox.sendgrid.dials import SendGridDials
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 
 TEXT_VALUE_LIMIT = 1000
 

@@ -1,0 +1,134 @@
+"""The person on call, as a process of its own: he retries, cancels, discards, pauses, resumes and flushes, and dies in
+the middle of it. Whoever comes after him gives the same order again.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from contact_ingest.engine import DestinationRuntime, current_engine
+from contact_ingest.errors import StoreFull
+from contact_ingest.pipeline.retry import FailureFilter
+from contact_ingest.store.lanes import cancel
+
+AGAIN_S = 0.2
+
+
+class Operator:
+    """Takes orders, one at a time, and sees each through."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self._environment = dict(environment)
+        self._log = log
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self.pids: set[int] = set()
+
+    def order(self, what: str, **about: Any) -> dict[str, Any]:
+        """Returns what the one who saw it through has to tell."""
+        line = json.dumps({"what": what, **about}).encode() + b"\n"
+        with self._lock:
+            while True:
+                child = self._at_work()
+                assert child.stdin is not None
+                assert child.stdout is not None
+                try:
+                    child.stdin.write(line)
+                    child.stdin.flush()
+                    if told := child.stdout.readline():
+                        return dict(json.loads(told))
+                except BrokenPipeError:
+                    pass
+                self._bury(child)
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._child is not None:
+                self._bury(self._child)
+
+    def _at_work(self) -> "subprocess.Popen[bytes]":
+        if self._child is None:
+            with self._log.open("ab") as log:
+                self._child = subprocess.Popen(
+                    [sys.executable, str(Path(__file__).parent), "operate"],
+                    env=self._environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                )
+            self.pids.add(self._child.pid)
+        return self._child
+
+    def _bury(self, child: "subprocess.Popen[bytes]") -> None:
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue
+        child.wait(30)
+        self._child = None
+
+
+def operate() -> None:
+    """The life of one: an order a line, and a line when it is done."""
+    for line in sys.stdin:
+        about = json.loads(line)
+        what = about.pop("what")
+        while True:
+            try:
+                told = ORDERS[what](current_engine().site("sendgrid"), **about)
+                break
+            except (RedisError, StoreFull):
+                time.sleep(AGAIN_S)
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+def _retry(site: DestinationRuntime, codes: list[str]) -> dict[str, Any]:
+    """Tells of what it found, also of what it then could not move."""
+    found = [(f.id, f.about["code"], f.about["merged"]) for f in site.failures if f.about["code"] in codes]
+    return {"failed": found, "moved": sum(site.replay.retry(FailureFilter(code=code)) for code in codes)}
+
+
+def _cancel(site: DestinationRuntime, lane: str, first: int, last: int) -> dict[str, Any]:
+    return {"gone": cancel(site.store, lane, [(first, last)])}
+
+
+def _discard(site: DestinationRuntime, ids: list[str]) -> dict[str, Any]:
+    return {"gone": site.failures.discard(ids)}
+
+
+def _pause(site: DestinationRuntime, lane: str | None) -> dict[str, Any]:
+    site.schedule.pause(lane, "the campaign")
+    return {}
+
+
+def _resume(site: DestinationRuntime, lane: str | None) -> dict[str, Any]:
+    if lane is None:
+        site.desk.throttle.close()
+    site.schedule.resume(lane)
+    return {}
+
+
+def _flush(site: DestinationRuntime) -> dict[str, Any]:
+    for lane in site.schedule.lanes():
+        site.schedule.flush(lane)
+    return {}
+
+
+ORDERS: dict[str, Any] = {
+    "retry": _retry,
+    "cancel": _cancel,
+    "discard": _discard,
+    "pause": _pause,
+    "resume": _resume,
+    "flush": _flush,
+}

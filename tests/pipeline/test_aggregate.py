@@ -1,0 +1,512 @@
+"""When a lane is cut and into what: full bodies at once, partial ones when their time has come, refusals by name."""
+
+import threading
+
+import orjson
+import pytest
+from support.peer import Peer, advance, reply, speak_to
+
+from contact_ingest import enqueue
+from contact_ingest.store.schedule import WakeUp
+
+LIST = "00000000-0000-4000-8000-000000000001"
+CAP = 65_536
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
+
+
+def cut(engine, lane="sendgrid"):
+    """One round over a lane; returns how many bodies there are now."""
+    engine.site.aggregation.aggregate(lane)
+    return engine.site.store.client.zcard(engine.site.store.keys("due"))
+
+
+def bodies(engine):
+    """The bodies that are to be sent, in order."""
+    site = engine.site
+    numbers = map(int, site.store.client.zrange(site.store.keys("due"), 0, -1))
+    return [site.store.client.get(site.store.keys(f"b:{number}:body")) for number in numbers]
+
+
+def contacts_of(body):
+    return orjson.loads(body)["contacts"]
+
+
+def failures(engine):
+    return {orjson.loads(failed.raw)["email"]: failed for failed in engine.site.failures}
+
+
+def failed_raw(engine):
+    return {orjson.loads(failed.raw).get("email"): orjson.loads(failed.raw) for failed in engine.site.failures}
+
+
+@pytest.fixture
+def slow(make_engine):
+    """A lane that is cut after a minute, or when a body is full."""
+    return make_engine(max_wait_s=60, max_body_bytes=CAP)
+
+
+def in_flight(engine, *records):
+    """Bring records on their way and leave them there."""
+    enqueue(list(records))
+    engine.site.schedule.flush("sendgrid")
+    cut(engine)
+
+
+def settle(engine):
+    for lane in engine.site.schedule.lanes():
+        engine.site.schedule.flush(lane)
+    engine.run_until_settled()
+
+
+def test_a_body_full_by_bytes_goes_at_once_and_the_rest_waits(slow):
+    enqueue(person(number, postal_code="x" * 500) for number in range(150))
+
+    assert cut(slow) == 1
+
+    [body] = bodies(slow)
+    assert 0.98 * CAP < len(body) <= CAP
+    assert len(contacts_of(body)) + slow.books()["waiting"] == 150
+
+
+def test_a_body_full_by_count_goes_at_once(make_engine, sandbox):
+    engine = make_engine(max_wait_s=60)
+    enqueue({"email": f"{number}@x.cd"} for number in range(30_100))
+
+    assert cut(engine) == 1
+
+    assert [len(contacts_of(body)) for body in bodies(engine)] == [30_000]
+    assert engine.books()["waiting"] == 100
+
+
+def test_a_partial_body_waits_for_its_time_by_the_clock_and_needs_no_further_arrival(slow):
+    enqueue(person(1))
+    assert cut(slow) == 0
+    advance(slow.site, 30)
+    enqueue(person(2))
+    assert cut(slow) == 0
+    assert slow.books()["waiting"] == 2
+
+    advance(slow.site, 31)
+
+    assert WakeUp("aggregate", "sendgrid") in slow.site.schedule.tick(4).bells
+    assert cut(slow) == 1
+    assert [len(contacts_of(body)) for body in bodies(slow)] == [2]
+
+
+def test_the_age_of_a_lane_is_that_of_its_oldest_record(slow):
+    enqueue(person(number, postal_code="x" * 500) for number in range(100))
+    advance(slow.site, 59)
+    enqueue(person(number, postal_code="x" * 500) for number in range(100, 150))
+    assert cut(slow) == 1
+
+    advance(slow.site, 2)
+
+    assert cut(slow) == 1, "what is left came later and has not waited long enough"
+    advance(slow.site, 58)
+    assert cut(slow) == 2
+
+
+def test_a_lane_that_is_flushed_leaves_now(slow):
+    enqueue(person(1))
+    slow.site.schedule.flush("sendgrid")
+    enqueue(person(2))
+
+    assert cut(slow) == 1
+    assert slow.books()["waiting"] == 0
+
+
+@pytest.mark.parametrize("list_ids", [[], [LIST]])
+def test_with_a_backlog_every_body_is_filled_to_ninety_nine_percent(make_engine, list_ids):
+    engine = make_engine(max_wait_s=60, max_body_bytes=200_000)
+    lane = enqueue(
+        (person(number, postal_code="é" * (number % 97)) for number in range(12_000)), list_ids=list_ids
+    ).lane
+
+    assert cut(engine, lane) > 4
+
+    for body in bodies(engine):
+        assert 0.99 * 200_000 <= len(body) <= 200_000
+        assert body == orjson.dumps(orjson.loads(body))
+
+
+def test_a_lane_is_not_cut_further_ahead_than_it_can_be_sent(make_engine):
+    engine = make_engine(max_wait_s=0, max_body_bytes=CAP, max_open_batches=3)
+    enqueue(person(number, postal_code="x" * 500) for number in range(1000))
+
+    for _ in range(5):
+        cut(engine)
+
+    assert len(bodies(engine)) == 3
+    assert engine.books()["waiting"] > 500
+
+
+def test_a_refused_record_fails_with_field_and_reason_keeps_its_id_and_can_be_retried(engine):
+    enqueue([person(0), person(1, last_name="x" * 51), {"email": "nobody"}, person(3, city=None)])
+    engine.run_until_settled()
+
+    found = failures(engine)
+    assert {email: failed.about["code"] for email, failed in found.items()} == {
+        "p1@example.com": "too_long",
+        "nobody": "bad_email",
+        "p3@example.com": "null",
+    }
+    assert found["p1@example.com"].id == "sendgrid:1"
+    assert found["p1@example.com"].about["stage"] == "aggregate"
+    assert found["p1@example.com"].about["reason"].startswith("last_name: has 51 characters")
+    assert "x" * 51 not in found["p1@example.com"].about["reason"]
+    assert engine.site.failures.retry(list(engine.site.failures)) == 3
+    engine.run_until_settled()
+    again = failures(engine)["p1@example.com"]
+    assert (again.id, again.about["attempts"], again.about["first_ms"]) == (
+        "sendgrid:1",
+        2,
+        found["p1@example.com"].about["first_ms"],
+    )
+    assert engine.books() | {"accepted": 4, "delivered": 1, "failed": 3} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_thousands_of_refusals_do_not_stand_in_the_way_of_the_good(engine):
+    enqueue(person(number, **({"last_name": "x" * 51} if number % 2 else {})) for number in range(5_000))
+
+    engine.run_until_settled()
+
+    assert engine.books() | {"failed": 2_500, "delivered": 2_500} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_contact_larger_than_the_cap_is_refused_with_its_size_not_sent_and_not_dropped(make_engine, sandbox):
+    engine = make_engine(max_body_bytes=CAP)
+    enqueue([person(1), person(2, postal_code="x" * CAP), person(3)])
+
+    engine.run_until_settled()
+
+    assert engine.books() | {"failed": 1, "delivered": 2} == engine.books()
+    failed = failures(engine)["p2@example.com"]
+    assert failed.about["code"] == "too_large"
+    assert str(CAP) not in failed.about["reason"].split("over")[0]
+    assert sandbox.totals()["max_body_bytes"] <= CAP
+
+
+def test_a_newer_record_takes_from_an_older_failed_one_what_it_sets(engine, sandbox):
+    enqueue(person(1, city="old", country="kept", last_name="x" * 51))
+    engine.run_until_settled()
+
+    enqueue(person(1, city="new", last_name="short"))
+    engine.run_until_settled()
+
+    assert failed_raw(engine)["p1@example.com"] == {"email": "p1@example.com", "country": "kept"}
+    engine.site.failures.retry(list(engine.site.failures))
+    engine.run_until_settled()
+    [stored] = sandbox.contacts()
+    assert (stored["city"], stored["country"], stored["last_name"]) == ("new", "kept", "short")
+    engine.assert_books_balance()
+
+
+def test_a_failed_record_with_nothing_left_to_say_is_superseded_and_counts_as_merged(engine):
+    enqueue(person(1, last_name="x" * 51))
+    engine.run_until_settled()
+
+    enqueue(person(1, last_name="short"))
+    engine.run_until_settled()
+
+    assert engine.books() | {"accepted": 2, "delivered": 1, "merged": 1, "failed": 0} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_record_refused_in_the_same_walk_as_a_newer_one_is_stripped_too(engine, sandbox):
+    enqueue(
+        [
+            person(1, city="old", country="kept", last_name="x" * 51),
+            person(1, city="new", last_name="short"),
+            person(2, last_name="x" * 51),
+            person(2, last_name="short"),
+        ]
+    )
+    engine.run_until_settled()
+
+    assert failed_raw(engine) == {"p1@example.com": {"email": "p1@example.com", "country": "kept"}}
+    assert engine.books() | {"accepted": 4, "delivered": 2, "merged": 1, "failed": 1} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_record_refused_after_a_good_older_one_loses_nothing_to_it(engine):
+    newer = person(1, city="newer", last_name="x" * 51)
+    enqueue([person(1, city="older"), newer])
+
+    engine.run_until_settled()
+
+    assert failed_raw(engine)["p1@example.com"] == newer
+
+
+def test_an_older_record_that_is_retried_takes_nothing_from_a_newer_failed_one(engine, sandbox):
+    newer = person(1, city="new", last_name="x" * 51)
+    enqueue(person(1, city="old", last_name="[[fail-import]]"))
+    engine.run_until_settled()
+    enqueue(newer)
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 2
+    sandbox.dials(markers={"fail_import": "[[never]]"})
+
+    engine.site.failures.retry([failed for failed in engine.site.failures if failed.id == "sendgrid:0"])
+    engine.run_until_settled()
+
+    assert failed_raw(engine) == {"p1@example.com": newer}
+
+
+def test_an_address_that_the_platform_writes_differently_is_still_the_same_contact(engine, sandbox):
+    sandbox.dials(unicode_addresses=True)
+    odd = "ann@bu\u0308cher.de"  # two characters that are written as one
+    enqueue({"email": odd, "city": "old", "last_name": "[[fail-import]]"})
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 1
+
+    enqueue({"email": odd, "city": "new", "last_name": "fine"})
+    engine.run_until_settled()
+
+    assert engine.books() | {"delivered": 1, "merged": 1, "failed": 0} == engine.books()
+
+
+def test_a_newer_record_of_another_lane_leaves_the_failed_one_its_identifiers(engine, sandbox):
+    enqueue(person(1, last_name="x" * 51))
+    engine.run_until_settled()
+    sandbox.dials(list_error="named")
+
+    lane = enqueue(person(1, last_name="short"), list_ids=[LIST]).lane
+    cut(engine, lane)
+
+    assert failed_raw(engine)["p1@example.com"] == {"email": "p1@example.com"}
+    assert engine.books()["failed"] == 1
+    engine.assert_books_balance()
+
+
+def test_failures_retried_out_of_order_never_put_the_older_value_over_the_newer(engine, sandbox):
+    sandbox.dials(job_seconds=[0.3, 0.3])
+    enqueue(person(1, city="old", last_name="[[fail-import]]"))
+    engine.run_until(lambda: engine.books()["batched"] == 1)
+    enqueue(person(1, city="new", last_name="x" * 51))
+    engine.run_until_settled()
+    failed = {one.id: one for one in engine.site.failures}
+    assert set(failed) == {"sendgrid:0", "sendgrid:1"}
+    sandbox.dials(markers={"fail_import": "[[never]]"})
+
+    for record_id in ("sendgrid:1", "sendgrid:0"):
+        engine.site.failures.retry([failed[record_id]])
+    engine.run_until_settled()
+
+    # The newer record is still refused for its name; the older one has to leave the city alone once it is mended.
+    left = {one.id: orjson.loads(one.raw) for one in engine.site.failures}
+    assert left.get("sendgrid:1", {}).get("city") == "new" or next(sandbox.contacts())["city"] == "new"
+    engine.assert_books_balance()
+
+
+def test_two_lanes_of_a_destination_share_who_is_in_flight(slow):
+    in_flight(slow, person(1, city="first"))
+    lane = enqueue(person(1, city="second"), list_ids=[LIST]).lane
+    slow.site.schedule.flush(lane)
+
+    assert cut(slow, lane) == 1
+
+    assert slow.books()["held"] == 1
+    slow.assert_books_balance()
+
+
+def test_a_held_record_goes_once_its_contact_is_free_and_the_newest_value_wins(engine, sandbox):
+    sandbox.dials(job_seconds=[0.4, 0.4])
+    enqueue(person(1, city="first", country="kept"))
+    engine.run_until(lambda: engine.books()["batched"] == 1)
+    enqueue(person(1, city="second"))
+    enqueue(person(1, city="third"))
+    engine.run_until(lambda: engine.books()["held"] == 1)
+
+    engine.run_until_settled()
+
+    [stored] = sandbox.contacts()
+    assert (stored["city"], stored["country"]) == ("third", "kept")
+    assert engine.books() | {"delivered": 2, "merged": 1} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_one_busy_contact_does_not_hold_up_the_others(slow):
+    in_flight(slow, person(1))
+    enqueue([person(1, city="again"), *(person(number) for number in range(2, 50))])
+    slow.site.schedule.flush("sendgrid")
+
+    assert cut(slow) == 2
+
+    assert len(contacts_of(bodies(slow)[1])) == 48
+    assert slow.books()["held"] == 1
+
+
+def test_a_lane_with_as_many_held_as_may_be_rests_until_one_is_free(slow):
+    in_flight(slow, *(person(number) for number in range(100)))
+    site = slow.site
+    site.aggregation._pace = type(site.aggregation._pace)(max_wait_ms=60_000, max_held=50)
+    enqueue(person(number, city="again") for number in range(100))
+    site.schedule.flush("sendgrid")
+    cut(slow)
+    version = site.store.client.get(site.store.keys("v"))
+
+    assert site.aggregation.aggregate("sendgrid") == ()
+
+    assert slow.books() | {"held": 50, "waiting": 50, "batched": 100} == slow.books()
+    assert site.store.client.get(site.store.keys("v")) == version, "a round with nothing to do stops the others"
+    due = site.store.client.zscore(site.store.keys("aggdue"), "sendgrid")
+    assert due - site.schedule.now_ms() > 30_000
+    slow.assert_books_balance()
+    settle(slow)
+    assert slow.books() | {"delivered": 200} == slow.books()
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected", "custom"),
+    [
+        ("refuse", {"delivered": 1, "failed": 1, "dropped": 0}, {}),
+        ("drop", {"delivered": 2, "failed": 0, "dropped": 1}, {}),
+        ("create", {"delivered": 2, "failed": 0, "dropped": 0}, {"e1_T": "pro"}),
+    ],
+)
+def test_an_unknown_custom_field_follows_the_policy(make_engine, sandbox, policy, expected, custom):
+    engine = make_engine(destinations={"sendgrid": {"unknown_fields": policy}})
+    enqueue([person(1), person(2, custom_fields={"plan": "pro"})])
+
+    engine.run_until_settled()
+
+    site = engine.site
+    dropped = int(site.store.client.hget(site.store.keys("books:sendgrid"), "dropped") or 0)
+    assert {**engine.books(), "dropped": dropped} | expected == {**engine.books(), "dropped": dropped}
+    stored = {contact["email"]: contact["custom_fields"] for contact in sandbox.contacts()}
+    assert stored.get("p2@example.com", {}) == custom
+    if policy == "refuse":
+        assert failures(engine)["p2@example.com"].about["code"] == "unknown_field"
+
+
+def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_engine, sandbox):
+    engine = make_engine()
+    enqueue(person(1, custom_fields={"plan": "pro"}))
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 1
+    site = engine.site
+    site.desk.exchange(site.provider.create_field("plan", "pro"), None)
+    advance(site, 60)
+
+    site.failures.retry(list(site.failures))
+    engine.run_until_settled()
+
+    assert engine.books()["delivered"] == 1
+
+
+def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(engine):
+    peer = Peer(lambda _: reply(503))
+    speak_to(peer, engine)
+    site = engine.site
+    site.definitions._desk = site.desk
+    enqueue(person(1, custom_fields={"plan": "pro"}))
+
+    assert cut(engine) == 0
+
+    assert engine.books() | {"waiting": 1, "failed": 0} == engine.books()
+    assert site.store.client.zscore(site.store.keys("aggdue"), "sendgrid") > site.schedule.now_ms()
+
+
+def test_a_learned_cap_is_kept_and_after_a_day_one_body_asks_again(slow):
+    records = [person(number, postal_code="x" * 500) for number in range(400)]
+    slow.site.schedule.learn_cap(CAP // 2)
+    enqueue(records)
+    cut(slow)
+    assert max(map(len, bodies(slow))) <= CAP // 2
+
+    advance(slow.site, 86_401)
+    enqueue(person(number, postal_code="x" * 500) for number in range(1000, 1400))
+    cut(slow)
+
+    assert max(map(len, bodies(slow))) > 0.98 * CAP
+
+
+def test_bodies_cut_before_a_cap_was_learned_do_not_raise_it_again(slow):
+    slow.site.schedule.learn_cap(CAP // 2)
+    slow.site.schedule.learn_cap(CAP)
+
+    assert slow.site.schedule.state()["cap_bytes"] == str(CAP // 2)
+
+
+def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
+    enqueue(person(number) for number in range(100))
+    site = engine.site
+    rounds = []
+    barrier = threading.Barrier(2, timeout=10)
+
+    class Meeting:
+        """The bench of both, at which each waits for the other between its look and its commit."""
+
+        def __init__(self, bench):
+            self._bench = bench
+
+        def __getattr__(self, name):
+            return getattr(self._bench, name)
+
+        def commit(self, cut):
+            if not rounds:
+                barrier.wait()
+            took = self._bench.commit(cut)
+            rounds.append(took)
+            return took
+
+    site.aggregation._bench = Meeting(site.aggregation._bench)
+    threads = [threading.Thread(target=site.aggregation.aggregate, args=("sendgrid",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert rounds.count(True) >= 1
+    assert False in rounds
+    assert engine.books() | {"batched": 100, "waiting": 0} == engine.books()
+    staged = [k for k in site.store.client.scan_iter("*:body") if site.store.client.ttl(k) != -1]
+    assert staged == [], "the loser's bodies are left behind"
+    engine.assert_books_balance()
+
+
+def test_records_that_come_while_a_lane_is_cut_arm_it_again(engine):
+    enqueue(person(1))
+    site = engine.site
+    bench = site.aggregation._bench
+    commit = bench.commit
+
+    def late(cut):
+        enqueue(person(2))
+        return commit(cut)
+
+    bench.commit = late
+    site.aggregation.aggregate("sendgrid")
+    bench.commit = commit
+
+    assert site.store.client.zscore(site.store.keys("aggdue"), "sendgrid") <= site.schedule.now_ms()
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 2
+
+
+@pytest.mark.parametrize("lane", ["sendgrid", None])
+def test_a_paused_lane_waits_and_goes_on_when_it_is_resumed(engine, lane):
+    engine.site.schedule.pause(lane, "a person said so")
+    enqueue(person(1))
+    assert cut(engine) == 0
+    assert engine.books()["waiting"] == 1
+
+    engine.site.schedule.resume(lane)
+
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+
+def test_a_paused_lane_does_not_stop_its_neighbour(engine, sandbox):
+    engine.site.schedule.pause("sendgrid", "a person said so")
+    enqueue(person(1))
+    enqueue(person(2), list_ids=[LIST])
+
+    engine.run_until(lambda: engine.books()["waiting"] == 1)
+
+    assert engine.books()["waiting"] == 1

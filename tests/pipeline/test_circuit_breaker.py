@@ -1,0 +1,695 @@
+"""A platform that fails everybody is left alone and asked now and then: an outage costs its time and nothing else."""
+
+import re
+from collections import Counter
+from itertools import pairwise
+
+import orjson
+import pytest
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
+from support.peer import Peer, advance, reply, speak_to
+from typer.testing import CliRunner
+
+from contact_ingest import enqueue
+from contact_ingest.cli import app
+from contact_ingest.errors import FateUnknown, NoToken, NotSent
+from contact_ingest.model.http_message import RateHeaders
+from contact_ingest.operations import doctor
+from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.store.keys import Keys
+from contact_ingest.store.rate_limiter import RateLimiter
+from contact_ingest.store.schedule import Schedule
+from contact_ingest.store.scripts import Store
+
+ENDPOINTS = ("upsert", "job", "definitions")
+HEADERS = RateHeaders()
+HOUR_S = 3600
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
+
+
+class Platform:
+    """All of a platform behind one switch; `heard` maps simulated moments to what was asked."""
+
+    def __init__(self, engine, broken=lambda request: False):
+        self.engine, self.broken = engine, broken
+        self.heard, self.people = [], []
+        speak_to(Peer(self.answer), engine)
+        engine.site.definitions._desk = engine.site.desk
+
+    def answer(self, request):
+        self.heard.append((self.engine.site.schedule.now_ms(), request.endpoint))
+        if broken := self.broken(request):
+            return reply(503) if broken is True else broken
+        if request.method == "PUT":
+            self.people += [contact["email"] for contact in orjson.loads(b"".join(request.body))["contacts"]]
+            return reply(202, {"job_id": f"job-{len(self.heard)}"})
+        return reply(200, {"status": "completed"} if request.endpoint == "job" else {"custom_fields": []})
+
+    def go_down(self, answer=True):
+        self.broken = lambda request: answer
+
+    def come_back(self):
+        self.broken = lambda request: False
+
+    def asked(self, *endpoints):
+        return [endpoint for _, endpoint in self.heard if endpoint in endpoints or not endpoints]
+
+
+@pytest.fixture
+def throttle(engine):
+    return RateLimiter(engine.site.store, engine.site.provider.account, {}, lease_ms=45_000)
+
+
+def fail(throttle, endpoint="upsert", times=5, how="failed"):
+    for _ in range(times):
+        permit = throttle.acquire(endpoint)
+        assert permit.granted
+        throttle.note(permit, HEADERS, how=how)
+
+
+def is_open(engine):
+    return engine.site.desk.throttle.standing().open_until is not None
+
+
+def pump(engine, seconds, step_s=1.0, condition=lambda: True):
+    """Let simulated time pass while a worker works, at most so much of it; returns how much it was."""
+    began_ms = engine.site.schedule.now_ms()
+    while engine.site.schedule.now_ms() - began_ms < seconds * 1000 and condition():
+        engine.pump()
+        advance(engine.site, step_s)
+    return (engine.site.schedule.now_ms() - began_ms) / 1000
+
+
+def is_left(engine):
+    return any(engine.books()[name] for name in ("waiting", "held", "batched"))
+
+
+# The breaker itself.
+
+
+@pytest.mark.parametrize("how", ["failed", "unsent"])
+def test_five_failures_in_a_row_at_one_endpoint_hold_all_endpoints_of_the_account(throttle, how):
+    fail(throttle, times=4, how=how)
+    assert all(throttle.acquire(endpoint, asks=True).granted for endpoint in ("job", "definitions"))
+
+    fail(throttle, times=1, how=how)
+
+    assert not any(throttle.acquire(endpoint, asks=True).granted for endpoint in ENDPOINTS)
+    assert 59_000 < throttle.standing().held_ms("job") <= 60_000
+
+
+@pytest.mark.parametrize("how", ["answered", "refused"])
+def test_any_answer_starts_the_count_of_its_own_endpoint_anew(throttle, how):
+    fail(throttle, "job", times=4)
+    throttle.note(throttle.acquire("upsert"), HEADERS, how=how)
+    assert throttle.standing().open_until is None
+    throttle.note(throttle.acquire("job"), HEADERS, how=how, after_s=0.0)
+
+    fail(throttle, "job", times=4)
+
+    assert throttle.standing().open_until is None
+    fail(throttle, "job", times=1)
+    assert throttle.standing().open_until is not None
+
+
+def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(throttle, engine):
+    fail(throttle)
+    advance(engine.site, 61)
+
+    assert [throttle.acquire(endpoint).asks_first for endpoint in ENDPOINTS] == [True] * 3
+    asking = throttle.acquire("definitions", asks=True)
+    others = [throttle.acquire(endpoint, asks=True) for endpoint in ENDPOINTS]
+
+    assert asking.granted
+    assert not any(permit.granted or permit.asks_first for permit in others)
+    throttle.note(asking, HEADERS, how="failed")
+    assert 59_000 < throttle.standing().held_ms("upsert") <= 60_000
+    assert not throttle.acquire("job", asks=True).granted
+    advance(engine.site, 61)
+    throttle.note(throttle.acquire("definitions", asks=True), HEADERS)
+    assert all(throttle.acquire(endpoint).granted for endpoint in ENDPOINTS)
+
+
+@pytest.mark.parametrize("how", ["given back", "dead"])
+def test_somebody_else_asks_where_the_one_who_was_to_ask_did_not(throttle, engine, how):
+    fail(throttle)
+    advance(engine.site, 61)
+    asking = throttle.acquire("definitions", asks=True)
+
+    if how == "dead":
+        advance(engine.site, 46)
+    else:
+        throttle.release(asking)
+
+    assert throttle.acquire("job").asks_first
+    assert throttle.acquire("definitions", asks=True).granted
+
+
+def test_an_answer_that_comes_late_closes_the_breaker_early(throttle):
+    late = throttle.acquire("job")
+    throttle.note(throttle.acquire("upsert"), HEADERS)  # from now on several at once
+    flying = [throttle.acquire("upsert") for _ in range(5)]
+    for permit in flying:
+        throttle.note(permit, HEADERS, how="failed")
+    assert not throttle.acquire("job").granted
+
+    throttle.note(late, HEADERS)
+
+    assert throttle.acquire("job").granted
+
+
+def test_an_endpoint_that_fails_while_another_answers_waits_alone_and_is_tried_by_one_request_at_a_time(
+    throttle, engine
+):
+    throttle.note(throttle.acquire("upsert"), HEADERS)
+    fail(throttle)
+    advance(engine.site, 61)
+    throttle.note(throttle.acquire("definitions", asks=True), HEADERS)
+
+    trial = throttle.acquire("upsert")
+    assert (trial.granted, throttle.acquire("upsert").granted) == (True, False)
+    throttle.note(trial, HEADERS, how="failed")
+
+    assert not throttle.acquire("upsert").granted
+    assert throttle.acquire("job").granted
+    assert 59_000 < throttle.standing().held_ms("upsert") <= 60_000
+    assert throttle.standing().held_ms("job") == 0
+    advance(engine.site, 61)
+    throttle.note(throttle.acquire("upsert"), HEADERS)
+    assert all(throttle.acquire("upsert").granted for _ in range(5))
+
+
+def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(throttle, engine):
+    throttle.note(throttle.acquire("upsert"), HEADERS)
+    flying = [throttle.acquire("upsert") for _ in range(10)]
+    for permit in flying[:5]:
+        throttle.note(permit, HEADERS, how="failed")
+    advance(engine.site, 30)
+
+    for permit in flying[5:]:
+        throttle.note(permit, HEADERS, how="failed")
+
+    assert 29_000 < throttle.standing().held_ms("upsert") <= 30_000
+
+
+def test_an_exchange_whose_note_is_repeated_counts_once(throttle, engine):
+    store, base = engine.site.store, throttle._keys.base
+    for _ in range(4):
+        permit = throttle.acquire("upsert")
+        for _ in range(3):  # the reply is lost twice
+            store.run("note", permit.id, "upsert", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
+    assert throttle.standing().open_until is None
+    fail(throttle, times=1)
+    advance(engine.site, 61)
+    asking = throttle.acquire("definitions", asks=True)
+
+    for _ in range(2):
+        store.run("note", asking.id, "definitions", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
+
+    assert throttle.standing().open_until is not None
+    advance(engine.site, 61)
+    again = throttle._store.run("acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base)
+    assert again == throttle._store.run("acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base) == [1, 0]
+
+
+def test_a_person_closes_it_at_once(throttle):
+    fail(throttle)
+
+    assert throttle.close()
+
+    assert all(throttle.acquire(endpoint).granted for endpoint in ENDPOINTS)
+    assert not throttle.close()
+
+
+def test_it_works_without_any_memory_left():
+    with EmbeddedServer() as server, Redis.from_url(server.url) as client:
+        throttle = RateLimiter(Store(client, Keys("full", "sendgrid")), "account", {}, lease_ms=45_000)
+        client.config_set("maxmemory", 100_000)  # far less than there is
+        with pytest.raises(OutOfMemoryError):
+            client.set("one", b"more")
+
+        fail(throttle)
+
+        assert throttle.standing().open_until is not None
+        assert throttle.close()
+        fail(throttle, times=1)
+
+
+# What counts.
+
+
+@pytest.mark.parametrize(
+    ("answer", "opens"),
+    [
+        (reply(500), True),
+        (reply(503, retry_after="1"), True),
+        (reply(408), True),
+        (FateUnknown("reset"), True),
+        (FateUnknown("deadline"), True),
+        (NotSent("connect"), True),
+        (NotSent("dns"), True),
+        (NotSent("tls"), True),
+        (NoToken("token_reset"), True),
+        (reply(400), False),
+        (reply(401), False),
+        (reply(404), False),
+        (reply(200, b"<html>"), False),
+        (NotSent("pool"), False),
+        (NotSent("invalid_request"), False),
+        (NotSent("forbidden_url"), False),
+        (NoToken("token_refused", refused=True), False),
+    ],
+)
+def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do_not(engine, answer, opens):
+    speak_to(Peer(lambda _: answer), engine)
+    desk = engine.site.desk
+
+    for _ in range(6):
+        permit = desk.throttle.acquire("upsert")
+        if permit.granted:
+            desk.exchange(desk.provider.probe(), permit)
+
+    assert is_open(engine) == opens
+
+
+def test_a_question_that_the_rate_limit_refuses_is_an_answer_and_is_waited_for(engine):
+    speak_to(Peer(lambda _: reply(429, retry_after="30")), engine)
+    desk = engine.site.desk
+    fail(desk.throttle)
+    advance(engine.site, 61)
+
+    assert desk.ask(desk.provider.probe()).status == 429
+
+    assert not is_open(engine)
+    assert 29_000 < desk.throttle.acquire("definitions").wait_ms <= 30_000
+
+
+def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(engine):
+    speak_to(Peer(lambda _: NotSent("deadline")), engine)
+    desk = engine.site.desk
+
+    for _ in range(6):
+        permit = desk.throttle.acquire("upsert")
+        desk.exchange(desk.provider.probe(), permit, claimed_s=0.0)
+
+    assert not is_open(engine)
+
+
+def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_while_the_platform_is_away(engine):
+    platform = Platform(engine)
+    ended = reply(
+        200, {"status": "errored", "results": {"errored_count": 1, "errors_url": "https://files.example.com/e"}}
+    )
+    answers = {"job": ended, "error_file": reply(503)}
+    platform.broken = lambda request: answers.get(request.endpoint, False)
+    enqueue([person(1), person(2)])
+
+    pump(engine, 300, 5.0)
+
+    assert len(platform.asked("error_file")) > 5
+    assert not is_open(engine)
+    platform.go_down()
+    fail(engine.site.desk.throttle, "definitions")
+    before = len(platform.heard)
+    pump(engine, 50, 5.0)
+    assert len(platform.heard) == before
+
+
+def test_definitions_are_neither_fetched_nor_created_while_the_platform_is_away(make_engine):
+    engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
+    platform = Platform(engine)
+    engine.site.definitions.ready_for({})  # so fresh that what it lacks would be created at once
+    platform.heard.clear()
+    platform.go_down()
+    fail(engine.site.desk.throttle)
+    enqueue(person(1, custom_fields={"plan": "pro"}))
+
+    pump(engine, 55, 2.0)
+    assert platform.heard == []
+
+    pump(engine, 600, 6.0)
+    assert set(platform.asked()) == {"definitions"}
+    assert len(platform.heard) <= 10
+    platform.come_back()
+    pump(engine, 120, 1.0, lambda: is_left(engine))
+    assert "create_field" in platform.asked()
+    assert engine.books()["accepted"] == engine.books()["delivered"] + engine.books()["failed"] == 1
+
+
+def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(engine):
+    platform = Platform(engine, lambda request: reply(401))
+    enqueue(person(1))
+    pump(engine, 3)
+    assert engine.site.schedule.state()["state"] == "stopped"
+    platform.go_down()
+    fail(engine.site.desk.throttle, "job")
+    before = len(platform.heard)
+    advance(engine.site, 0)
+
+    pump(engine, 55, 5.0)
+    assert len(platform.heard) == before
+
+    platform.come_back()
+    pump(engine, 300, 5.0, lambda: is_left(engine))
+    assert engine.books()["delivered"] == 1
+
+
+def test_probes_of_a_stopped_destination_that_nobody_answers_count_too(engine):
+    platform = Platform(engine, lambda request: reply(401))
+    enqueue(person(1))
+    pump(engine, 3)
+    platform.go_down()
+
+    pump(engine, 3 * HOUR_S, 20.0, lambda: not is_open(engine))
+
+    assert is_open(engine)
+    assert len(platform.asked("definitions")) == 5
+
+
+# The life of a backlog.
+
+
+def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_engine):
+    """100,000 records come meanwhile: one question a minute, no attempt, no memory but theirs, then the full rate."""
+    engine = make_engine(
+        max_wait_s=5, max_body_bytes=65_536, destinations={"sendgrid": {"rate_limit": 2, "rate_window_s": 1}}
+    )
+    site, client, total, calls = engine.site, engine.parts.client, 100_000, 200
+    platform = Platform(engine)
+    enqueue(person(-number) for number in range(1, 2_001))
+    pump(engine, 60, 0.5, lambda: is_left(engine))
+    platform.go_down()
+    down_ms, keys, memory = site.schedule.now_ms(), client.dbsize(), client.info("memory")["used_memory"]
+
+    for call in range(calls):
+        each = total // calls
+        enqueue(person(number) for number in range(call * each, (call + 1) * each))
+        pump(engine, HOUR_S / calls, 6.0)
+
+    outage = [at_ms for at_ms, _ in platform.heard if at_ms >= down_ms]
+    opened = outage[4]
+    assert opened - down_ms < 60_000
+    assert max(Counter((at_ms - opened - 1) // 60_000 for at_ms in outage[5:]).values()) == 1
+    assert min(later - earlier for earlier, later in pairwise(outage[4:])) >= 60_000
+    assert 50 <= len(outage) <= 66
+    assert engine.books() | {"failed": 0, "accepted": total + 2_000} == engine.books()
+    lane = int(client.hget(site.store.keys("lane:sendgrid"), "bytes"))
+    cut = [client.hgetall(site.store.keys(f"b:{int(n)}")) for n in client.zrange(site.store.keys("due"), 0, -1)]
+    assert len(cut) <= 16
+    assert sum(int(batch[b"attempts"]) for batch in cut) <= 5
+    grown = client.info("memory")["used_memory"] - memory
+    assert client.dbsize() - keys <= calls + 6 * len(cut) + 10, "a call, a batch with four blobs; nothing by the minute"
+    assert grown < 1.2 * (lane + 2 * sum(int(batch[b"bytes"]) for batch in cut)) + 500_000
+
+    platform.come_back()
+    back_ms = site.schedule.now_ms()
+    pump(engine, 600, 0.25, lambda: is_left(engine))
+
+    assert engine.books() | {"delivered": total + 2_000, "failed": 0} == engine.books()
+    assert len(platform.people) == len(set(platform.people)) == total + 2_000
+    sent = [at_ms for at_ms, endpoint in platform.heard if endpoint == "upsert" and at_ms >= back_ms]
+    assert sent[0] - back_ms <= 62_000
+    assert (sent[-1] - sent[0]) / 1000 <= 1.25 * len(sent) / 2
+    engine.assert_books_balance()
+
+
+def test_a_platform_that_is_away_for_longer_than_every_window_fails_nothing(make_engine):
+    engine = make_engine(retry_window_s=HOUR_S, poll_deadline_s=HOUR_S)
+    platform = Platform(engine, lambda request: request.endpoint == "job" and reply(200, {"status": "pending"}))
+    enqueue(person(number) for number in range(3))
+    pump(engine, 20)
+    platform.go_down()
+    enqueue(person(number) for number in range(3, 6))
+    pump(engine, 3 * HOUR_S, 20.0)
+    assert engine.books() | {"failed": 0, "batched": 6} == engine.books()
+
+    # Back, and stumbling: what was tried before the outage has its window still.
+    stumbles = [reply(503), reply(503)]
+    pending = [reply(200, {"status": "pending"})]
+    platform.broken = lambda request: (
+        (request.endpoint == "upsert" and stumbles and stumbles.pop())
+        or (request.endpoint == "job" and pending and pending.pop())
+    )
+    pump(engine, HOUR_S, 5.0, lambda: is_left(engine))
+
+    assert not stumbles
+    assert engine.books() | {"delivered": 6, "failed": 0} == engine.books()
+
+
+def test_a_batch_that_alone_is_always_failed_ends_with_its_window_and_holds_nobody_up(make_engine):
+    engine = make_engine(retry_window_s=HOUR_S)
+    platform = Platform(engine, lambda request: b"bad@" in b"".join(request.body))
+    enqueue({"email": "bad@example.com"})
+    pump(engine, 300, 5.0)
+    assert engine.books()["batched"] == 1
+    enqueue(person(1))
+
+    pump(engine, 130, 1.0, lambda: "p1@example.com" not in platform.people)
+    assert platform.people == ["p1@example.com"]
+    pump(engine, 2 * HOUR_S, 20.0, lambda: is_left(engine))
+
+    [failed] = list(engine.site.failures)
+    assert (failed.about["code"], engine.books()["delivered"]) == ("gave_up", 1)
+
+
+def test_only_the_upserts_failing_leaves_imports_followed_and_is_tried_once_a_minute(engine):
+    platform = Platform(engine)
+    enqueue(person(1))
+    engine.site.aggregation.aggregate("sendgrid")
+    engine.site.delivery.dispatch("sendgrid")
+    platform.broken = lambda request: request.endpoint == "upsert"
+    enqueue(person(number) for number in range(2, 5))
+
+    pump(engine, 600, 2.0)
+
+    tries = [at_ms for at_ms, endpoint in platform.heard if endpoint == "upsert"]
+    assert min(later - earlier for earlier, later in pairwise(tries[6:])) >= 60_000
+    assert len(tries) >= 12
+    assert engine.books()["delivered"] == 1
+    platform.come_back()
+    pump(engine, 70, 1.0, lambda: is_left(engine))
+    assert engine.books()["delivered"] == 4
+
+
+def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_engine):
+    engine = make_engine(
+        destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
+    )
+    heard, down = [], [True]
+
+    def answer(request):
+        heard.append(request.method)
+        if down:
+            return reply(502)
+        return reply(200, {"success": True, "id": "1"} if request.method in ("POST", "PUT") else {"success": True})
+
+    speak_to(Peer(answer), engine)
+    enqueue(person(number) for number in range(60))
+    pump(engine, 600, 1.0)
+    assert heard[:5].count("GET") == 0
+    assert set(heard[5:]) == {"GET"}
+    assert len(heard) <= 5 + 10
+
+    down.clear()
+    waited_s = pump(engine, 300, 0.25, lambda: is_left(engine))
+    assert engine.books() | {"delivered": 60, "failed": 0} == engine.books()
+    assert waited_s <= 61 + 1.5 * 60 / 10 + 3
+
+
+def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the_same_limit(make_engine):
+    """Loops counts everything against one limit, so that a question and an upsert have one endpoint."""
+    engine = make_engine(
+        destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
+    )
+    heard = []
+
+    def answer(request):
+        heard.append(request.method)
+        return reply(200, {"success": True}) if request.method == "GET" else reply(502)
+
+    speak_to(Peer(answer), engine)
+    enqueue(person(number) for number in range(60))
+
+    pump(engine, 600, 1.0)
+
+    assert heard.count("GET") == 1
+    assert 9 <= len(heard) - 6 <= 10, "more than one request a minute at an endpoint that fails"
+
+
+def said(parser, *command):
+    found = CliRunner().invoke(parser, [*command])
+    return found.exit_code, found.stdout
+
+
+def test_status_and_doctor_say_why_a_lane_waits_and_resume_asks_at_once(engine):
+    platform = Platform(engine)
+    platform.go_down()
+    enqueue(person(1))
+    pump(engine, 60, 1.0, lambda: not is_open(engine))
+    engine.parts.fleet.beat("host:1", 4)
+
+    [lane] = orjson.loads(said(app, "status", "--json")[1])["lanes"]
+    assert re.fullmatch(r"the platform does not answer; asked again in (\d\d s|2 min)", lane["why"])
+    assert (lane["state"], lane["next"][:7]) == ("sending", "ask in ")
+    findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
+    assert re.match(r"has not answered for \d s; asked again in \d\d s", findings["sendgrid: platform"].says)
+    assert "contact-ingest resume --to sendgrid" in findings["sendgrid: platform"].remedy
+
+    platform.come_back()
+    assert said(app, "resume", "--to", "sendgrid")[0] == 0
+    assert pump(engine, 30, 1.0, lambda: is_left(engine)) < 10
+    assert engine.books()["delivered"] == 1
+    findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
+    assert (findings["sendgrid: platform"].level, findings["sendgrid: platform"].says) == ("ok", "not known to fail")
+
+
+def test_an_endpoint_that_fails_alone_is_named_by_status_and_doctor(engine):
+    platform = Platform(engine, lambda request: request.endpoint == "upsert")
+    enqueue(person(1))
+    pump(engine, 120, 1.0)
+    engine.parts.fleet.beat("host:1", 4)
+
+    [lane] = orjson.loads(said(app, "status", "--json")[1])["lanes"]
+    findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
+
+    assert len(platform.asked("upsert")) >= 6
+    assert lane["why"].startswith("the platform answers, and fails to take batches in; tried again in ")
+    assert findings["sendgrid: platform"].says.startswith("answers, but fails at upsert")
+
+
+def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(engine):
+    """A quarter of an hour may be left of a wait that began before the outage; only what the platform asked for is."""
+    platform, site, client = Platform(engine), engine.site, engine.parts.client
+    for number in (1, 2, 3):
+        enqueue(person(number))
+        site.aggregation.aggregate("sendgrid")
+    late = {1: site.schedule.now_ms() + 900_000, 2: site.schedule.now_ms() + 900_000}
+    client.zadd(site.store.keys("due"), late)
+    for number, told in ((1, 0), (2, 1)):
+        client.hset(site.store.keys(f"b:{number}"), mapping={"code": "http_503", "attempts": 20, "told": told})
+    fail(site.desk.throttle)
+    advance(site, 61)
+
+    pump(engine, 60, 1.0)
+
+    assert platform.people == ["p3@example.com", "p1@example.com"]
+    pump(engine, 900, 10.0, lambda: is_left(engine))
+    assert platform.people == ["p3@example.com", "p1@example.com", "p2@example.com"]
+
+
+def test_a_batch_in_hand_is_not_hastened(engine):
+    Platform(engine)
+    enqueue(person(1))
+    engine.site.aggregation.aggregate("sendgrid")
+    claimed = engine.site.ledger.claim("dispatch")
+    engine.parts.client.hset(engine.site.store.keys(f"b:{claimed.number}"), "code", "http_503")
+
+    assert engine.site.schedule.hasten() == 0
+    assert not hasattr(engine.site.ledger.claim("dispatch"), "number")
+
+
+# A clock that is set.
+
+
+def set_clock(engine, seconds):
+    """The server's clock is set, for the keys of the destination and for those of the account."""
+    store = engine.site.store
+    for keys in (store.keys, Keys(store.keys.prefix, f"limit-{engine.site.provider.account}")):
+        store.client.incrby(keys("clock"), round(seconds * 1000))
+
+
+@pytest.mark.parametrize("back_s", [2, HOUR_S, 10 * 86_400])
+def test_a_clock_that_is_set_back_holds_nothing_up(make_engine, back_s):
+    engine = make_engine(poll_first_s=5)
+    platform, site = Platform(engine), engine.site
+    enqueue(person(1))
+    engine.pump()
+    assert engine.books()["batched"] == 1
+    before_ms, wall_ms = site.schedule.now_ms(), site.schedule.wall_ms()
+    site.store.client.set(site.store.keys("bell:dispatch"), 1, px=HOUR_S * 1000)
+    site.store.client.set(site.store.keys("bell:aggregate:sendgrid"), 1, px=HOUR_S * 1000)
+
+    set_clock(engine, -back_s)
+    enqueue(person(2))
+    engine.pump()
+    engine.pump()
+    assert before_ms - 1000 <= site.schedule.now_ms() < before_ms + 60_000
+    assert abs(site.schedule.wall_ms() - (wall_ms - back_s * 1000)) < 60_000
+    assert len(platform.people) == 2, "what is due waits for the clock"
+    advance(site, 6)
+    engine.run_until_settled()
+
+    assert engine.books()["delivered"] == 2
+
+
+def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when_it_is_set_back(engine):
+    Platform(engine)
+    site, client = engine.site, engine.parts.client
+    enqueue(person(1))
+    site.aggregation.aggregate("sendgrid")
+    enqueue(person(2))
+    client.zadd(site.store.keys("polls"), {"7": 1})
+    set_clock(engine, 2)
+    site.schedule.tick(4)
+    for name in ("room", "bell:dispatch", "bell:poll", "bell:aggregate:sendgrid"):
+        client.set(site.store.keys(name), 1, px=HOUR_S * 1000)
+
+    set_clock(engine, -HOUR_S)
+
+    assert {bell.kind for bell in site.schedule.tick(4).bells} == {"aggregate", "dispatch", "poll"}
+    assert enqueue(person(3)).accepted == 1
+
+
+@pytest.mark.parametrize("ahead_s", [2, HOUR_S])
+def test_a_clock_that_is_set_forward_only_ends_waits_early(make_engine, ahead_s):
+    engine = make_engine(poll_first_s=5)
+    platform, site = Platform(engine), engine.site
+    enqueue(person(1))
+    engine.pump()
+    claimed = site.ledger.claim("dispatch")
+    before_ms = site.schedule.now_ms()
+
+    set_clock(engine, ahead_s)
+    engine.pump()
+
+    assert site.schedule.now_ms() >= before_ms + ahead_s * 1000
+    assert site.schedule.wall_ms() - site.schedule.now_ms() in range(-5, 6)
+    assert claimed.why == "none"
+    advance(site, 6)
+    engine.run_until_settled()
+    assert (len(platform.people), engine.books()["delivered"]) == (1, 1)
+    engine.assert_books_balance()
+
+
+def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(engine):
+    Platform(engine)
+    enqueue(person(1))
+    engine.site.aggregation.aggregate("sendgrid")
+    throttle = engine.site.desk.throttle
+    dead = throttle.acquire("upsert")
+    assert dead.granted
+    assert engine.site.ledger.claim("dispatch").number == 1
+
+    set_clock(engine, -HOUR_S)
+    engine.site.schedule.tick(4)
+    assert not throttle.acquire("upsert").granted
+    set_clock(engine, 46)
+
+    assert throttle.acquire("upsert").granted
+    assert engine.site.ledger.claim("dispatch").number == 1
+
+
+def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(engine):
+    schedule = Schedule(engine.site.store)
+    schedule.tick(4)
+    set_clock(engine, -HOUR_S)
+    wall_ms = schedule.now_ms()
+
+    schedule.tick(4)
+
+    assert abs(engine.site.desk.courier._now_s() * 1000 - wall_ms) < 5_000
+    assert schedule.now_ms() - schedule.wall_ms() == pytest.approx(HOUR_S * 1000, abs=2_000)

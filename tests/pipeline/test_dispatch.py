@@ -1,0 +1,676 @@
+"""What becomes of a batch when the platform says no, one test for each answer there is."""
+
+from math import ceil, log2
+
+import orjson
+import pytest
+from support.peer import Peer, advance, reply, speak_to
+
+from contact_ingest import enqueue
+from contact_ingest.errors import FateUnknown, NotSent
+from contact_ingest.pipeline.settle import backoff_ms
+from contact_ingest.store.batches import Settlement
+from contact_ingest.store.schedule import PROBE_FIRST_MS, PROBE_LAST_MS
+
+LIST = "00000000-0000-4000-8000-000000000001"
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
+
+
+def failures(engine):
+    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.site.failures}
+
+
+def upserts(sandbox):
+    return [entry for entry in sandbox.journal() if entry["endpoint"] == "sendgrid.upsert"]
+
+
+def batch_on_its_way(engine, *records):
+    """Cut one batch; returns its number."""
+    enqueue(list(records) or person(1))
+    engine.site.aggregation.aggregate("sendgrid")
+    site = engine.site
+    return int(site.store.client.zrange(site.store.keys("due"), 0, -1)[-1])
+
+
+def batch(engine, number):
+    site = engine.site
+    found = site.store.client.hgetall(site.store.keys(f"b:{number}"))
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def dispatch(engine):
+    return engine.site.delivery.dispatch("sendgrid")
+
+
+def busy(engine):
+    return engine.site.store.client.hlen(engine.site.store.keys("busy"))
+
+
+def due_in_s(engine, number):
+    site = engine.site
+    return (site.store.client.zscore(site.store.keys("due"), number) - site.schedule.now_ms()) / 1000
+
+
+def contacts_of(request):
+    return orjson.loads(b"".join(request.body))["contacts"]
+
+
+class Imports:
+    """A platform whose upserts meet one answer after the other, then go well, as do all imports."""
+
+    def __init__(self, *answers):
+        self.answers, self.sent = list(answers), []
+        self.peer = Peer(self.answer)
+
+    def answer(self, request):
+        if request.method == "PUT":
+            self.sent.append(b"".join(request.body))
+            return self.answers.pop(0) if self.answers else reply(202, {"job_id": f"job-{len(self.sent)}"})
+        if "/imports/" in request.url:
+            return reply(200, {"status": "completed"})
+        return reply(200, {"custom_fields": []})
+
+
+def facing(engine, *answers):
+    platform = Imports(*answers)
+    speak_to(platform.peer, engine)
+    return platform
+
+
+# Named, nameless, hinted.
+
+
+def test_a_named_record_fails_alone_and_the_rest_go_again_at_once(engine, sandbox):
+    enqueue(person(n, **({"last_name": "[[reject-named]]"} if n == 700 else {})) for n in range(1000))
+
+    engine.run_until_settled()
+
+    assert len(upserts(sandbox)) == 2
+    [(email, about)] = failures(engine).items()
+    assert email == "p700@example.com"
+    assert (about["stage"], about["code"], about["attempts"]) == ("dispatch", "bad_identifier", 1)
+    assert "p700" not in about["reason"]
+    assert engine.books()["delivered"] == len(list(sandbox.contacts())) == 999
+    engine.assert_books_balance()
+
+
+@pytest.mark.parametrize("bad", [0, 17_321, 29_999])
+def test_one_nameless_bad_record_among_thirty_thousand_is_found_in_eighteen_requests(make_engine, sandbox, bad):
+    engine = make_engine(max_wait_s=60)
+    enqueue({"email": f"p{n}@x.cd", **({"last_name": "[[reject-silent]]"} if n == bad else {})} for n in range(30_000))
+
+    engine.run_until_settled()
+
+    assert set(failures(engine)) == {f"p{bad}@x.cd"}
+    assert engine.books()["delivered"] == 29_999
+    assert len(upserts(sandbox)) <= ceil(log2(30_000)) + 3 == 18
+    engine.assert_books_balance()
+
+
+def test_several_nameless_bad_records_fail_and_no_innocent_does(engine, sandbox):
+    bad = {3, 4, 250, 499}
+    enqueue(person(n, **({"last_name": "[[reject-silent]]"} if n in bad else {})) for n in range(500))
+
+    engine.run_until_settled()
+
+    assert set(failures(engine)) == {f"p{n}@example.com" for n in bad}
+    assert {c["email"] for c in sandbox.contacts()} == {f"p{n}@example.com" for n in set(range(500)) - bad}
+    assert sum(entry["contacts"] for entry in upserts(sandbox)) == 496, "an accepted contact was sent twice"
+    engine.assert_books_balance()
+
+
+@pytest.mark.parametrize("shift", [0, 1, -1, 40_000])
+def test_an_index_is_a_hint_and_blames_nobody_unproved(engine, sandbox, shift):
+    sandbox.dials(index_shift=shift)
+    enqueue(person(n, **({"last_name": "[[reject-index]]"} if n == 60 else {})) for n in range(100))
+
+    engine.run_until_settled()
+
+    assert set(failures(engine)) == {"p60@example.com"}
+    assert engine.books()["delivered"] == 99
+    assert len(upserts(sandbox)) <= ceil(log2(100)) + 3 + 2 * 3
+    if shift == 0:
+        assert len(upserts(sandbox)) == 3
+
+
+def test_a_body_with_many_nameless_bad_records_is_searched_in_parts_behind_fresh_traffic(engine):
+    platform = facing(engine, *[reply(400, {"errors": [{"message": "no"}]})] * 1000)
+    number = batch_on_its_way(engine, *(person(n) for n in range(150)))
+    site = engine.site
+
+    for _ in range(20):
+        dispatch(engine)
+
+    assert batch(engine, number)["state"] == "done"
+    assert site.store.client.zcard(site.store.keys("later")) > 1, "what is left is not in parts"
+    assert site.store.client.zcard(site.store.keys("due")) == 0
+    fresh = batch_on_its_way(engine, person(1000))
+    platform.answers = []
+    dispatch(engine)
+    assert batch(engine, fresh)["state"] == "polling"
+    engine.run_until_settled()
+    assert engine.books()["delivered"] > 1
+    engine.assert_books_balance()
+
+
+def test_imports_of_parts_are_asked_about_behind_fresh_ones(engine):
+    refusal = reply(400, {"errors": [{"message": "no"}]})
+    # The first row is bad, and then somebody else is: what is left is dealt out.
+    facing(engine, *[refusal] * 8)
+    batch_on_its_way(engine, *(person(n) for n in range(64)))
+    site = engine.site
+    while not site.store.client.zcard(site.store.keys("polls:later")):
+        dispatch(engine)
+    batch_on_its_way(engine, person(1000))
+    while not site.store.client.zcard(site.store.keys("polls")):
+        dispatch(engine)
+    advance(site, 5)
+
+    fresh, part = (site.ledger.claim("poll") for _ in range(2))
+    assert (fresh.count("behind"), fresh.queue("polls")) == (0, "polls")
+    assert (part.count("behind"), part.queue("polls")) == (1, "polls:later")
+
+
+def test_a_named_one_after_the_other_does_not_block_fresh_traffic_either(engine):
+    platform = facing(engine)
+    bad = {f"p{n}@example.com" for n in range(220)}
+
+    def name_the_first(request):
+        if request.method == "PUT":
+            found = next((c["email"] for c in contacts_of(request) if c["email"] in bad), None)
+            if found:
+                return reply(400, {"errors": [{"message": f"email '{found}' is not valid"}]})
+        return platform.answer(request)
+
+    platform.peer.answer = name_the_first
+    number = batch_on_its_way(engine, *(person(n) for n in range(300)))
+    for _ in range(202):
+        dispatch(engine)
+
+    assert engine.site.store.client.zscore(engine.site.store.keys("later"), number) is not None
+    fresh = batch_on_its_way(engine, person(1000))
+    dispatch(engine)
+    assert batch(engine, fresh)["state"] == "polling"
+    engine.run_until_settled()
+    assert engine.books() | {"failed": 220, "delivered": 81} == engine.books()
+
+
+def test_refused_custom_field_ids_are_tried_again_before_their_records_fail(engine):
+    refusal = reply(
+        400, {"errors": [{"field": "custom_fields", "message": "invalid custom field ids supplied - e9_T"}]}
+    )
+    platform = facing(engine, *[refusal] * 4)
+    client, keys = engine.site.store.client, engine.site.store.keys
+    table = {"fields": {"plan": ["e9_T", "Text"]}, "fetched_ms": engine.site.schedule.now_ms()}
+    client.set(keys("fields"), orjson.dumps(table))
+    number = batch_on_its_way(engine, person(1, custom_fields={"plan": "pro"}), person(2))
+
+    for attempt in range(1, 4):
+        dispatch(engine)
+        assert (batch(engine, number)["attempts"], engine.books()["failed"]) == (str(attempt), 0)
+        assert due_in_s(engine, number) > 2
+        advance(engine.site, 1000)
+    assert not client.exists(keys("fields"))
+    engine.run_until_settled()
+
+    assert set(failures(engine)) == {"p1@example.com"}
+    assert engine.books()["delivered"] == 1
+    assert len(platform.sent) == 5
+
+
+def test_more_failures_than_one_step_may_carry_are_all_written_down(engine):
+    named = [{"message": f"email 'p{n}@example.com' is not valid"} for n in range(2_500)]
+    facing(engine, reply(400, {"errors": named}))
+    enqueue(person(n) for n in range(3_000))
+
+    engine.run_until_settled()
+
+    assert engine.books() | {"failed": 2_500, "delivered": 500} == engine.books()
+    engine.assert_books_balance()
+
+
+# Too large, limited, passing trouble.
+
+
+def test_a_body_too_large_is_split_without_an_attempt_and_the_cap_is_learned(engine, sandbox):
+    sandbox.dials(hidden_byte_cap=100_000)
+    enqueue(person(n, postal_code="x" * 500) for n in range(600))
+
+    engine.run_until_settled()
+
+    assert engine.books()["delivered"] == len(list(sandbox.contacts())) == 600
+    assert failures(engine) == {}
+    cap = int(engine.site.schedule.state()["cap_bytes"])
+    assert 65_536 <= cap <= 200_000
+    refused = len([entry for entry in upserts(sandbox) if entry["status"] == 413])
+    enqueue(person(n, postal_code="x" * 500) for n in range(600))
+    engine.run_until_settled()
+    again = [entry for entry in upserts(sandbox) if entry["status"] == 413]
+    assert len(again) <= refused + 1
+    engine.assert_books_balance()
+
+
+def test_a_split_makes_views_that_start_afresh_and_ends_the_parent(engine):
+    facing(engine, reply(413))
+    number = batch_on_its_way(engine, *(person(n) for n in range(5)))
+
+    dispatch(engine)
+
+    parent = batch(engine, number)
+    assert (parent["state"], parent["attempts"], parent["deliveries"]) == ("done", "0", "0")
+    site = engine.site
+    children = [int(n) for n in site.store.client.zrange(site.store.keys("due"), 0, -1)]
+    assert [batch(engine, n)["send"] for n in children] == ["[[0,3]]", "[[3,5]]"]
+    assert {batch(engine, n)["root"] for n in children} == {str(number)}
+    assert busy(engine) == 5
+    engine.assert_books_balance()
+    engine.run_until_settled()
+    assert busy(engine) == 0
+
+
+def test_one_contact_that_is_too_large_for_the_platform_fails_alone(engine):
+    facing(engine, *[reply(413)] * 4)
+    enqueue([person(1), person(2)])
+
+    engine.run_until_settled()
+
+    assert engine.books()["delivered"] + engine.books()["failed"] == 2
+    assert {about["code"] for about in failures(engine).values()} == {"too_large"}
+    engine.assert_books_balance()
+
+
+def test_a_cap_is_never_learned_below_the_smallest(engine):
+    facing(engine, reply(413))
+    batch_on_its_way(engine, person(1), person(2))
+
+    dispatch(engine)
+
+    assert engine.site.schedule.state()["cap_bytes"] == "65536"
+
+
+def test_a_429_spends_no_attempt_and_everybody_waits(engine):
+    platform = facing(engine, reply(429, retry_after="30"))
+    number = batch_on_its_way(engine)
+
+    dispatch(engine)
+    dispatch(engine)
+
+    found = batch(engine, number)
+    assert len(platform.sent) == 1, "sent again although the platform said wait"
+    assert (found["attempts"], found["deliveries"]) == ("0", "0")
+    assert engine.site.schedule.tick(4).bells == ()
+    advance(engine.site, 31)
+    dispatch(engine)
+    assert batch(engine, number)["state"] == "polling"
+
+
+def test_a_hundred_429s_fail_nobody(engine):
+    facing(engine, *[reply(429, retry_after="600")] * 100)
+    number = batch_on_its_way(engine)
+
+    for _ in range(100):
+        dispatch(engine)
+        advance(engine.site, 601)
+    dispatch(engine)
+
+    assert batch(engine, number)["state"] == "polling"
+    assert engine.books()["failed"] == 0
+
+
+@pytest.mark.parametrize("answer", [reply(500), reply(503), reply(408), NotSent("connect"), NotSent("dns")])
+def test_passing_trouble_sends_the_same_bytes_again_and_leaves_no_orphan(engine, answer):
+    platform = facing(engine, answer)
+    number = batch_on_its_way(engine)
+
+    dispatch(engine)
+    assert batch(engine, number) | {"attempts": "1", "state": "ready"} == batch(engine, number)
+    advance(engine.site, 10)
+    engine.run_until_settled()
+
+    assert platform.sent[0] == platform.sent[1]
+    assert (len(platform.sent), engine.books()["delivered"], busy(engine)) == (2, 1, 0)
+
+
+def test_faults_by_the_dozen_lose_nothing(engine, sandbox):
+    sandbox.dials(
+        script=["500", "drop_before", "503", "429", "502", "drop_after", "unreadable", "408"],
+        faults_on=["sendgrid.upsert"],
+    )
+    enqueue(person(n) for n in range(50))
+    site = engine.site
+
+    def settled():
+        advance(site, 20)
+        return not any(engine.books()[name] for name in ("waiting", "held", "batched"))
+
+    engine.run_until(settled)
+
+    assert engine.books()["delivered"] == len(list(sandbox.contacts())) == 50
+    engine.assert_books_balance()
+
+
+def test_what_the_platform_asks_for_is_the_shortest_wait(engine):
+    facing(engine, reply(503, retry_after="300"))
+    number = batch_on_its_way(engine)
+
+    dispatch(engine)
+
+    assert 295 <= due_in_s(engine, number) <= 301
+
+
+def test_a_setback_in_the_midst_of_a_search_waits_no_longer_than_a_first_one(engine, monkeypatch):
+    """Ten answers that were part of the search are no reason to wait a quarter of an hour."""
+    monkeypatch.setattr("contact_ingest.pipeline.settle.random.uniform", lambda _, most: most)
+    nobody = reply(400, {"errors": [{"message": "invalid request"}]})
+    facing(engine, *[nobody] * 10, reply(503), reply(503), nobody, reply(503))
+    number = batch_on_its_way(engine, *map(person, range(2_000)))
+
+    for _ in range(10):
+        dispatch(engine)
+    assert int(batch(engine, number)["attempts"]) == 10
+    dispatch(engine)
+    assert 0 < due_in_s(engine, number) <= 1
+
+    advance(engine.site, 1)
+    dispatch(engine)
+    assert 1 < due_in_s(engine, number) <= 2, "the second in a row waits longer"
+
+    for _ in range(2):
+        advance(engine.site, 2)
+        dispatch(engine)
+    assert 0 < due_in_s(engine, number) <= 1, "an answer in between ends the row"
+
+
+def test_the_wait_grows_with_the_attempts_and_is_bounded():
+    assert max(backoff_ms(0, None) for _ in range(200)) <= 1_000
+    assert 8_000 < max(backoff_ms(5, None) for _ in range(200)) <= 32_000
+    assert max(backoff_ms(100, None) for _ in range(200)) <= 900_000
+    assert min(backoff_ms(3, None) for _ in range(200)) < 4_000, "without jitter all come back at once"
+    assert min(backoff_ms(0, 60.0) for _ in range(20)) == 60_000
+
+
+def test_when_the_window_is_over_the_records_fail_as_given_up_and_can_be_retried(make_engine):
+    engine = make_engine(retry_window_s=3600)
+    platform = facing(engine, *[reply(500)] * 500)
+    batch_on_its_way(engine, person(1), person(2))
+
+    for _ in range(60):  # an hour, and the longest pause there is
+        dispatch(engine)
+        advance(engine.site, 100)
+
+    assert {about["code"] for about in failures(engine).values()} == {"gave_up"}
+    assert engine.books()["failed"] == 2
+    assert len(platform.sent) > 10, "ended by count, not by window"
+    platform.answers = []
+    engine.site.failures.retry(list(engine.site.failures))
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 2
+    engine.assert_books_balance()
+
+
+# Unknown fates.
+
+
+@pytest.mark.parametrize(
+    "answer", [FateUnknown("reset"), FateUnknown("deadline"), reply(202, b"<html>"), reply(200, {}), reply(504)]
+)
+def test_an_unknown_fate_is_no_success_and_keeps_its_contacts_busy_after_a_later_attempt_has_ended(make_engine, answer):
+    engine = make_engine(orphan_wait_s=600)
+    facing(engine, answer)
+    number = batch_on_its_way(engine)
+
+    dispatch(engine)
+    assert engine.books() | {"batched": 1, "delivered": 0} == engine.books()
+    assert batch(engine, number)["attempts"] == "1"
+    advance(engine.site, 10)
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+    assert busy(engine) == 1, "the orphan job may still overwrite what is newer"
+    enqueue(person(1, city="newer"))
+    engine.run_until(lambda: engine.books()["held"] == 1)
+    advance(engine.site, 601)
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 2
+    advance(engine.site, 601)
+    engine.site.schedule.tick(4)
+    assert busy(engine) == 0
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "unreadable"])
+def test_an_orphan_job_of_the_sandbox_never_overwrites_newer_data(make_engine, sandbox, fault):
+    engine = make_engine(orphan_wait_s=2)
+    sandbox.dials(script=[fault], faults_on=["sendgrid.upsert"], job_seconds=[1.0, 1.0])
+    enqueue(person(1, city="old"))
+    # Where the pause is short, the same turn has sent it again already.
+    engine.run_until(lambda: upserts(sandbox) and engine.books()["batched"] == 1)
+    sandbox.dials(job_seconds=[0.0, 0.0])
+    enqueue(person(1, city="new"))
+
+    engine.run_until_settled()
+
+    assert sandbox.totals()["jobs_pending"] == 0
+    assert [c["city"] for c in sandbox.contacts()] == ["new"]
+
+
+# Keys, rights, stops.
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it(engine, status):
+    platform = facing(engine, reply(status))
+    number = batch_on_its_way(engine)
+    site = engine.site
+
+    dispatch(engine)
+
+    assert site.schedule.state()["state"] == "stopped"
+    assert engine.books() | {"failed": 0, "batched": 1} == engine.books()
+    assert (batch(engine, number)["attempts"], batch(engine, number)["deliveries"]) == ("0", "0")
+    dispatch(engine)
+    assert len(platform.sent) == 1
+    advance(site, 61)
+    assert [bell.kind for bell in site.schedule.tick(4).bells if bell.kind == "dispatch"] == ["dispatch"]
+    dispatch(engine)
+    assert "state" not in site.schedule.state()
+    assert platform.peer.heard[-1].method == "GET"
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+
+def test_a_key_that_is_wrong_in_the_sandbox_stops_and_resumes_too(engine, sandbox):
+    sandbox.dials(auth_down=True)
+    enqueue(person(1))
+    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    sandbox.dials(auth_down=False)
+
+    advance(engine.site, 61)
+
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+
+def test_probes_that_fail_come_at_growing_gaps(engine):
+    peer = Peer(lambda _: reply(401))
+    speak_to(peer, engine)
+    batch_on_its_way(engine)
+    site, gaps = engine.site, []
+    dispatch(engine)
+
+    for _ in range(6):
+        gaps.append(int(site.schedule.state()["probe_at"]) - site.schedule.now_ms())
+        advance(site, gaps[-1] / 1000 + 1)
+        dispatch(engine)
+
+    assert [round(gap / PROBE_FIRST_MS) for gap in gaps] == [1, 2, 4, 8, 10, 10]
+    assert max(gaps) <= PROBE_LAST_MS
+    assert sum(request.method == "PUT" for request in peer.heard) == 1
+
+
+def test_several_requests_refused_at_once_do_not_lengthen_the_wait(engine):
+    for _ in range(8):
+        engine.site.schedule.stop("unauthorized", "the key is wrong")
+
+    wait = int(engine.site.schedule.state()["probe_at"]) - engine.site.schedule.now_ms()
+    assert wait <= PROBE_FIRST_MS
+
+
+def test_a_person_resumes_a_stopped_destination_at_once(engine):
+    facing(engine, reply(401))
+    batch_on_its_way(engine)
+    dispatch(engine)
+
+    engine.site.schedule.resume(None)
+
+    engine.run_until_settled()
+    assert engine.books()["delivered"] == 1
+
+
+def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refused(engine):
+    def paused_meanwhile(_):
+        engine.site.schedule.pause(None, "a person said so")
+        return reply(401)
+
+    speak_to(Peer(paused_meanwhile), engine)
+    batch_on_its_way(engine)
+
+    dispatch(engine)
+
+    assert engine.site.schedule.state()["state"] == "paused"
+    assert engine.books()["batched"] == 1
+
+
+def test_a_complaint_about_the_lists_stops_instead_of_failing_thousands(engine, sandbox):
+    sandbox.dials(list_error="named")
+    enqueue((person(n) for n in range(100)), list_ids=[LIST])
+
+    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+
+    assert engine.site.schedule.state()["code"] == "bad_list"
+    assert engine.books() | {"failed": 0, "batched": 100} == engine.books()
+
+
+# Crashes, fences, slots.
+
+
+def crash(engine):
+    """A worker takes the next batch and is never heard of again."""
+    claimed = engine.site.ledger.claim("dispatch")
+    advance(engine.site, 46)
+    return claimed
+
+
+def test_a_batch_whose_worker_died_is_due_again_and_its_contacts_stay_busy_for_the_orphan(make_engine):
+    engine = make_engine(orphan_wait_s=600)
+    facing(engine)
+    batch_on_its_way(engine)
+
+    crash(engine)
+    engine.run_until_settled()
+
+    assert engine.books()["delivered"] == 1
+    assert busy(engine) == 1
+    advance(engine.site, 601)
+    engine.site.schedule.tick(4)
+    assert busy(engine) == 0
+
+
+def test_a_worker_that_comes_back_late_changes_nothing(engine):
+    platform = facing(engine)
+    number = batch_on_its_way(engine)
+
+    def frozen(request):
+        platform.peer.answer = platform.answer
+        advance(engine.site, 46)
+        dispatch(engine)  # another worker takes over
+        return reply(400, {"errors": [{"message": "no"}]})
+
+    platform.peer.answer = frozen
+    assert dispatch(engine) == ()
+
+    assert batch(engine, number)["state"] == "polling"
+    assert engine.books() | {"failed": 0, "batched": 1} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_body_that_kills_three_workers_is_searched_and_only_the_killer_fails(engine):
+    """The worker that sends p7 dies; every other part is sent and arrives."""
+    platform = facing(engine)
+    batch_on_its_way(engine, *(person(n) for n in range(16)))
+    deaths = 0
+
+    class Died(BaseException):
+        """The end of a worker."""
+
+    def deadly(request):
+        if request.method == "PUT" and "p7@example.com" in {c["email"] for c in contacts_of(request)}:
+            return Died()
+        return platform.answer(request)
+
+    platform.peer.answer = deadly
+    while engine.books()["batched"] and deaths < 60:
+        advance(engine.site, 46)
+        try:
+            dispatch(engine)
+            engine.site.tracking.poll("sendgrid")
+        except Died:
+            deaths += 1
+
+    assert {email: about["code"] for email, about in failures(engine).items()} == {"p7@example.com": "poison"}
+    assert engine.books()["delivered"] == 15
+    assert deaths <= 3 * (ceil(log2(16)) + 1)
+    engine.assert_books_balance()
+
+
+def test_three_crashes_of_a_deployment_blame_nobody(engine):
+    facing(engine)
+    batch_on_its_way(engine, *(person(n) for n in range(8)))
+    for _ in range(4):
+        crash(engine)
+
+    engine.run_until_settled()
+
+    assert engine.books() | {"delivered": 8, "failed": 0} == engine.books()
+
+
+def test_no_more_exchanges_are_under_way_than_there_are_slots(engine):
+    platform = facing(engine)
+    engine.site.schedule.set_slots(1)
+    batch_on_its_way(engine)
+    held = engine.site.ledger.claim("dispatch")
+    batch_on_its_way(engine, person(2))
+
+    dispatch(engine)
+
+    assert platform.sent == []
+    engine.site.ledger.settle(held, Settlement(set={"state": "ready"}))
+    dispatch(engine)
+    assert len(platform.sent) == 1
+
+
+def test_a_paused_lane_sends_nothing_and_its_neighbour_does(engine):
+    platform = facing(engine)
+    batch_on_its_way(engine)
+    enqueue(person(2), list_ids=[LIST])
+    [lane] = [name for name in engine.site.schedule.lanes() if name != "sendgrid"]
+    engine.site.aggregation.aggregate(lane)
+    engine.site.schedule.pause("sendgrid", "a person said so")
+
+    for _ in range(3):
+        dispatch(engine)
+
+    assert [orjson.loads(body)["contacts"][0]["email"] for body in platform.sent] == ["p2@example.com"]
+
+
+def test_the_log_of_a_batch_that_ended_names_no_one(engine, caplog):
+    facing(engine)
+    with caplog.at_level("INFO", logger="contact_ingest"):
+        enqueue(person(1))
+        engine.run_until_settled()
+
+    [record] = [record for record in caplog.records if record.message == "batch ended"]
+    assert (record.rows, record.delivered, record.failed) == (1, 1, 0)
+    assert "p1@" not in str(vars(record))

@@ -1,0 +1,623 @@
+"""Erasing a contact: nothing of it is left anywhere in Redis, nobody else loses anything, and what is out of reach is
+said."""
+
+import io
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import pytest
+from celery import Celery
+from pydantic import SecretStr
+from redis.exceptions import OutOfMemoryError
+from support.harness import KEY, wait_until
+from support.in_process import Harness
+from support.peer import Peer, advance, reply, speak_to
+from support.redis_acl import CHANNELS, COMMANDS
+
+from contact_ingest import enqueue
+from contact_ingest.cli import run
+from contact_ingest.engine import Engine, set_engine
+from contact_ingest.errors import FateUnknown, SettingError
+from contact_ingest.model.field_mapping import FieldMapping
+from contact_ingest.operations.erase import DataSubject, Eraser
+from contact_ingest.store import scan
+from contact_ingest.store.scan import RecordScan
+
+ADA = "ada.planted@example.com"
+NAME = "Planted-Lovelace"
+LONG = "x" * 51
+LIST = "00000000-0000-4000-8000-000000000001"
+NEVER = ({"job_seconds": [600, 600]}, {"job_seconds": [0.05, 0.1]})
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return orjson.loads(self.out)
+
+
+@pytest.fixture
+def cli(capsys):
+    """The command line; whatever it says, it names no contact."""
+
+    def call(*args):
+        code = run([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        assert "planted" not in (out + err).lower()
+        return Said(code, out, err)
+
+    return call
+
+
+@contextmanager
+def pumping(engine):
+    """A worker's bells, rung by a thread."""
+    stop = threading.Event()
+
+    def ring():
+        while not stop.is_set():
+            engine.pump()
+            stop.wait(0.01)
+
+    thread = threading.Thread(target=ring)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def ada(**more):
+    return {"email": "Ada.Planted@Example.com", "first_name": NAME, **more}
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", **more}
+
+
+def everything(client) -> bytes:
+    """Every name and every value in the whole server."""
+    found = []
+    for key in client.scan_iter(count=1000):
+        kind = client.type(key).decode()
+        read = {
+            "string": client.get,
+            "list": lambda k: b"\n".join(client.lrange(k, 0, -1)),
+            "hash": lambda k: b"\n".join(part for pair in client.hgetall(k).items() for part in pair),
+            "zset": lambda k: b"\n".join(client.zrange(k, 0, -1)),
+            "set": lambda k: b"\n".join(client.smembers(k)),
+            "none": lambda _: b"",  # it has expired meanwhile
+        }[kind]
+        found += [key, read(key) or b""]
+    return b"\n".join(found)
+
+
+def traces_left(client) -> bool:
+    return b"planted" in everything(client).lower()
+
+
+def counts(said):
+    return {name: said.json[name] for name in ("waiting", "held", "failed") if said.json[name]}
+
+
+def erase(cli, *args):
+    return cli("erase", *(args or (ADA,)), "--yes", "--json")
+
+
+# Every place
+
+
+def waits(engine, sandbox):
+    engine.site.schedule.pause("sendgrid", "for a test")
+    enqueue([person(1), ada(), person(2)])
+
+
+def waits_on_another_lane(engine, sandbox):
+    enqueue(person(3))
+    enqueue([person(1), ada()], list_ids=[LIST])
+
+
+def waits_among_alternate_addresses(engine, sandbox):
+    enqueue([person(1), {"external_id": "7", "alternate_emails": ["x@example.com", ADA], "city": "Planted"}])
+
+
+def is_held(engine, sandbox):
+    """Ada was in flight, so what came behind her was held; then her job ended."""
+    sandbox.dials(**NEVER[0])
+    enqueue([ada(), person(1)])
+    engine.run_until(lambda: engine.books()["batched"] == 2)
+    enqueue([ada(city="Planted"), person(1, city="here")])
+    engine.run_until(lambda: engine.books()["held"] == 2)
+    engine.site.schedule.pause("sendgrid", "for a test")
+    deadline = round(engine.parts.settings.poll_deadline_s) + 1
+    advance(engine.site, deadline)
+    engine.run_until(lambda: engine.books()["batched"] == 0)
+    engine.site.failures.discard([failure.id for failure in engine.site.failures])
+    advance(engine.site, engine.parts.settings.orphan_wait_s + 1)
+    engine.run_until(lambda: not engine.site.store.client.exists(engine.site.store.keys("busy")))
+
+
+def has_failed(engine, sandbox):
+    enqueue([person(1, last_name=LONG), ada(last_name=LONG)])
+    engine.run_until_settled()
+
+
+def is_to_be_tried_again(engine, sandbox):
+    has_failed(engine, sandbox)
+    engine.site.schedule.pause(None, "for a test")
+    engine.site.failures.retry(list(engine.site.failures))
+
+
+PLACES = {
+    waits: {"waiting": 1},
+    waits_on_another_lane: {"waiting": 1},
+    waits_among_alternate_addresses: {"waiting": 1},
+    is_held: {"held": 1},
+    has_failed: {"failed": 1},
+    is_to_be_tried_again: {"held": 1},
+}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+def test_a_contact_is_erased_wherever_it_is_and_the_others_stay(cli, engine, client, sandbox, place):
+    place(engine, sandbox)
+    before = engine.books()
+    assert traces_left(client)
+
+    counted = cli("erase", ADA, "--dry-run", "--json")
+    assert counted.code == 0
+    assert counts(counted) == PLACES[place]
+    assert engine.books() == before
+
+    said = erase(cli)
+
+    assert said.code == 0, said
+    assert counts(said) == PLACES[place]
+    assert said.json["complete"] is True
+    assert not traces_left(client)
+    (where,) = PLACES[place]
+    assert engine.books() == before | {where: before[where] - 1, "discarded": before["discarded"] + 1}
+    engine.assert_books_balance()
+    again = erase(cli)
+    assert (again.code, again.json["erased"]) == (0, 0)
+
+
+def test_a_contact_is_erased_from_every_destination(cli, make_engine, client):
+    engine = make_engine(destinations={"letters": {}, "news": {}}, max_wait_s=3600)
+    enqueue([ada(), person(1)], to=["letters", "news"])
+
+    said = cli("erase", ADA, "--yes")
+
+    assert said.code == 0
+    assert said.out.startswith("2 records erased: 2 waiting, 0 held, 0 failed.\nBeyond reach: the platform itself;")
+    assert not traces_left(client)
+    assert engine.books("letters")["waiting"] == engine.books("news")["waiting"] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "value"),
+    [
+        ("--external-id", "external_id", "Planted-4711"),
+        ("--phone-number-id", "phone_number_id", "+4915112345678"),
+        ("--anonymous-id", "anonymous_id", "planted-1"),
+    ],
+)
+def test_a_contact_is_also_found_by_its_other_identifiers(cli, make_engine, client, option, field, value):
+    engine = make_engine(max_wait_s=3600)
+    enqueue([{field: value, "first_name": NAME}, {field: f"{value}0"}, person(1, first_name=value)])
+    enqueue([person(2, **{field: value}, last_name=LONG), person(3, last_name=LONG)], to="sendgrid")
+    engine.site.schedule.flush("sendgrid")
+    engine.site.schedule.pause(None, "for a test")
+
+    said = erase(cli, option, value)
+
+    assert counts(said) == {"waiting": 2}
+    assert engine.books()["waiting"] == 3
+    assert NAME.encode() not in everything(client)
+
+
+def test_an_identifier_that_a_destination_renames_is_found_under_either_name(cli, make_engine, client):
+    rules = {"rename": {"email": "custom_fields.old", "custom_fields.mail": "email"}}
+    engine = make_engine(destinations={"sendgrid": {"fields": rules}}, max_wait_s=3600)
+    enqueue([{"external_id": "7", "custom_fields": {"mail": ADA}}, {"email": ADA, "external_id": "8"}, person(3)])
+
+    assert counts(erase(cli)) == {"waiting": 2}
+    assert not traces_left(client)
+    assert engine.books()["waiting"] == 1
+
+
+def test_a_failure_is_also_found_by_what_it_was_filed_under_when_the_destination_renamed_otherwise(
+    cli, make_engine, client
+):
+    engine = make_engine(destinations={"sendgrid": {"fields": {"rename": {"custom_fields.mail": "email"}}}})
+    enqueue([{"external_id": "7", "custom_fields": {"mail": ADA}, "last_name": LONG}, person(1, last_name=LONG)])
+    engine.run_until_settled()
+    make_engine()
+
+    assert counts(erase(cli)) == {"failed": 1}
+    assert not traces_left(client)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"email": f"x{ADA}"},
+        {"email": f"{ADA}.uk"},
+        {"email": "b@example.com", "custom_fields": {"brought_by": ADA}},
+        {"external_id": ADA},
+    ],
+    ids=["longer", "another domain", "only mentioned", "another identifier"],
+)
+def test_somebody_who_only_looks_alike_stays(cli, make_engine, other):
+    engine = make_engine(max_wait_s=3600)
+    enqueue([other])
+
+    assert counts(erase(cli)) == {}
+    assert engine.books()["waiting"] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        ("ADA@example.com ", " ada@Example.COM"),
+        ("ada@xn--bcher-kva.example", "ada@b\u00fccher.example"),
+        ("ada@b\u00fccher.example", "Ada@xn--bcher-kva.example"),
+        ("jos\u00e9@example.com", "JOSE\u0301@example.com"),
+        ("jose\u0301@example.com", "jos\u00e9@example.com"),
+        ('"a\\d"@example.com', '"A\\d"@example.com'),
+        ("\u03bf\u03b4\u03bf\u03c2@example.com", "\u039f\u0394\u039f\u03a3@example.com"),
+    ],
+)
+def test_an_address_is_known_in_whatever_way_it_was_written(asked, written):
+    matcher = DataSubject(asked).matcher(FieldMapping())
+
+    assert matcher.is_about(orjson.dumps({"email": written}))
+    assert not matcher.is_about(orjson.dumps({"email": f"z{written.strip()}"}))
+
+
+def test_an_identifier_given_as_a_number_is_found_and_nothing_is_ever_shown():
+    subject = DataSubject(external_id="4711")
+
+    assert subject.matcher(FieldMapping()).is_about(b'{"external_id":4711}')
+    assert "4711" not in repr(subject)
+    with pytest.raises(SettingError, match="name the contact"):
+        DataSubject(" ")
+
+
+# What is on its way
+
+
+def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure(cli, engine, client, sandbox):
+    sandbox.dials(**NEVER[0])
+    enqueue([ada(last_name="[[fail-import]]"), person(1)])
+    engine.run_until(lambda: engine.books()["batched"] == 2)
+    enqueue(ada(city="Planted"))
+    engine.run_until(lambda: engine.books()["held"] == 1)
+
+    said = erase(cli)
+
+    assert said.code == 3
+    assert counts(said) == {"held": 1}
+    assert (said.json["in_flight"], said.json["bodies"], said.json["complete"]) == (1, 1, False)
+    assert "1 record in 1 body being sent or followed; run it again, or with --wait" in cli("erase", ADA, "--yes").err
+    engine.site.schedule.pause(None, "for a test")
+    timed_out = cli("erase", ADA, "--yes", "--wait", "--timeout", 0.2)
+    assert timed_out.code == 3
+    assert "warning: no worker is running\nwarning: sendgrid is paused\n" in timed_out.err
+    engine.site.schedule.resume(None)
+    assert engine.books()["batched"] == 2
+
+    # The deadline ends the import without a verdict: both records come back.
+    advance(engine.site, round(engine.parts.settings.poll_deadline_s) + 1)
+    with pumping(engine):
+        said = cli("erase", ADA, "--yes", "--json", "--wait", "--timeout", 30)
+
+    assert said.code == 0, said
+    assert counts(said) == {"failed": 1}
+    assert "still on its way: " in said.err
+    assert not traces_left(client)
+    assert engine.books() | {"failed": 1, "discarded": 2} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_request_of_unknown_fate_is_on_its_way_until_its_contacts_are_free(cli, make_engine, client):
+    engine = make_engine(orphan_wait_s=600)
+    answers = [FateUnknown("reset")]
+
+    def answer(request):
+        if request.method == "PUT":
+            return answers.pop() if answers else reply(202, {"job_id": "job-1"})
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    speak_to(Peer(answer), engine)
+    enqueue(ada())
+    engine.run_until(lambda: not answers)
+    advance(engine.site, 5)
+    engine.run_until(lambda: engine.books()["delivered"] == 1)
+
+    said = erase(cli)
+
+    assert (said.code, said.json["unknown"], said.json["in_flight"]) == (3, 1, 0)
+    advance(engine.site, 601)
+    engine.pump()
+    assert erase(cli).code == 0
+    assert not traces_left(client)
+
+
+def test_a_body_that_is_staged_and_never_committed_counts_as_on_its_way(cli, make_engine, client, monkeypatch):
+    engine = make_engine(max_wait_s=3600)
+    enqueue(ada())
+    engine.site.schedule.flush("sendgrid")
+
+    class Crash(BaseException):
+        pass
+
+    def die(*_):
+        raise Crash
+
+    monkeypatch.setattr("contact_ingest.store.aggregation.AggregationStore.commit", die)
+    with pytest.raises(Crash):
+        engine.site.aggregation.aggregate("sendgrid")
+
+    said = erase(cli)
+
+    assert (said.code, counts(said), said.json["in_flight"]) == (3, {"waiting": 1}, 1)
+    for key in client.scan_iter("*:b:*"):
+        assert client.pttl(key) > 0
+        client.delete(key)
+    assert erase(cli).code == 0
+    assert not traces_left(client)
+
+
+@pytest.fixture
+def producer(redis_server):
+    with Celery("elsewhere", broker=redis_server.url, set_as_current=False) as made:
+        options = {"global_keyprefix": "contact-ingest:broker:", "priority_steps": [0]}
+        made.conf.update(broker_transport_options=options, task_default_queue="contacts")
+        yield made
+
+
+def test_records_in_messages_of_the_broker_are_on_their_way(cli, make_engine, client, producer):
+    engine = make_engine(max_wait_s=3600)
+    queue = "contact-ingest:broker:contacts"
+    producer.send_task("contacts.enqueue", [[person(1), ada()], "sendgrid"])
+    producer.send_task("contacts.enqueue", kwargs={"records": ada(), "to": "sendgrid"})
+    producer.send_task("contacts.aggregate", ["planted"])
+    client.lpush(queue, "no message at all")
+    client.hset("contact-ingest:broker:unacked", "tag", orjson.dumps([orjson.loads(client.lindex(queue, -1)), "", ""]))
+
+    said = erase(cli)
+
+    assert (said.code, said.json["queued"]) == (3, 3)
+    assert client.llen(queue) == 4, "a message that is taken away is one that nobody acts upon"
+    client.delete(queue, "contact-ingest:broker:unacked")
+    enqueue([person(1), ada()])
+    assert counts(erase(cli)) == {"waiting": 1}
+    assert engine.books()["waiting"] == 1
+
+
+# While workers move the records
+
+
+def test_a_contact_is_erased_while_workers_run(cli, engine, client):
+    """Records of the contact are among thousands that are cut, sent, held, refused and retried meanwhile."""
+    with pumping(engine):
+        for start in range(0, 3000, 500):
+            bad = {"last_name": LONG} if start % 1000 else {}
+            enqueue(ada(city=str(n), **bad) if n % 50 == 7 else person(n) for n in range(start, start + 500))
+            erase(cli)
+        said = cli("erase", ADA, "--yes", "--json", "--wait", "--timeout", 60)
+        assert said.code == 0, said
+
+    assert not traces_left(client)
+    engine.run_until_settled()
+    books = engine.books()
+    assert books["delivered"] + books["merged"] + books["discarded"] == books["accepted"] == 3000
+    assert books["delivered"] >= 2940
+    engine.assert_books_balance()
+
+
+def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(engine, monkeypatch):
+    monkeypatch.setattr(scan, "CHUNK", 100)
+    engine.site.schedule.pause("sendgrid", "for a test")
+    enqueue(person(n) for n in range(1000))
+    seen = {}
+
+    for first, raws in RecordScan(engine.site.store).waiting("sendgrid"):
+        seen.update({first + at: orjson.loads(raw)["email"] for at, raw in enumerate(raws)})
+        if first == 200:
+            engine.site.schedule.resume("sendgrid")
+            store = engine.site.store
+            store.client.ltrim(store.keys("wait:sendgrid"), 450, -1)
+            store.client.hincrby(store.keys("lane:sendgrid"), "head", 450)
+
+    expected = [*range(300), *range(450, 1000)]
+    assert seen == {n: f"p{n}@example.com" for n in expected}
+
+
+def test_long_records_are_read_a_few_at_a_time(engine, monkeypatch):
+    monkeypatch.setattr(scan, "CHUNK_BYTES", 50_000)
+    engine.site.schedule.pause("sendgrid", "for a test")
+    enqueue(person(n, first_name="x" * 10_000) for n in range(20))
+
+    assert max(len(raws) for _, raws in RecordScan(engine.site.store).waiting("sendgrid")) == 4
+
+
+def test_a_pass_in_which_something_moved_is_not_the_last(engine, monkeypatch):
+    """A failure that is retried right behind the look at the lane would be missed by a single pass."""
+    has_failed(engine, None)
+    engine.site.schedule.pause(None, "for a test")
+    erasure, site = engine.site.erasure, engine.site
+    passes = []
+
+    def told(*_):
+        if not passes:
+            site.failures.retry(list(site.failures))
+        passes.append(1)
+
+    enqueue(person(9))
+    real = RecordScan.held
+
+    def held(self, lane):
+        entries = list(real(self, lane))
+        told()
+        return iter(entries)
+
+    monkeypatch.setattr(RecordScan, "held", held)
+
+    found = Eraser([erasure], None).erase(DataSubject(ADA), lambda *_: None)
+
+    assert (found.held, found.failed, found.is_clear) == (1, 0, True)
+    assert len(passes) > 1
+
+
+# What stays after a delivery
+
+
+def test_nothing_of_a_delivered_contact_stays_in_redis(engine, client, sandbox):
+    enqueue([ada(), person(1, last_name="[[fail-import]]"), person(2, last_name=LONG)])
+    enqueue(ada(city="Planted"), key="nightly")
+    engine.run_until_settled()
+    engine.site.failures.discard([failure.id for failure in engine.site.failures])
+    engine.run_until(lambda: not client.exists(engine.site.store.keys("busy")))
+
+    left = everything(client).lower()
+
+    assert b"planted" not in left
+    assert b"@example.com" not in left
+
+
+@pytest.mark.parametrize(
+    ("mark", "table"),
+    [
+        ("[[loops-400]]", {"platform": "loops", "api_key": KEY}),
+        (
+            "[[emarsys-2013]]",
+            {"platform": "emarsys", "client_id": "sandbox-client", "client_secret": "sandbox-secret"},
+        ),
+    ],
+    ids=["loops", "emarsys"],
+)
+def test_the_same_holds_for_platforms_that_refuse_at_once(cli, make_engine, client, sandbox, mark, table):
+    urls = {"base_url": f"{sandbox.url}/api"}
+    if table["platform"] == "emarsys":
+        urls["token_url"] = f"{sandbox.url}/oauth2/token"
+    engine = make_engine(destinations={"shop": {**table, **urls}})
+    enqueue([ada(last_name=mark), person(1), {**ada(), "email": "other.planted@example.com"}, person(2)])
+    engine.run_until_settled()
+    assert engine.books() | {"delivered": 3, "failed": 1} == engine.books()
+
+    assert counts(erase(cli)) == {"failed": 1}
+    engine.run_until(lambda: not client.exists(engine.site.store.keys("busy")))
+    assert not traces_left(client)
+
+
+def test_the_error_file_of_an_import_goes_with_its_batch(cli, engine, client):
+    """The file names those that it refuses."""
+    enqueue([ada(last_name="[[fail-import]]"), person(1)])
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 1
+
+    assert erase(cli).code == 0
+
+    assert not traces_left(client)
+    assert list(client.scan_iter("*:file")) == []
+
+
+# How it asks and what it needs
+
+
+def test_a_contact_can_be_erased_from_a_server_without_any_memory_left(engine, client):
+    has_failed(engine, None)
+    engine.site.schedule.pause("sendgrid", "for a test")
+    enqueue([person(1), ada()])
+    client.config_set("maxmemory", 100_000)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            client.set("one", b"more")
+
+        found = Eraser([engine.site.erasure], engine.parts.mailbox).erase(DataSubject(ADA), lambda *_: None)
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert (found.waiting, found.failed, found.is_clear) == (1, 1, True)
+    assert not traces_left(client)
+    engine.assert_books_balance()
+
+
+def test_nothing_is_erased_unasked(cli, make_engine, monkeypatch):
+    engine = make_engine(max_wait_s=3600)
+    enqueue(ada())
+
+    said = cli("erase", ADA)
+    assert said.code == 2
+    assert said.err == "error: --yes: is needed where nobody can be asked; --dry-run counts first\n"
+    assert cli("erase").code == 2
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    said = cli("erase", ADA)
+    assert said.code == 1
+    assert "Erase all that is held of this contact for sendgrid?" in said.err
+    assert engine.books()["waiting"] == 1
+
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert cli("erase", ADA).code == 0
+    assert engine.books()["discarded"] == 1
+
+
+def test_the_address_can_come_from_standard_input(cli, make_engine, monkeypatch):
+    engine = make_engine(max_wait_s=3600)
+    enqueue(ada())
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{ADA}\n"))
+
+    assert cli("erase", "-", "--yes").code == 0
+    assert engine.books()["discarded"] == 1
+
+
+def test_the_append_only_file_is_rewritten_when_asked(cli, make_engine, client):
+    make_engine(max_wait_s=3600)
+    folder = Path(client.config_get("dir")["dir"]) / client.config_get("appenddirname")["appenddirname"]
+
+    def on_disk():
+        return any(b"planted" in path.read_bytes().lower() for path in folder.iterdir())
+
+    enqueue(ada())
+    wait_until(on_disk)
+
+    said = cli("erase", ADA, "--yes", "--rewrite-aof", "--json")
+
+    assert said.code == 0
+    assert said.json["rewrite_aof"] == "its rewriting has begun"
+    wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"] and not on_disk())
+
+
+def test_the_listed_rights_are_enough_and_a_rewrite_that_is_forbidden_is_said(cli, make_engine, client, redis_server):
+    user = [f"+{command}" for command in COMMANDS]
+    channels = [rule.replace("&acl", "&contact-ingest") for rule in CHANNELS]
+    rules = ["reset", "on", ">pa55word", "~contact-ingest:*", *channels, *user]
+    client.execute_command("ACL", "SETUSER", "app", *rules)
+    try:
+        url = SecretStr(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0")
+        plain = make_engine(max_wait_s=3600)
+        engine = Harness(Engine(plain.parts.settings.model_copy(update={"redis_url": url})))
+        set_engine(engine.parts)
+        enqueue([ada(), person(1)])
+        said = cli("erase", ADA, "--yes", "--rewrite-aof")
+        assert said.code == 1
+        assert "The append-only file: the ACL forbids BGREWRITEAOF: allow +bgrewriteaof" in said.out
+        assert engine.books()["discarded"] == 1
+        engine.parts.close()
+    finally:
+        client.execute_command("ACL", "DELUSER", "app")

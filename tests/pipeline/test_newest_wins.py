@@ -1,0 +1,374 @@
+"""Newest wins, to the end: failures on their way back, two lanes of a destination, records that share one identifier
+and contradict in another. All through the real code; the platform is the sandbox, or scripted where it has to wait."""
+
+import httpx
+import orjson
+import pytest
+from support.harness import KEY
+from support.peer import Peer, advance, reply, speak_to
+
+from contact_ingest import enqueue
+from contact_ingest.pipeline.aggregate_lane import MAX_STAYING
+from contact_ingest.store.lanes import cancel
+
+LONG = "x" * 51
+FAILS = "[[fail-import]]"
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", **more}
+
+
+def raws(engine):
+    return {failed.id: orjson.loads(failed.raw) for failed in engine.site.failures}
+
+
+def retry(engine, *ids):
+    return engine.site.failures.retry(engine.site.failures.get(ids))
+
+
+def mend(sandbox):
+    sandbox.dials(markers={"fail_import": "[[never]]"})
+
+
+def again(engine, lane):
+    return list(map(int, engine.site.store.client.zrange(engine.site.store.keys(f"again:{lane}"), 0, -1)))
+
+
+def fail(engine, *records, **options):
+    lane = enqueue(list(records), **options).lane
+    engine.run_until_settled()
+    return lane
+
+
+def stored(sandbox):
+    return {contact["email"]: contact for contact in sandbox.contacts()}
+
+
+@pytest.fixture
+def lists(sandbox):
+    """The id of a list, which makes a lane of its own."""
+    there = f"{sandbox.url}/v3/marketing/lists"
+    made = httpx.post(there, json={"name": "News"}, headers={"authorization": f"Bearer {KEY}"})
+    return [made.json()["id"]]
+
+
+@pytest.fixture
+def held_up(engine, sandbox):
+    """A failure of one lane that was retried while its contact is in flight, and a newer record of another lane behind
+    the same import."""
+    fail(engine, person(1, city="old", country="kept", last_name=FAILS))
+    sandbox.dials(job_seconds=[0.3, 0.3])
+    enqueue(person(1, line="first"))
+    engine.run_until(lambda: engine.books()["batched"] == 1)
+    assert retry(engine, "sendgrid:0") == 1
+    engine.site.aggregation.aggregate("sendgrid")
+    return engine
+
+
+def test_a_newer_record_of_another_lane_takes_its_fields_from_a_retried_one(held_up, sandbox, lists):
+    mend(sandbox)
+    held_up.site.schedule.pause("sendgrid", "so that the other lane goes first")
+    enqueue(person(1, city="new"), list_ids=lists)
+    held_up.run_until(lambda: held_up.books()["delivered"] == 2)
+    held_up.assert_books_balance()
+
+    held_up.site.schedule.resume("sendgrid")
+    held_up.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["country"]) == ("new", "kept")
+    assert held_up.books() | {"accepted": 3, "delivered": 3, "failed": 0} == held_up.books()
+    held_up.assert_books_balance()
+
+
+def test_a_retried_record_waits_in_its_place_while_its_contact_is_in_flight(held_up):
+    assert again(held_up, "sendgrid") == [0]
+    assert held_up.books() | {"held": 1, "failed": 0, "batched": 1} == held_up.books()
+    assert raws(held_up) == {}, "it is not listed as failed any more"
+    assert held_up.site.failures.get(["sendgrid:0"]) == []
+    assert held_up.site.failures.discard(["sendgrid:0"]) == 0, "what is on its way again is cancelled, not discarded"
+    held_up.assert_books_balance()
+
+
+def test_a_retried_record_can_be_cancelled(held_up):
+    assert cancel(held_up.site.store, "sendgrid", [(0, 0)]) == 1
+    assert cancel(held_up.site.store, "sendgrid", [(0, 0)]) == 0
+    held_up.run_until_settled()
+
+    assert held_up.books() | {"discarded": 1, "delivered": 1, "held": 0} == held_up.books()
+    held_up.assert_books_balance()
+    client, keys = held_up.site.store.client, held_up.site.store.keys
+    assert not client.exists(*(keys(name) for name in ("failed", "failed:at", "failed:keys", "failed:by")))
+
+
+def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(engine):
+    fail(engine, person(1, city="old", last_name=LONG))
+    engine.site.schedule.pause("sendgrid", "a person said so")
+    retry(engine, "sendgrid:0")
+    engine.site.schedule.resume("sendgrid")
+    enqueue(person(1, city="new", last_name="short"))
+
+    engine.run_until_settled()
+
+    assert engine.books() | {"accepted": 2, "delivered": 1, "merged": 1, "failed": 0, "held": 0} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_record_that_is_stripped_keeps_the_time_of_its_failure(engine):
+    fail(engine, person(1, city="old", country="kept", last_name=LONG))
+    client, name = engine.site.store.client, engine.site.store.keys("failed:at")
+    before = client.zrange(name, 0, -1, withscores=True)
+    advance(engine.site, 3_600)
+
+    fail(engine, person(1, city="new"))
+
+    assert raws(engine)["sendgrid:0"] == person(1, country="kept", last_name=LONG)
+    assert client.zrange(name, 0, -1, withscores=True) == before
+
+
+def test_a_record_between_two_that_were_merged_keeps_what_is_newer_than_the_first(engine, sandbox):
+    """The first and the third go as one; the second was refused, and is newer than the first alone."""
+    fail(engine, person(1, city="1"), person(1, city="2", country="2", last_name=LONG), person(1, country="3"))
+    assert raws(engine) == {"sendgrid:1": person(1, city="2", last_name=LONG)}
+    engine.assert_books_balance()
+
+
+@pytest.mark.parametrize("turns", [["1", "2"], ["2", "1"], ["12"]])
+def test_a_merged_record_that_failed_loses_to_a_newer_one_what_its_older_part_had_set(engine, sandbox, turns):
+    sandbox.dials(job_seconds=[0.3, 0.3])
+    enqueue([person(1, city="1"), person(1, city="2", last_name=LONG), person(1, last_name=FAILS)])
+    engine.run_until_settled()
+    assert raws(engine) == {"sendgrid:1": person(1, city="2"), "sendgrid:2": person(1, city="1", last_name=FAILS)}
+    mend(sandbox)
+
+    for seqs in turns:
+        retry(engine, *(f"sendgrid:{seq}" for seq in seqs))
+        engine.run_until_settled()
+
+    assert stored(sandbox)["p1@example.com"]["city"] == "2"
+    assert engine.books()["failed"] == 0
+    engine.assert_books_balance()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_later_wins(engine, sandbox, lists, first):
+    """The newer one was refused before it could be sent, by a rule that the retry no longer breaks."""
+    sandbox.dials(job_seconds=[0.3, 0.3])
+    enqueue(person(1, city="old", country="kept", last_name=FAILS))
+    engine.run_until(lambda: engine.books()["batched"] == 1)
+    newer = fail(engine, person(1, city="new", custom_fields={"later": "x"}), list_ids=lists)
+    assert set(raws(engine)) == {"sendgrid:0", f"{newer}:0"}
+    mend(sandbox)
+    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
+    advance(engine.site, 60)
+
+    for record_id in [("sendgrid:0", f"{newer}:0"), (f"{newer}:0", "sendgrid:0")][first]:
+        retry(engine, record_id)
+        engine.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["country"]) == ("new", "kept")
+    assert engine.books()["failed"] == 0
+    engine.assert_books_balance()
+
+
+def test_a_record_of_another_lane_that_has_lost_all_it_said_still_joins_its_list(engine, sandbox, lists):
+    """It stays failed, though what it was refused for has been taken from it as well."""
+    refused = fail(engine, person(1, city="old", last_name=LONG), list_ids=lists)
+    fail(engine, person(2), person(1, city="new", last_name="short"))
+    assert raws(engine) == {f"{refused}:0": person(1)}
+
+    retry(engine, f"{refused}:0")
+    engine.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["last_name"], contact["list_ids"]) == ("new", "short", lists)
+    assert engine.books() | {"accepted": 3, "delivered": 3, "failed": 0} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_refused_record_is_known_by_its_address_as_the_platform_writes_it(engine, sandbox):
+    sandbox.dials(unicode_addresses=True)
+    odd = "ann@bu\u0308cher.de"  # two characters that are written as one
+    fail(engine, {"email": odd, "city": "old", "last_name": LONG})
+
+    fail(engine, {"email": odd, "city": "new", "last_name": "short"})
+
+    assert engine.books() | {"delivered": 1, "merged": 1, "failed": 0} == engine.books()
+
+
+def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_ids(engine, sandbox):
+    later = {"custom_fields": {"later": "x"}}
+    fail(engine, person(1, city="0", **later), person(1, city="1", line="kept", **later))
+    fail(engine, person(1, city="2", **later))
+    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
+    advance(engine.site, 60)
+    engine.site.schedule.pause("sendgrid", "until all are back")
+
+    for record_id in ("sendgrid:2", "sendgrid:0", "sendgrid:1"):
+        assert retry(engine, record_id) == 1
+    engine.site.schedule.resume("sendgrid")
+    engine.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["line"]) == ("2", "kept")
+    assert engine.books() | {"accepted": 3, "delivered": 1, "merged": 2, "failed": 0} == engine.books()
+    engine.assert_books_balance()
+
+
+def test_a_record_refused_and_retried_while_an_older_one_is_held_goes_behind_it(engine, sandbox):
+    sandbox.dials(job_seconds=[0.4, 0.4])
+    enqueue(person(1, city="0"))
+    engine.run_until(lambda: engine.books()["batched"] == 1)
+    enqueue([person(1, city="1", line="kept"), person(1, city="2", custom_fields={"later": "x"})])
+    engine.run_until(lambda: engine.books() | {"held": 1, "failed": 1} == engine.books())
+    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
+    advance(engine.site, 60)
+
+    assert retry(engine, "sendgrid:2") == 1
+    engine.run_until_settled()
+
+    contact = stored(sandbox)["p1@example.com"]
+    assert (contact["city"], contact["line"]) == ("2", "kept")
+    assert engine.books() | {"delivered": 3, "failed": 0} == engine.books()
+
+
+def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for_it(engine):
+    answers = [
+        reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]}),
+        reply(503),
+        *[reply(202, {"job_id": "job-1"})] * 2,
+    ]
+
+    def answer(request):
+        if request.method == "PUT":
+            return answers.pop(0)
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    peer = Peer(answer)
+    speak_to(peer, engine)
+    enqueue([person(1, city="1"), person(2)])
+    engine.run_until(lambda: engine.books()["failed"] == 1)
+
+    retry(engine, "sendgrid:0")
+    engine.site.aggregation.aggregate("sendgrid")
+    assert engine.books() | {"held": 1, "batched": 1, "failed": 0} == engine.books()
+    advance(engine.site, 60)
+    engine.run_until_settled()
+
+    assert engine.books() | {"delivered": 2, "failed": 0} == engine.books()
+    assert len([request for request in peer.heard if request.method == "PUT"]) == 4
+    engine.assert_books_balance()
+
+
+def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine):
+    """One and two share the address, two and three the external id; each contradicts the one before it."""
+    heard = []
+
+    def answer(request):
+        if request.method == "PUT":
+            heard.append(orjson.loads(b"".join(request.body))["contacts"])
+            return reply(202, {"job_id": f"job-{len(heard)}"})
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    speak_to(Peer(answer), engine)
+    enqueue(
+        [
+            person(1, external_id="1", city="1"),
+            person(1, external_id="2", city="2"),
+            person(3, external_id="2", city="3"),
+            {"external_id": "1", "city": "4"},
+        ]
+    )
+    engine.run_until_settled()
+
+    cities = [contact["city"] for contacts in heard for contact in contacts]
+    assert sorted(cities) == ["1", "2", "3", "4"]
+    for older, newer in (("1", "2"), ("2", "3"), ("1", "4")):
+        assert cities.index(older) < cities.index(newer)
+    assert [len(contacts) for contacts in heard].count(4) == 0
+    engine.assert_books_balance()
+
+
+def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_engine):
+    engine = make_engine(max_wait_s=3_600)
+    refusal = reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]})
+    answers = [refusal]
+
+    def answer(request):
+        if request.method == "PUT":
+            return answers.pop() if answers else reply(202, {"job_id": "job-1"})
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    speak_to(Peer(answer), engine)
+    enqueue([person(1), person(2)])
+    engine.site.schedule.flush("sendgrid")
+    engine.run_until(lambda: engine.books()["failed"] == 1)
+    retry(engine, "sendgrid:0")
+    engine.site.aggregation.aggregate("sendgrid")
+
+    engine.run_until(lambda: engine.books()["delivered"] == 2)
+
+    assert engine.books()["held"] == 0
+
+
+@pytest.fixture
+def crowd(make_engine):
+    """More retried records, all of contacts in flight, than one round looks at; the fate of their body is unknown."""
+    count = MAX_STAYING + 700
+    engine = make_engine(max_wait_s=0, orphan_wait_s=600, retry_window_s=60)
+    answers = {"status": 504}
+
+    def answer(request):
+        if request.method == "PUT":
+            return reply(answers["status"], {"job_id": "job-1"})
+        return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
+
+    speak_to(Peer(answer), engine)
+    enqueue(person(number, city="old") for number in range(count))
+    engine.run_until(lambda: engine.books()["batched"] == count)
+    while not engine.books()["failed"]:
+        advance(engine.site, 40)
+        engine.pump()
+    assert engine.books() | {"failed": count, "batched": 0} == engine.books(), "given up, and perhaps applied"
+    answers["status"] = 202
+    assert engine.site.failures.retry(engine.site.failures) == count
+    return engine
+
+
+def test_a_crowd_of_retried_records_in_flight_does_not_hold_up_what_is_new(crowd):
+    held = crowd.books()["held"]
+    enqueue(person(number) for number in range(100_000, 100_100))
+
+    crowd.site.aggregation.aggregate("sendgrid")
+
+    assert crowd.books() | {"batched": 100, "held": held} == crowd.books()
+    crowd.assert_books_balance()
+
+
+def test_a_round_looks_at_a_part_of_the_crowd_and_the_next_ones_at_the_rest(crowd):
+    client, keys = crowd.site.store.client, crowd.site.store.keys
+    version = client.get(keys("v"))
+    seen = []
+
+    for _ in range(4):
+        crowd.site.aggregation.aggregate("sendgrid")
+        due_ms = client.zscore(keys("aggdue"), "sendgrid") - crowd.site.schedule.now_ms()
+        seen.append((int(client.hget(keys("lane:sendgrid"), "again_at")), due_ms <= 100))
+
+    assert [at for at, _ in seen] == [MAX_STAYING, 0, MAX_STAYING, 0]
+    assert seen[0][1], "the rest is looked at soon"
+    assert client.get(keys("v")) == version, "a look alone stops nobody else"
+
+
+def test_the_crowd_goes_once_its_contacts_are_free(crowd):
+    held = crowd.books()["held"]
+    advance(crowd.site, 601)
+
+    crowd.run_until_settled()
+
+    assert crowd.books() | {"delivered": held, "failed": 0, "held": 0} == crowd.books()
+    crowd.assert_books_balance()
+    advance(crowd.site, 601)
+    crowd.run_until(lambda: not crowd.site.store.client.hlen(crowd.site.store.keys("busy")))

@@ -1,0 +1,193 @@
+"""A request of unknown fate may have left a job that nobody can ask about. However its body ends, the contacts of the
+whole body stay busy until that job cannot end any more, and what is newer of them waits."""
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+from support.peer import Peer, advance, reply, speak_to
+
+from contact_ingest import enqueue
+from contact_ingest.errors import FateUnknown
+from contact_ingest.model.verdicts import AllFailed
+from contact_ingest.pipeline.dispatch import POISON, Dispatcher
+from contact_ingest.providers.sendgrid.provider import SendGrid
+from contact_ingest.transport.auth import AuthenticatedClient
+
+WAIT_S = 600
+LEASE_S = 45
+GATEWAY = reply(504)
+NAMED = reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]})
+
+
+class Died(BaseException):
+    """The end of a worker."""
+
+
+class Refusing(SendGrid):
+    """Fails all rows of a request where the platform answers 422."""
+
+    def read_upsert(self, response, now_s):
+        return AllFailed("no_key", "none has it") if response.status == 422 else super().read_upsert(response, now_s)
+
+
+class Upstream:
+    """Answers upserts one after the other; what is left over goes well. Jobs have ended, unless they never do."""
+
+    def __init__(self, *answers, ends=True):
+        self.answers, self.ends = list(answers), ends
+
+    def __call__(self, request):
+        if request.method == "PUT":
+            return self.answers.pop(0) if self.answers else reply(202, {"job_id": "job-1"})
+        status = "completed" if self.ends else "pending"
+        return reply(200, {"status": status} if "/imports/" in request.url else {"custom_fields": []})
+
+
+@pytest.fixture
+def engine(make_engine):
+    made = make_engine(orphan_wait_s=WAIT_S, lease_s=LEASE_S)
+    enqueue([{"email": f"p{number}@example.com", "city": "old"} for number in (1, 2)])
+    made.site.aggregation.aggregate("sendgrid")
+    return made
+
+
+def dispatch(engine, after_s=0.0):
+    """Returns when that was, ms."""
+    advance(engine.site, after_s)
+    now_ms = engine.site.schedule.now_ms()
+    with contextlib.suppress(Died):
+        engine.site.delivery.dispatch("sendgrid")
+    return now_ms
+
+
+def then(*answers, after_s=20):
+    """One unknown fate, then these."""
+
+    def path(engine):
+        speak_to(Peer(Upstream(GATEWAY, *answers)), engine)
+        last_ms = dispatch(engine)
+        for _ in range(2 * len(answers) + 1):
+            dispatch(engine, after_s)
+        return last_ms
+
+    return path
+
+
+def unknown(answer):
+    def path(engine):
+        speak_to(Peer(Upstream(answer)), engine)
+        last_ms = dispatch(engine)
+        dispatch(engine, 20)
+        return last_ms
+
+    return path
+
+
+def all_failed(engine):
+    site = engine.site
+    provider = Refusing(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
+    courier = AuthenticatedClient(Peer(Upstream(GATEWAY, reply(422))), provider, site.store)
+    desk = replace(site.desk, courier=courier, provider=provider)
+    engine.parts._sites["sendgrid"] = replace(site, desk=desk, provider=provider, delivery=Dispatcher(desk))
+    last_ms = dispatch(engine)
+    dispatch(engine, 20)
+    return last_ms
+
+
+def gave_up(engine):
+    speak_to(Peer(Upstream(reply(503), GATEWAY)), engine)
+    dispatch(engine)
+    return dispatch(engine, 90_000)
+
+
+def no_verdict(engine):
+    speak_to(Peer(Upstream(ends=False)), engine)
+    dispatch(engine)
+    advance(engine.site, 22_000)
+    now_ms = engine.site.schedule.now_ms()
+    engine.site.tracking.poll("sendgrid")
+    return now_ms
+
+
+def lapsed(engine):
+    speak_to(Peer(Upstream(Died())), engine)
+    dispatch(engine)
+    return dispatch(engine, LEASE_S + 1)
+
+
+def poisoned(engine):
+    speak_to(Peer(Upstream(*[Died()] * POISON)), engine)
+    for _ in range(POISON):
+        dispatch(engine, LEASE_S + 1)
+    last_ms = dispatch(engine, LEASE_S + 1)
+    for _ in range(6):
+        dispatch(engine, 1)
+    return last_ms
+
+
+def frozen(engine):
+    """A worker is frozen in the middle of a request; another takes over and is done; the first one's end is stale."""
+    upstream = Upstream()
+    peer = Peer(upstream)
+    moments = []
+
+    def freeze(request):
+        peer.answer = upstream
+        moments.append(dispatch(engine, LEASE_S + 1))
+        engine.run_until_settled()
+        return NAMED
+
+    peer.answer = freeze
+    speak_to(peer, engine)
+    engine.site.delivery.dispatch("sendgrid")
+    return moments[0]
+
+
+PATHS = {
+    "reset": unknown(FateUnknown("reset")),
+    "deadline": unknown(FateUnknown("deadline")),
+    "unreadable": unknown(reply(202, b"<html>")),
+    "without a job": unknown(reply(200, {})),
+    "502": unknown(reply(502)),
+    "504": unknown(GATEWAY),
+    "then named": then(NAMED),
+    "then nameless": then(*[reply(400, {"errors": [{"message": "no"}]})] * 3),
+    "then split": then(reply(413)),
+    "then split and named": then(reply(413), NAMED),
+    "then limited": then(reply(429, retry_after="1"), after_s=65),
+    "then all failed": all_failed,
+    "gave up": gave_up,
+    "no verdict": no_verdict,
+    "lapsed claim": lapsed,
+    "poisoned": poisoned,
+    "stale end": frozen,
+}
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_however_a_body_ends_its_contacts_wait_for_the_orphan_and_what_is_newer_with_them(engine, path):
+    client, keys = engine.site.store.client, engine.site.store.keys
+    last_ms = path(engine)
+    engine.run_until_settled()
+    assert not engine.books()["batched"]
+
+    busy = client.hlen(keys("busy"))
+    assert busy == 2, "a contact of the body is free"
+    [(_, free_ms)] = client.zrange(keys("free"), 0, -1, withscores=True)
+    assert 0 <= free_ms - last_ms - WAIT_S * 1000 < 5_000, "it counts from the last such attempt"
+
+    enqueue({"email": "p1@example.com", "city": "new"})
+    engine.run_until(lambda: engine.books()["held"] == 1)
+    engine.site.failures.retry(list(engine.site.failures))
+    advance(engine.site, (free_ms - engine.site.schedule.now_ms()) / 1000 - 5)
+    engine.pump()
+    assert client.hlen(keys("busy")) == 2
+    assert not engine.books()["batched"], "it left before the orphan could have ended"
+
+    speak_to(Peer(Upstream()), engine)
+    advance(engine.site, 10)
+    engine.run_until_settled()
+    assert engine.books() | {"held": 0, "failed": 0} == engine.books()
+    engine.assert_books_balance()

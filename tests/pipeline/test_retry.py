@@ -1,0 +1,161 @@
+"""Failed records on their way back: which ones, in which order, and under which ids."""
+
+import orjson
+import pytest
+from support.peer import advance
+
+from contact_ingest import enqueue
+from contact_ingest.model.record import QueuedRecord
+from contact_ingest.pipeline.retry import PAGE, FailureFilter
+from contact_ingest.store.failures import Failure
+
+LIST = "00000000-0000-4000-8000-000000000001"
+LONG = "x" * 51
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", **more}
+
+
+@pytest.fixture
+def failed(engine, sandbox):
+    """Failures of three kinds, an hour between the second and the third."""
+    enqueue([person(1, last_name=LONG), person(2, last_name="[[fail-import]]")])
+    engine.run_until_settled()
+    advance(engine.site, 3600)
+    enqueue([person(3, last_name=LONG)])
+    engine.run_until_settled()
+    assert engine.books()["failed"] == 3
+    return engine
+
+
+def found(engine, **which):
+    return {failure.id for failure in engine.site.replay.find(FailureFilter(**which))}
+
+
+def test_failures_are_found_by_reason_batch_lane_record_and_time(failed):
+    by_id = {one.id: one for one in failed.site.failures}
+    middle = by_id["sendgrid:2"].about["last_ms"]
+
+    assert found(failed) == {"sendgrid:0", "sendgrid:1", "sendgrid:2"}
+    assert found(failed, code="too_long") == {"sendgrid:0", "sendgrid:2"}
+    assert found(failed, batch=by_id["sendgrid:1"].about["batch"]) == {"sendgrid:1"}
+    assert found(failed, record="sendgrid:2") == {"sendgrid:2"}
+    assert found(failed, lane="sendgrid") == found(failed)
+    assert found(failed, lane="elsewhere") == set()
+    assert found(failed, since_ms=middle) == {"sendgrid:2"}
+    assert found(failed, until_ms=middle) == {"sendgrid:0", "sendgrid:1"}
+    assert found(failed, code="too_long", until_ms=middle) == {"sendgrid:0"}
+
+
+def test_what_is_meant_goes_back_and_the_rest_stays(failed, sandbox):
+    sandbox.dials(markers={"fail_import": "[[never]]"})
+
+    assert failed.site.replay.retry(FailureFilter(code="import_error")) == 1
+    failed.run_until_settled()
+
+    assert failed.books() | {"accepted": 3, "delivered": 1, "failed": 2} == failed.books()
+    assert [contact["email"] for contact in sandbox.contacts()] == ["p2@example.com"]
+    failed.assert_books_balance()
+
+
+def test_a_retry_that_fails_again_keeps_id_and_first_time_and_counts_its_attempts(failed):
+    before = next(one for one in failed.site.failures if one.id == "sendgrid:1")
+    failed.site.replay.retry(FailureFilter(record="sendgrid:1"))
+    failed.run_until_settled()
+
+    after = next(one for one in failed.site.failures if one.id == "sendgrid:1")
+    assert after.raw == before.raw
+    assert (before.about["attempts"], after.about["attempts"]) == (1, 2)
+    assert after.about["first_ms"] == before.about["first_ms"] < after.about["last_ms"]
+    assert after.about["batch"] != before.about["batch"]
+
+
+def test_retrying_twice_moves_each_once(failed):
+    chosen = list(failed.site.failures)
+
+    assert failed.site.failures.retry(chosen) == 3
+    assert failed.site.failures.retry(chosen) == 0
+    assert failed.books() | {"held": 3, "failed": 0} == failed.books()
+    failed.assert_books_balance()
+
+
+def test_more_than_a_page_goes_back_oldest_first(engine):
+    count = PAGE + 100
+    enqueue(person(number, last_name=LONG) for number in reversed(range(count)))
+    engine.run_until_settled()
+    site = engine.site
+    # Whatever the order they failed in.
+    numbers = {f"sendgrid:{seq}": (seq * 7919) % count for seq in range(count)}
+    site.store.client.zadd(site.store.keys("failed:at"), numbers)
+
+    assert site.replay.retry(FailureFilter()) == count
+
+    assert list(map(int, site.store.client.zrange(site.store.keys("again:sendgrid"), 0, -1))) == list(range(count))
+
+
+def test_a_retried_record_is_older_than_all_that_waits(engine, sandbox):
+    enqueue(person(1, city="old", country="kept", last_name=LONG))
+    engine.run_until_settled()
+    [failure] = engine.site.failures
+    engine.site.schedule.pause(None, "a person said so")
+    enqueue(person(1, city="new", last_name="short"))
+
+    engine.site.failures.retry([failure])
+    engine.site.schedule.resume(None)
+    engine.run_until_settled()
+
+    # It is refused again for its name; what the newer one has set is not its to say any more.
+    [contact] = sandbox.contacts()
+    assert contact["city"] == "new"
+    [left] = engine.site.failures
+    assert orjson.loads(left.raw) == {"email": "p1@example.com", "country": "kept"}
+
+
+def test_failures_of_several_lanes_go_back_to_their_own(engine):
+    lanes = {enqueue(person(1, last_name=LONG), list_ids=lists).lane for lists in ([], [LIST])}
+    engine.run_until_settled()
+
+    assert engine.site.replay.retry(FailureFilter()) == 2
+
+    for lane in lanes:
+        assert engine.site.store.client.zcard(engine.site.store.keys(f"again:{lane}")) == 1
+    engine.assert_books_balance()
+
+
+def test_discarded_failures_are_gone_and_counted(failed):
+    assert failed.site.failures.discard(["sendgrid:0", "sendgrid:2", "sendgrid:77"]) == 2
+    assert failed.site.failures.discard(["sendgrid:0"]) == 0
+
+    assert failed.books() | {"failed": 1, "discarded": 2} == failed.books()
+    failed.assert_books_balance()
+
+
+def test_failures_past_their_age_are_discarded_and_younger_ones_stay(failed):
+    assert failed.site.schedule.sweep(10**12, 1800 * 1000) == (0, 2)
+
+    assert found(failed) == {"sendgrid:2"}
+    failed.assert_books_balance()
+
+
+def test_a_failure_tells_its_story_and_shows_the_contact_only_when_asked(failed):
+    failure = next(one for one in failed.site.failures if one.id == "sendgrid:1")
+
+    public = failure.public(contents=False)
+
+    assert (public["record"], public["lane"], public["destination"]) == ("sendgrid:1", "sendgrid", "sendgrid")
+    assert (public["code"], public["stage"], public["attempts"]) == ("import_error", "import", 1)
+    assert public["first_at"].endswith("Z")
+    assert "p2@" not in orjson.dumps(public).decode() + repr(failure)
+    shown = orjson.loads(orjson.dumps(failure.public(contents=True)))
+    assert shown["contact"] == person(2, last_name="[[fail-import]]") == shown["mapped"]
+
+
+def test_a_failure_reads_back_whatever_lines_its_record_holds():
+    about = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3,"departed":4,"origins":[["a",1,4]]}'
+    blob = about + b'\n{"a":"\\n"}\n{"b":1}'
+
+    failure = Failure.read("lane+1:7", blob)
+
+    assert (failure.lane, failure.raw, failure.mapped) == ("lane+1", b'{"a":"\\n"}', b'{"b":1}')
+    assert failure.entry == QueuedRecord(7, b'{"a":"\\n"}', (1,), 2, 3, 4, (("a", 1, 4),))

@@ -1,0 +1,131 @@
+"""A platform that the product has never heard of goes through the whole engine, registered or installed."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+from support import toy
+
+from contact_ingest import enqueue
+from contact_ingest.providers import ENTRY_POINTS, REGISTRY, maker, platforms
+from contact_ingest.providers.sendgrid.provider import SendGrid
+
+TOY = Path(toy.__file__)
+
+
+@pytest.fixture
+def server():
+    made = toy.serve()
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        made.server_close()
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setitem(REGISTRY, "toy", toy.Toy)
+
+
+@pytest.fixture
+def make_toy_engine(make_engine, server):
+    def make(**config):
+        return make_engine(
+            destinations={"toy": {"platform": "toy", "api_key": toy.ToySandbox.key, "base_url": server.url, **config}}
+        )
+
+    return make
+
+
+def install(directory, monkeypatch, name, value):
+    """What an installer leaves of a package that brings a platform."""
+    about = directory / "toy_platform-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-platform\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{name} = {value}\n")
+    shutil.copy(TOY, directory / "toy_platform.py")
+    monkeypatch.syspath_prepend(directory)
+    monkeypatch.setitem(sys.modules, "toy_platform", None)  # taken away again at the end, whoever imports it
+    del sys.modules["toy_platform"]
+
+
+def person(number, **more):
+    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
+
+
+def test_a_platform_and_its_sandbox_take_fewer_than_120_lines():
+    assert len(TOY.read_text().splitlines()) < 120
+
+
+def test_a_registered_platform_delivers_in_bodies_of_its_own_size(registered, make_toy_engine, server):
+    engine = make_toy_engine()
+    enqueue(person(i) for i in range(250))
+
+    engine.run_until_settled()
+
+    assert server.stored == {f"p{i}@example.com": f"Name {i}" for i in range(250)}
+    assert len(server.sizes) == 3
+    assert engine.books()["delivered"] == 250
+    engine.assert_books_balance()
+
+
+def test_bad_records_of_a_registered_platform_fail_alone_with_its_reason(registered, make_toy_engine, server):
+    engine = make_toy_engine()
+    bad = {3: person(3, first_name="bad"), 5: person(5, first_name="x" * 21), 7: person(7, last_name="x")}
+    enqueue(bad.get(i, person(i)) for i in range(10))
+
+    engine.run_until_settled()
+
+    failed = {orjson.loads(each.raw)["email"]: each.about for each in engine.site.failures}
+    assert {mail: (about["stage"], about["code"]) for mail, about in failed.items()} == {
+        "p3@example.com": ("dispatch", "refused"),
+        "p5@example.com": ("aggregate", "too_long"),
+        "p7@example.com": ("aggregate", "unknown_field"),
+    }
+    assert len(server.stored) == 7
+    engine.assert_books_balance()
+
+
+def test_trouble_of_a_registered_platform_passes(registered, make_toy_engine, server):
+    engine = make_toy_engine()
+    server.script += [429, 503]
+    enqueue(person(1))
+
+    engine.run_until_settled()
+
+    assert server.stored == {"p1@example.com": "Name 1"}
+    assert len(server.sizes) == 3
+    assert engine.books()["failed"] == 0
+
+
+def test_a_wrong_key_stops_a_registered_platform_and_fails_nobody(registered, make_toy_engine, server):
+    engine = make_toy_engine(api_key="another")
+    enqueue(person(1))
+
+    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+
+    assert engine.books()["failed"] == 0
+    assert engine.books()["batched"] == 1
+    assert server.stored == {}
+
+
+def test_a_platform_of_an_installed_package_delivers(tmp_path, monkeypatch, make_toy_engine, server):
+    assert "toy" not in platforms()
+    install(tmp_path, monkeypatch, "toy", "toy_platform:Toy")
+    engine = make_toy_engine(unknown_fields="drop")
+    enqueue(person(i, city="Linz") for i in range(3))
+
+    engine.run_until_settled()
+
+    assert type(engine.site.provider).__module__ == "toy_platform"
+    assert server.stored == {f"p{i}@example.com": f"Name {i}" for i in range(3)}
+    engine.assert_books_balance()
+
+
+def test_an_installed_package_cannot_take_the_place_of_a_platform_there_is(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "sendgrid", "toy_platform:Toy")
+
+    assert maker("sendgrid") is SendGrid

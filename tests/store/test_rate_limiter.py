@@ -1,0 +1,186 @@
+"""One limit for all workers: kept, nearly used up, learned from headers, and never paid for with an attempt."""
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from contact_ingest import enqueue
+from contact_ingest.engine import Engine, set_engine
+from contact_ingest.model.http_message import RateHeaders
+from contact_ingest.store.rate_limiter import RateLimiter
+
+LIMIT, WINDOW_S, BODIES = 3, 2, 15
+BIG = {"address_line_1": "x" * 100, "address_line_2": "y" * 100, "city": "z" * 60}
+
+
+@pytest.fixture
+def limited(sandbox):
+    sandbox.dials(limits={"sendgrid.upsert": {"limit": LIMIT, "window_s": WINDOW_S}})
+    return sandbox
+
+
+def run_workers(engine, count):
+    """Ten workers of one fleet, each with connections of its own, until everything has been sent."""
+    stop = threading.Event()
+    parts = [Engine(engine.parts.settings) for _ in range(count)]
+
+    def work(own):
+        mine = type(engine)(own)
+        while not stop.is_set():
+            stop.wait(min(0.25, mine.pump() / 1000 + 0.001))
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in parts]
+    for thread in threads:
+        thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while sum(engine.books()[name] for name in ("waiting", "held", "batched")):
+            assert time.monotonic() < deadline, engine.books()
+            stop.wait(0.05)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for own in parts:
+            own.close()
+        set_engine(engine.parts)
+
+
+def enqueue_bodies(bodies):
+    """So many full bodies of the smallest size allowed, 65,536 bytes."""
+    enqueue({"email": f"person{number:06d}@example.com", **BIG} for number in range(bodies * 180))
+
+
+def rate_reached(journal):
+    """The share of the allowed rate: how long the requests took against how long they had to."""
+    arrivals = [entry["at"] for entry in journal if entry["endpoint"] == "sendgrid.upsert"]
+    ideal_s = (len(arrivals) - 1) // LIMIT * WINDOW_S
+    return ideal_s / (arrivals[-1] - arrivals[0])
+
+
+def statuses(journal):
+    return Counter(entry["status"] for entry in journal if entry["endpoint"] == "sendgrid.upsert")
+
+
+def test_ten_workers_use_nine_tenths_of_a_configured_limit_and_are_never_refused(make_engine, limited):
+    engine = make_engine(
+        max_body_bytes=65_536, destinations={"sendgrid": {"rate_limit": LIMIT, "rate_window_s": WINDOW_S}}
+    )
+    enqueue_bodies(BODIES)
+
+    run_workers(engine, 10)
+
+    journal = limited.journal()
+    assert statuses(journal)[429] == 0
+    assert rate_reached(journal) >= 0.9
+    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:b:[0-9]*")} == {1}
+
+
+def test_ten_workers_learn_the_limit_from_headers_and_are_never_refused_once_they_know(make_engine, limited):
+    engine = make_engine(max_body_bytes=65_536)
+    enqueue_bodies(BODIES)
+
+    run_workers(engine, 10)
+
+    journal = limited.journal()
+    assert statuses(journal)[429] == 0
+    assert rate_reached(journal) >= 0.5
+    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:b:[0-9]*")} == {1}
+
+
+@pytest.fixture
+def throttle(engine):
+    return RateLimiter(engine.site.store, "account", {"upsert": (2, 60.0)}, lease_ms=45_000)
+
+
+def test_a_permit_is_held_until_one_window_after_its_reply(throttle, engine):
+    first, second, third = (throttle.acquire("upsert") for _ in range(3))
+
+    assert (first.granted, second.granted, third.granted) == (True, True, False)
+    throttle.note(first, RateHeaders())
+    assert not throttle.acquire("upsert").granted
+    engine.parts.client.set(throttle._keys("clock"), 60_001)
+    assert throttle.acquire("upsert").granted
+    assert not throttle.acquire("upsert").granted
+
+
+def test_a_request_that_was_not_made_gives_its_permit_back(throttle):
+    first = throttle.acquire("upsert")
+    throttle.acquire("upsert")
+
+    throttle.release(first)
+
+    assert throttle.acquire("upsert").granted
+
+
+def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(throttle):
+    permit = throttle.acquire("upsert")
+
+    assert throttle.note(permit, RateHeaders(), how="refused", after_s=7.0) == 7000
+
+    waiting = throttle.acquire("upsert")
+    assert not waiting.granted
+    assert 6000 < waiting.wait_ms <= 7000
+
+
+def test_refusals_that_do_not_say_how_long_back_off_further_each_time(throttle, engine):
+    waits = []
+    for number in range(3):
+        engine.parts.client.set(throttle._keys("clock"), number * 120_000)
+        waits.append(throttle.note(throttle.acquire("upsert"), RateHeaders(), how="refused"))
+
+    assert waits == [2000, 4000, 8000]
+
+
+def test_fewer_left_than_our_own_permits_explain_means_somebody_else_sends_too(engine):
+    throttle = RateLimiter(engine.site.store, "shared", {"upsert": (100, 60.0)}, lease_ms=45_000)
+
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=100, remaining=0, reset_s=5.0))
+
+    waiting = throttle.acquire("upsert")
+    assert not waiting.granted
+    assert 4000 < waiting.wait_ms <= 5000
+
+
+def test_before_anything_is_known_one_request_goes_ahead(engine):
+    throttle = RateLimiter(engine.site.store, "new", {}, lease_ms=45_000)
+    first = throttle.acquire("upsert")
+
+    assert first.granted
+    assert not throttle.acquire("upsert").granted
+    throttle.note(first, RateHeaders())
+    assert all(throttle.acquire("upsert").granted for _ in range(20))
+
+
+def test_endpoints_have_limits_of_their_own(throttle):
+    throttle.acquire("upsert")
+    throttle.acquire("upsert")
+
+    assert not throttle.acquire("upsert").granted
+    assert throttle.acquire("job").granted
+
+
+def window_s(throttle, engine):
+    """How long a permit is held after its reply."""
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
+    base = throttle._keys
+    [(_, until_ms)] = engine.parts.client.zrange(base("permits:upsert"), -1, -1, withscores=True)
+    seconds, micros = engine.parts.client.time()
+    return (until_ms - int(engine.parts.client.get(base("clock")) or 0)) / 1000 - seconds - micros / 1e6
+
+
+def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(engine):
+    throttle = RateLimiter(engine.site.store, "learning", {}, lease_ms=45_000)
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+    assert 58 < window_s(throttle, engine) <= 60
+
+    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
+    assert window_s(throttle, engine) > 890
+    for hour in (1, 2):
+        engine.parts.client.set(throttle._keys("clock"), hour * 3_601_000)
+        throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+        assert window_s(throttle, engine) > (890 if hour == 1 else 58)
+
+    assert window_s(throttle, engine) <= 60

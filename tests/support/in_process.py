@@ -1,0 +1,58 @@
+"""The whole product in one process, without Celery: for tests that look between two steps."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.store import books
+from contact_ingest.store.schedule import WakeUp
+
+
+class Harness:
+    """The whole product in one process, without Celery: bells are rung by hand, in order."""
+
+    def __init__(self, parts: Engine) -> None:
+        self.parts = parts
+
+    @property
+    def site(self) -> DestinationRuntime:
+        return self.parts.site(self.parts.destinations[0])
+
+    def ring(self, bell: WakeUp) -> tuple[WakeUp, ...]:
+        site = self.parts.site(self.parts.destination_of(bell.target))
+        if bell.kind == "aggregate":
+            return site.aggregation.aggregate(bell.target)
+        journey: Callable[[str], tuple[WakeUp, ...]] = (
+            site.delivery.dispatch if bell.kind == "dispatch" else site.tracking.poll
+        )
+        return journey(bell.target)
+
+    def pump(self) -> int:
+        """Look once, and do everything that follows from it at once; returns ms until something else is due."""
+        ticks = [site.schedule.tick(4) for site in self.parts.sites()]
+        bells = deque(bell for tick in ticks for bell in tick.bells)
+        while bells:
+            bells.extend(self.ring(bells.popleft()))
+        return min(tick.nearest_ms for tick in ticks)
+
+    def run_until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not reached in time: {self.books()}"
+            self.pump()
+            time.sleep(0.005)
+
+    def run_until_settled(self, timeout_s: float = 30) -> None:
+        """Until nothing waits, is held or is in flight."""
+        self.run_until(lambda: not any(self.books()[name] for name in ("waiting", "held", "batched")), timeout_s)
+
+    def books(self, destination: str | None = None) -> dict[str, int]:
+        site = self.parts.site(destination) if destination else self.site
+        return books.totals(books.read(site.store))
+
+    def assert_books_balance(self) -> None:
+        for site in self.parts.sites():
+            for lane in books.read(site.store):
+                assert lane.balanced, lane
+                assert books.disagreements(site.store, lane.lane) == []

@@ -1,0 +1,57 @@
+"""The far side of the wire, scripted: a platform in this process for what the sandbox cannot be dialled to say, and a
+clock that tests turn forward."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from contact_ingest.model.http_message import Request, Response
+from contact_ingest.pipeline.dispatch import Dispatcher
+from contact_ingest.pipeline.poll import Poller
+from contact_ingest.store.keys import Keys
+from contact_ingest.transport.auth import AuthenticatedClient
+
+Answer = Response | BaseException
+
+
+def reply(status: int, content: object = None, **headers: str) -> Response:
+    body = content if isinstance(content, bytes) else b"" if content is None else orjson.dumps(content)
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, body, 1)
+
+
+class Peer:
+    """Stands where the transport stands: hears each request and answers it, or breaks off."""
+
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        self.answer = answer
+        self.heard: list[Request] = []
+
+    def exchange(self, request: Request, *, deadline_s: float | None = None) -> Response:
+        self.heard.append(request)
+        answer = self.answer(request)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def speak_to(peer: Peer, engine: Any) -> None:
+    """Let the engine's only destination be this peer."""
+    site = engine.site
+    site.desk.courier.close()
+    desk = replace(site.desk, courier=AuthenticatedClient(peer, site.provider, site.store))
+    engine.parts._sites[site.name] = replace(site, desk=desk, delivery=Dispatcher(desk), tracking=Poller(desk))
+
+
+def advance(site: Any, seconds: float) -> None:
+    """Turn the server's clock forward, for the destination and its limits; bells rung before it are long over."""
+    client, store = site.store.client, site.store
+    limits = Keys(store.keys.prefix, f"limit-{site.provider.account}").base
+    for base in (store.keys.base, limits):
+        client.incrby(f"{base}clock", round(seconds * 1000))
+    for bell in client.scan_iter(match=store.keys("bell:*").replace("{", "\\{"), count=1000):
+        client.delete(bell)

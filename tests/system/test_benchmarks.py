@@ -1,0 +1,55 @@
+"""The benchmarks run: each at a tiny size, to its end, with its table. How fast anything is, is no test's business."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Each benchmark, a size that is done in seconds, and steps that its table must have beside the yardstick.
+BENCHMARKS = {
+    "packing": (50, ("orjson.dumps, whole list", "ours: Body, contacts encoded before")),
+    "aggregation": (50, ("orjson.loads + orjson.dumps, each", "prepare", "walk", "close", "full round on a server")),
+    "intake": (50, ("bare RPUSH, 1,000 at a time", "enqueue(record)", "Celery send_task, one a record")),
+    "hot_contacts": (200, ("without updates", "hot contacts updated")),
+    "needles": (150, ("requests a bad record", "slowest fresh record, s")),
+    "backlog": (200, ("largest body, bytes / 6,000,000", "drained in, s")),
+}
+
+
+def run(name: str, *more: str) -> "subprocess.CompletedProcess[str]":
+    contacts, _ = BENCHMARKS[name]
+    command = [sys.executable, f"benchmarks/{name}.py", "--contacts", str(contacts), "--rounds", "1", *more]
+    # An address of the developer's, which must stay out of it: nothing listens there.
+    foreign = {"REDIS_URL": "redis://127.0.0.1:9/0", "CELERY_BROKER_URL": "redis://127.0.0.1:9/0"}
+    environment = {**os.environ, **foreign, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_runs_at_a_tiny_size_and_prints_its_table(name):
+    _, steps = BENCHMARKS[name]
+
+    done = run(name)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("step ") for line in lines)
+    assert any(line.startswith(("yardstick:", "yardsticks:")) for line in lines)
+    for step in steps:
+        row = next((line for line in lines if line.startswith(step + "  ")), "")
+        assert any(sign.isdigit() for sign in row.removeprefix(step)), f"no figure beside {step}:\n{done.stdout}"
+
+
+def test_a_benchmark_says_the_same_as_json():
+    done = run("intake", "--json")
+
+    assert done.returncode == 0, done.stderr
+    (table,) = json.loads(done.stdout)["tables"]
+    yardstick, _, ours, *_ = table["rows"]
+    assert yardstick["ratio"] == 1
+    assert ours["step"] == "enqueue(an iterable of all)"
+    assert ours["µs/record"] > 0

@@ -1,0 +1,431 @@
+"""Back-pressure: a lane or a Redis without room refuses producers or lets them wait, and drains, even at 100 %.
+
+The memory of these servers is limited for real, and bells lie in the same one.
+"""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from celery import Celery
+from redis.exceptions import OutOfMemoryError
+from support.harness import Stage, WorkerProcess, person, wait_until
+
+from contact_ingest import LaneFull, aenqueue, enqueue
+from contact_ingest.engine import set_engine
+from contact_ingest.operations.status import lanes
+from contact_ingest.pipeline import enqueue as intake
+from contact_ingest.pipeline.aggregate import FULL_MS, SMALL_BYTES
+from contact_ingest.pipeline.enqueue import WaitBudget
+from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.store import redis_server
+from contact_ingest.store.aggregation import AggregationStore
+from contact_ingest.store.inspect import read_destination
+from contact_ingest.store.lanes import LaneLimits, append
+
+MOST = 32_000_000
+#: A platform that takes next to nothing, and one that takes all it can get.
+SLOW = {"sendgrid.upsert": {"limit": 1, "window_s": 4}}
+FAST = {"sendgrid.upsert": {"limit": 10_000, "window_s": 1}}
+
+
+def large(number: int) -> dict[str, object]:
+    """About 660 bytes."""
+    return person(number, address_line_1="a" * 100, address_line_2="b" * 100, city="c" * 60, last_name="d" * 50) | {
+        "state_province_region": "e" * 50,
+        "postal_code": "f" * 50,
+    }
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(extra=["--maxmemory", str(MOST)]) as server:
+        yield server
+
+
+@pytest.fixture
+def stage(small_server, sandbox, tmp_path) -> Iterator[Stage]:
+    sandbox.dials(job_seconds=[0, 0.1])
+    with Stage(small_server.url, sandbox.url, tmp_path) as made:
+        # The memory of the test before is free when this one begins: left to itself, Valkey frees it behind our back.
+        made.client.execute_command("FLUSHALL", "SYNC")
+        wait_until(lambda: redis_server.read_memory(made.client).used < MOST // 4)
+        made.client.config_set("maxmemory", MOST)
+        yield made
+
+
+def used_share(stage: Stage) -> float:
+    found = redis_server.read_memory(stage.client)
+    return found.used / found.most
+
+
+def fill(stage: Stage) -> None:
+    """Others take all the memory that is left."""
+    refused = 0
+    while refused < 3:  # what is used goes up and down a little with the buffers of connections
+        try:
+            stage.client.append(
+                "foreign", b"x" * max(1_000, min(redis_server.read_memory(stage.client).left, 1_000_000))
+            )
+        except OutOfMemoryError:
+            refused += 1
+
+
+def is_kept_full(stage: Stage) -> bool:
+    fill(stage)
+    try:
+        stage.client.set("one", b"more")
+    except OutOfMemoryError:
+        return True
+    return False
+
+
+def test_a_backlog_stops_intake_at_80_percent_and_then_drains_to_nothing(stage, sandbox):
+    sandbox.dials(limits=SLOW)
+    with stage.worker(pool="prefork", concurrency=2) as worker:
+        with pytest.raises(LaneFull, match=r"^the memory of Redis is full$") as stopped:
+            # Longer than a body is on its way into Redis, where it comes on top until it has replaced its records.
+            stage.enqueue((large(number) for number in itertools.count()), wait_s=2)
+        assert 0.78 < used_share(stage) < 0.95, "intake leaves room for what is in flight"
+        accepted = stopped.value.receipt.accepted
+        assert stopped.value.position == accepted == stage.books()["accepted"]
+        assert accepted * 660 > MOST / 2
+
+        sandbox.dials(limits=FAST)
+        stage.enqueue([large(accepted)], wait_s=30)
+        found = stage.wait_until_settled(accepted + 1, timeout_s=60)
+
+        assert found["delivered"] == found["accepted"] == accepted + 1
+        assert " ERROR " not in worker.log, worker.log
+    assert len(list(sandbox.contacts())) == accepted + 1
+    assert used_share(stage) < 0.3
+    stage.assert_books_balance()
+
+
+def test_bodies_are_cut_one_ahead_and_no_larger_than_memory_allows_while_it_is_short(stage):
+    with pytest.raises(LaneFull):
+        stage.enqueue(large(number) for number in itertools.count())
+    there = redis_server.read_memory(stage.client)
+    assert 0.78 < used_share(stage) < 0.81, "without a worker it is intake itself that measures"
+
+    for _ in range(3):
+        stage.follow("aggregate", "sendgrid")
+
+    [batch] = stage.batches().values()
+    # A quarter of what was left at that moment: buffers of connections come and go in between.
+    assert there.left // 5 < int(batch["bytes"]) < there.most * 0.22 // 4
+    assert used_share(stage) < 0.95
+    stage.assert_books_balance()
+
+
+@pytest.mark.parametrize(("pool", "started"), [("prefork", "before"), ("solo", "after")])
+def test_a_redis_that_others_keep_full_drains_though_no_bell_can_be_rung(stage, sandbox, pool, started):
+    """What comes free is taken by others at once, so that all of this happens without any memory left."""
+
+    def is_settled_while_full() -> bool:
+        fill(stage)
+        return stage.is_settled(of=600)
+
+    sandbox.dials(limits=SLOW)
+    worker = WorkerProcess(stage.environment(), stage.directory, pool=pool, concurrency=2 if pool == "prefork" else 1)
+    if started == "before":
+        worker.__enter__()
+        stage.wait_for_heartbeat(worker)
+    try:
+        stage.enqueue(large(number) for number in range(600))
+        if started == "before":
+            wait_until(lambda: stage.books()["batched"])
+            stage.enqueue(large(number) for number in range(600, 800))
+        fill(stage)
+        wait_until(lambda: is_kept_full(stage))
+        sandbox.dials(limits=FAST)
+        if started == "after":
+            worker.__enter__()
+            stage.wait_for_heartbeat(worker)
+
+        wait_until(is_settled_while_full, 40, lambda: (stage.books(), used_share(stage), worker.log[-2000:]))
+
+        wait_until(lambda: is_kept_full(stage))
+        assert "follows its bells itself" in worker.log
+        assert "redis did not answer" not in worker.log, worker.log
+        assert used_share(stage) < 1.05
+        assert stage.books()["delivered"] == stage.books()["accepted"] == len(list(sandbox.contacts()))
+        if started == "after":
+            assert max(int(batch["bytes"]) for batch in stage.batches().values()) <= SMALL_BYTES
+        stage.client.delete("foreign")
+        stage.enqueue([large(5_000)])
+        wait_until(lambda: stage.books()["delivered"] == stage.books()["accepted"], 20, lambda: worker.log[-2000:])
+        assert worker.stop() == 0
+    finally:
+        worker.kill()
+    stage.assert_books_balance()
+
+
+def test_a_worker_that_stands_in_for_its_pool_ends_in_time_and_settles_what_is_in_hand(stage, sandbox):
+    sandbox.dials(latency_ms=[3_000, 3_000])
+    stage.enqueue(large(number) for number in range(10))
+    fill(stage)
+    with stage.worker(pool="prefork", concurrency=2) as worker:
+        wait_until(lambda: any(entry["method"] == "PUT" for entry in sandbox.journal()), 20, lambda: worker.log)
+        asked_s = time.monotonic()
+
+        assert worker.stop(timeout_s=20) == 0
+
+        assert time.monotonic() - asked_s < 15
+        [batch] = stage.batches().values()
+        assert batch["state"] == "polling", "the exchange under way was not settled"
+    stage.assert_books_balance()
+
+
+def test_a_lane_rests_and_says_so_when_not_even_a_small_body_finds_room(stage):
+    """Failed records take more than they took while they waited: what our own scripts may go beyond has an end."""
+    stage.enqueue(large(number) for number in range(100))
+    stage.client.config_set("maxmemory", 100_000)
+    stage.client.config_set(
+        "maxmemory", max(100_000, redis_server.read_memory(stage.client).used - redis_server.BEYOND_BYTES - 100_000)
+    )
+    if not redis_server.read_memory(stage.client).is_spent:  # a server that takes little itself: others take it
+        stage.client.config_set("maxmemory", 0)
+        stage.client.set("foreign", b"x" * 6_000_000)
+        stage.client.config_set("maxmemory", 1_000_000)
+    assert redis_server.read_memory(stage.client).is_spent
+
+    stage.follow("aggregate", "sendgrid")
+
+    assert stage.batches() == {}
+    [status] = lanes(read_destination(stage.site.store, stage.site.desk.throttle.standing()), attended=True)
+    assert "no memory left" in status.why
+    due_ms = stage.client.zscore(stage.site.store.keys("aggdue"), "sendgrid") - stage.site.schedule.now_ms()
+    assert due_ms > FULL_MS / 2, "it is looked at again and again"
+    stage.client.config_set("maxmemory", 0)
+    stage.follow("aggregate", "sendgrid")
+    assert stage.books()["batched"] == 100
+
+
+def test_what_was_staged_is_given_back_when_memory_ends_midway(stage, monkeypatch):
+    """Others take what is left just when the body is in Redis and what belongs to it is not."""
+    put = AggregationStore._put
+
+    def put_and_fill(bench: AggregationStore, name: str, value: bytes) -> None:
+        put(bench, name, value)
+        if name.endswith(":body"):
+            assert stage.client.exists(name)
+            fill(stage)
+
+    monkeypatch.setattr(AggregationStore, "_put", put_and_fill)
+    stage.enqueue(large(number) for number in range(1_000))
+
+    stage.follow("aggregate", "sendgrid")
+
+    [(number, batch)] = stage.batches().items()
+    assert number == 2
+    assert int(batch["bytes"]) <= SMALL_BYTES
+    assert {key for key in stage.client.scan_iter("*:b:*") if stage.client.ttl(key) != -1} == set()
+    stage.assert_books_balance()
+
+
+def keys_and_values(stage: Stage) -> dict[bytes, bytes | None]:
+    return {key: stage.client.dump(key) for key in stage.client.scan_iter(f"{stage.prefix}:*")}
+
+
+def test_a_full_redis_is_a_full_lane_to_a_producer_and_nothing_is_half_written(stage):
+    """Right after memory was measured, and before it is measured again."""
+    stage.enqueue([large(1)])
+    fill(stage)
+    before = keys_and_values(stage)
+    for is_measured in (True, False):
+        if is_measured:
+            assert int(stage.client.get(stage.site.store.keys("room")) or 0) > 1_000_000
+        else:
+            stage.client.delete(stage.site.store.keys("room"))
+            before.pop(stage.site.store.keys("room").encode(), None)
+
+        with pytest.raises(LaneFull, match=r"^the memory of Redis is full$") as stopped:
+            stage.enqueue([large(2)])
+
+        assert (stopped.value.position, stopped.value.receipt.accepted) == (0, 0)
+        assert keys_and_values(stage).keys() == before.keys()
+        assert {k: v for k, v in keys_and_values(stage).items() if b"room" not in k} == {
+            k: v for k, v in before.items() if b"room" not in k
+        }
+
+
+def test_a_call_that_was_taken_is_not_refused_when_it_is_repeated_with_full_memory(stage):
+    stage.enqueue([large(1)], key="signup")
+    fill(stage)
+
+    receipt = stage.enqueue([large(1)], key="signup")
+
+    assert (receipt.accepted, receipt.repeated) == (1, 1)
+    assert stage.books()["accepted"] == 1
+
+
+# Waiting for room.
+
+
+@pytest.fixture
+def narrow(make_engine):
+    """A lane that holds a megabyte."""
+    return make_engine(max_wait_s=60, max_lane_bytes=1_000_000)
+
+
+@contextmanager
+def drained_later(engine, after_s: float = 0.3) -> Iterator[None]:
+    """Somebody sends what waits, but not at once."""
+    ends = threading.Event()
+
+    def drain() -> None:
+        ends.wait(after_s)
+        while not ends.wait(0.02):
+            engine.site.schedule.flush("sendgrid")
+            engine.pump()
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join()
+
+
+def test_an_enqueue_waits_for_room_and_loses_and_doubles_nothing(narrow, sandbox):
+    with drained_later(narrow):
+        receipt = enqueue((large(number) for number in range(5_000)), wait_s=30)
+        narrow.run_until(lambda: narrow.books()["waiting"] == 0)
+    narrow.site.schedule.flush("sendgrid")
+    narrow.run_until_settled()
+
+    assert receipt.ranges == [(0, 4_999)]
+    assert receipt.repeated == 0
+    assert narrow.books()["delivered"] == len(list(sandbox.contacts())) == 5_000
+
+
+def test_an_enqueue_that_finds_no_room_in_time_says_where_it_stopped(narrow):
+    began_s = time.monotonic()
+
+    with pytest.raises(LaneFull, match=r"^lane sendgrid is full$") as stopped:
+        enqueue((large(number) for number in range(5_000)), wait_s=0.7)
+
+    assert 0.7 <= time.monotonic() - began_s < 3
+    assert 0 < stopped.value.position == stopped.value.receipt.accepted == narrow.books()["accepted"] < 5_000
+
+
+def test_the_patience_of_an_enqueue_is_for_all_of_its_calls_together(narrow):
+    patience = WaitBudget(1.0)
+    pauses_s = []
+    while (pause_s := patience.pause_s()) is not None:
+        pauses_s.append(pause_s)
+        time.sleep(pause_s)
+        if len(pauses_s) == 3:
+            patience.restore()
+
+    assert 0.5 < sum(pauses_s) <= 1.0
+    assert max(pauses_s[:3]) <= 0.05 * 1.5**2
+    assert pauses_s[3] <= 0.05, "the first pause of another call is short again"
+
+
+def test_waiting_for_room_does_not_block_the_event_loop(narrow, sandbox):
+    turns = 0
+
+    async def main():
+        nonlocal turns
+        work = asyncio.ensure_future(aenqueue((large(number) for number in range(3_000)), wait_s=30))
+        while not work.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        await narrow.parts.aclose()
+        return work.result()
+
+    with drained_later(narrow, after_s=0.5):
+        receipt = asyncio.run(main())
+
+    assert receipt.ranges == [(0, 2_999)]
+    assert turns > 20
+
+
+def test_an_asynchronous_enqueue_that_finds_no_room_in_time_stops_too(narrow):
+    async def main():
+        try:
+            await aenqueue((large(number) for number in range(5_000)), wait_s=0.3)
+        finally:
+            await narrow.parts.aclose()
+
+    with pytest.raises(LaneFull, match=r"^lane sendgrid is full$") as stopped:
+        asyncio.run(main())
+    assert stopped.value.position == narrow.books()["accepted"]
+
+
+def test_a_redis_that_restarts_is_waited_out_and_nothing_is_counted_twice(sandbox, tmp_path):
+    with EmbeddedServer() as server, Stage(server.url, sandbox.url, tmp_path) as stage:
+        set_engine(stage.parts)
+        stage.enqueue([person(0)])
+        server.kill()
+        back = threading.Timer(2.2, server.start)
+        back.start()
+        try:
+            receipt = enqueue([person(1), person(2)], wait_s=30)
+        finally:
+            back.join()
+
+        assert receipt.ranges == [(1, 2)]
+        assert stage.books()["accepted"] == 3
+
+
+def test_a_call_may_be_repeated_for_as_long_as_its_producer_waits(narrow):
+    """Its id must not be forgotten before: a reply lost at first would count twice."""
+    client, keys = narrow.site.store.client, narrow.site.store.keys
+
+    enqueue(person(1), wait_s=600)
+
+    [name] = client.keys(keys("call:*"))
+    assert client.pttl(name) > 600_000
+
+
+def test_a_waiting_producer_holds_no_more_than_one_call(narrow):
+    read = 0
+
+    def records():
+        nonlocal read
+        for number in range(100_000):
+            read = number + 1
+            yield large(number)
+
+    with pytest.raises(LaneFull) as stopped:
+        enqueue(records(), wait_s=0.3)
+
+    assert read - stopped.value.position <= intake.CALL_RECORDS
+
+
+@pytest.fixture
+def bells(stage: Stage) -> Iterator[Celery]:
+    with Celery("bells", broker=stage.redis_url, set_as_current=False) as made:
+        made.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
+        yield made
+
+
+@pytest.mark.parametrize("asked", [{}, {"wait_s": 30}], ids=str)
+def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, bells, asked):
+    """One worker process: a message that waited inside it would keep out the bells that make room."""
+    stage.set["MAX_LANE_BYTES"] = "1000000"
+    lane = stage.parts.lane("sendgrid")
+    narrow = intake.EnqueueOptions(lane, LaneLimits(1_000_000, 0, 30_000, 6_000_000), 1_000_000)
+    with pytest.raises(LaneFull):
+        intake.enqueue(map(large, itertools.count()), [(narrow, lambda call: append(stage.site.store, call))])
+    before = stage.books()["accepted"]
+    stage.site.schedule.pause(None, "for a test")
+    for part in range(3):
+        records = [large(number) for number in range(10_000 + part * 200, 10_000 + part * 200 + 200)]
+        bells.send_task("contacts.enqueue", [records], asked)
+
+    with stage.worker(pool="solo") as worker:
+        wait_until(lambda: stage.client.llen(stage.queue) == 0 or stage.books()["accepted"] > before, 5)
+        stage.site.schedule.resume(None)
+        wait_until(lambda: stage.is_settled(of=before + 600), 30, lambda: (stage.books(), worker.log[-3000:]))
+        assert stage.books()["delivered"] == before + 600
+        assert "@example.com" not in worker.log
+    stage.assert_books_balance()

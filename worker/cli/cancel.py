@@ -1,0 +1,69 @@
+"""`cancel`: taking back what still waits."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from contact_ingest.cli.options import Json, opened, runtimes_of
+from contact_ingest.cli.output import counted, examples, say, show_json
+from contact_ingest.errors import SettingError
+from contact_ingest.store import books
+from contact_ingest.store.lanes import cancel as cancel_ranges
+
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("cancel", epilog=examples("cancel newsletter 120-419 977", "cancel --receipt receipt.json"))(cancel)
+
+
+def cancel(
+    lane: Annotated[str | None, typer.Argument(metavar="LANE")] = None,
+    ranges: Annotated[list[str] | None, typer.Argument(metavar="FIRST-LAST")] = None,
+    receipt: Annotated[
+        str | None, typer.Option("--receipt", metavar="FILE", help="What enqueue --json printed; - reads it here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Discard records that still wait: places in a lane, or all of an enqueue. What is in flight goes on."""
+    if receipt is not None:
+        if lane is not None:
+            raise SettingError("cancel", "give a lane and places, or --receipt, not both")
+        lane, wanted = _receipt(receipt)
+    elif lane is None or not ranges:
+        raise SettingError("cancel", "give a lane and places such as 120-419, or --receipt FILE")
+    else:
+        wanted = list(map(_range, ranges))
+    (site,) = runtimes_of(opened(writes=True), None, lane)
+    most = next(found.counts["accepted"] for found in books.read(site.store) if found.lane == lane)
+    reachable = [(first, min(last, most - 1)) for first, last in wanted]
+    gone = cancel_ranges(site.store, lane, reachable)
+    if json:
+        show_json({"lane": lane, "discarded": gone})
+    else:
+        named = sum(max(0, last - first + 1) for first, last in reachable)
+        say(f"{gone} of {counted(named, 'record')} discarded{'' if gone == named else '; the others wait no longer'}.")
+
+
+def _range(text: str) -> tuple[int, int]:
+    found = _RANGE.fullmatch(text)
+    if not found or int(found[2] or found[1]) < int(found[1]):
+        raise SettingError("cancel", "a range is FIRST-LAST, such as 120-419, or one number")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _receipt(file: str) -> tuple[str, Sequence[tuple[int, int]]]:
+    try:
+        content = typer.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
+        found: Any = orjson.loads(content)
+        if isinstance(found, Mapping) and isinstance(found["lane"], str):
+            return found["lane"], [(int(first), int(last)) for first, last in found["ranges"]]
+    except OSError as problem:
+        raise SettingError("--receipt", problem.strerror or "cannot be read") from None
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise SettingError("--receipt", "is not what enqueue --json prints")

@@ -1,0 +1,111 @@
+"""What a command is about: the options that narrow, and the destinations, lanes and moments they mean.
+
+A name that means nothing is an error that says what there is.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from contact_ingest.config.destinations import none_configured
+from contact_ingest.engine import DestinationRuntime, Engine, current_engine
+from contact_ingest.errors import SettingError
+from contact_ingest.pipeline.retry import FailureFilter
+
+To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Only this destination.")]
+Lane = Annotated[str | None, typer.Option("--lane", metavar="LANE", help="Only this lane.")]
+Code = Annotated[str | None, typer.Option("--code", "--reason", metavar="CODE", help="Only this reason code.")]
+Batch = Annotated[int | None, typer.Option("--batch", metavar="ID", min=1, help="Only what failed with this batch.")]
+_MOMENT = "ISO 8601 (UTC unless it says otherwise), or so long ago: 30m, 2h, 7d."
+Since = Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Failed last at or after: {_MOMENT}")]
+Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Failed last before: {_MOMENT}")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+def opened(*, writes: bool = False) -> Engine:
+    """The wiring of this process, with Redis known to answer. Before a write, the keys must be of our schema."""
+    parts = current_engine()
+    if not parts.destinations:
+        raise none_configured()
+    parts.client.ping()
+    if writes:
+        parts.check_schema()
+    return parts
+
+
+def runtimes_of(parts: Engine, to: str | None, lane: str | None = None) -> list[DestinationRuntime]:
+    """The destinations meant: the one of the lane, the one named, or all."""
+    if lane is None:
+        return [parts.site(to)] if to is not None else list(parts.sites())
+    destination = parts.destination_of(lane)
+    if to not in (None, destination):
+        raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
+    known = {name: site for site in parts.sites() for name in site.schedule.lanes()}
+    if lane not in known:
+        raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(sorted(known)) or 'none so far'}")
+    return [known[lane]]
+
+
+def runtime_of(parts: Engine, to: str | None, lane: str | None) -> DestinationRuntime:
+    """The one destination meant; it may go unnamed where there is only one."""
+    found = runtimes_of(parts, to, lane)
+    if len(found) != 1:
+        raise SettingError("--to", f"name a destination; there is: {', '.join(parts.destinations)}")
+    return found[0]
+
+
+def lanes_of(parts: Engine, to: str | None, lane: str | None) -> list[tuple[DestinationRuntime, str]]:
+    return [
+        (site, name) for site in runtimes_of(parts, to, lane) for name in ([lane] if lane else site.schedule.lanes())
+    ]
+
+
+def moment_ms(option: str, text: str | None, now_ms: int) -> int | None:
+    """`text` as milliseconds on the server's clock."""
+    if text is None:
+        return None
+    if ago := _AGO.fullmatch(text.strip()):
+        return now_ms - int(ago[1]) * _UNITS_MS[ago[2]]
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise SettingError(option, "write it as 2026-11-22T08:00:00Z, or as 30m, 2h, 7d ago") from None
+    return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+class FailureOptions:
+    """Which failures are meant, with moments still in words: they are read on each destination's clock."""
+
+    def __init__(
+        self,
+        *,
+        lane: str | None = None,
+        code: str | None = None,
+        batch: int | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> None:
+        self._code = code
+        self._batch = batch
+        self._lane = lane
+        self._since = since
+        self._until = until
+
+    @property
+    def is_narrow(self) -> bool:
+        return any(part is not None for part in (self._code, self._batch, self._lane, self._since, self._until))
+
+    def at(self, site: DestinationRuntime) -> FailureFilter:
+        now_ms = site.schedule.now_ms() if self._since or self._until else 0
+        return FailureFilter(
+            code=self._code,
+            batch=self._batch,
+            lane=self._lane,
+            since_ms=moment_ms("--since", self._since, now_ms),
+            until_ms=moment_ms("--until", self._until, now_ms),
+        )

@@ -1,0 +1,90 @@
+"""Whether what surrounds the servers fits what is asked of them: the way there, their copies, the room they have."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.exceptions import NoPermissionError
+
+from contact_ingest.config.settings import Settings
+from contact_ingest.operations.doctor.findings import Finding, Install, note, ok, wrong
+from contact_ingest.store.redis_server import FULL_SHARE
+
+#: Of the share of memory above which producers are refused, so much is worth a word before.
+NEAR = 0.9
+_LOCAL = ("localhost", "::1")
+_IN_CLEAR = {"redis": "rediss", "amqp": "amqps"}
+
+
+def check_setup(parts: Install) -> Iterator[Finding]:
+    yield from check_encryption(parts.settings)
+    yield from _check_replicas(parts)
+    yield from _check_room(parts.client)
+
+
+def check_encryption(settings: Settings) -> Iterator[Finding]:
+    """A note: the network may well be one that nobody else is on, and nothing here can tell."""
+    for name, secret in (("REDIS_URL", settings.redis_url), ("CELERY_BROKER_URL", settings.broker_url)):
+        parts = urlsplit(secret.get_secret_value()) if secret is not None else None
+        if parts is None or parts.scheme not in (*_IN_CLEAR, *_IN_CLEAR.values()):
+            continue
+        host = parts.hostname or "localhost"
+        if parts.scheme in _IN_CLEAR.values():
+            yield ok(f"{name}: encryption", "TLS")
+        elif host not in _LOCAL and not host.startswith("127."):
+            yield note(
+                f"{name}: encryption",
+                "contacts and passwords travel to another machine in clear",
+                f"use {_IN_CLEAR[parts.scheme]}://, unless that network is yours alone",
+            )
+
+
+def _check_replicas(parts: Install) -> Iterator[Finding]:
+    """What CONTACT_INGEST_STORE_ACK_REPLICAS asks for must be there, or no enqueue ever returns well."""
+    wanted = parts.settings.store_ack_replicas
+    if not wanted:
+        return
+    try:
+        parts.client.wait(0, 1)
+        info = parts.client.info("replication")
+    except NoPermissionError:
+        yield wrong(
+            "replicas",
+            "the ACL forbids WAIT or INFO, so that every enqueue fails",
+            "allow +wait and +info, or set CONTACT_INGEST_STORE_ACK_REPLICAS to 0",
+        )
+        return
+    there = sum(_is_online(value) for name, value in info.items() if name.startswith("slave"))
+    if there < wanted:
+        yield wrong(
+            "replicas",
+            f"{there} are connected, of {wanted} that must have an enqueue before it returns: producers are refused",
+            "mend the replicas, or lower CONTACT_INGEST_STORE_ACK_REPLICAS",
+        )
+    else:
+        yield ok("replicas", f"{there} connected, {wanted} asked for")
+
+
+def _is_online(replica: Any) -> bool:
+    return isinstance(replica, dict) and replica.get("state") == "online"
+
+
+def _check_room(client: Any) -> Iterator[Finding]:
+    """Said before it hurts; that memory is short by now is said elsewhere."""
+    try:
+        info = client.info("memory")
+    except NoPermissionError:
+        return
+    most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if not most:
+        yield note(
+            "maxmemory",
+            "none is set: a machine that runs out of memory ends the server, instead of producers being told to wait",
+            "set `maxmemory` to what the machine can spare; above 80 % of it producers are refused, and lanes drain",
+        )
+    elif NEAR * FULL_SHARE * most < used <= FULL_SHARE * most:
+        yield note(
+            "maxmemory",
+            f"{used:,} of {most:,} bytes are used; above {FULL_SHARE:.0%} producers are refused",
+            "raise maxmemory, start more workers, or export and discard old failures",
+        )

@@ -1,0 +1,176 @@
+"""Whether the Redis server is one that keeps what it is given: reachable, not evicting, writing to disk, mended.
+
+What an ACL does not let us see becomes a note, not a finding: many hosts forbid CONFIG.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from contact_ingest.operations.doctor.findings import Finding, Install, note, ok, wrong
+from contact_ingest.store.keys import SCHEMA
+from contact_ingest.store.redis_server import FULL_SHARE, Memory
+
+#: First releases of each line without the holes that let a script take the server over (CVE-2025-49844 and its like).
+#: Sources: the release notes of Redis and of Valkey, checked 2026-11-22.
+MENDED = {
+    "Redis": {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
+    "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
+}
+#: Later holes, for those who may log in (CVE-2026-23479, -23631, -25243): the first releases without them, of the lines
+#: that are known to have one. Sources: the same, checked 2026-11-25.
+MENDED_SINCE = {
+    "Redis": {(7, 4): 9, (8, 2): 6, (8, 4): 3, (8, 6): 3},
+    "Valkey": {(8, 1): 7},
+}
+#: Clocks further apart than this make times in listings and logs hard to compare.
+SKEW_S = 2.0
+
+
+def check_server(parts: Install) -> Iterator[Finding]:
+    """The server of the lanes. It answers: that has been checked before."""
+    info = _info(parts.client)
+    if info is None:
+        yield note("redis version", "cannot be checked: the ACL forbids INFO; workers need it, allow +info")
+    else:
+        yield check_version(info)
+        yield _check_memory(info)
+    yield check_policy(parts.client, info)
+    yield from _check_disk(parts.client, info)
+    yield _check_clock(parts)
+    yield _check_schema(parts)
+
+
+def check_version(info: Mapping[str, Any]) -> Finding:
+    """Valkey claims to be Redis 7.2.4 for the sake of old clients; it is judged by its own number."""
+    kind = "Valkey" if "valkey_version" in info else "Redis"
+    version = str(info.get("valkey_version") or info.get("redis_version") or "")
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    if found is None:
+        return note("redis version", "the server does not say its version")
+    line, patch = (int(found[1]), int(found[2])), int(found[3])
+    lines = MENDED[kind]
+    if line > max(lines) or (line in lines and patch >= lines[line]):
+        since = MENDED_SINCE[kind].get(line, 0)
+        if patch < since:
+            what = f"{kind} {version} has holes for those who may log in to it, mended since"
+            return note("redis version", what, f"upgrade the server to {line[0]}.{line[1]}.{since} or later")
+        return ok("redis version", f"{kind} {version}")
+    newer = min((known for known in lines if known >= line), default=max(lines))
+    target = f"{newer[0]}.{newer[1]}.{lines[newer]}"
+    return wrong(
+        "redis version",
+        f"{kind} {version} has known holes in its script engine",
+        f"upgrade the server to {target} or later",
+    )
+
+
+def check_policy(client: Any, info: Mapping[str, Any] | None) -> Finding:
+    """A server that evicts throws records away when memory is short. The bare policy is in `says` if it is fine."""
+    policy = str((info or {}).get("maxmemory_policy", "")) or _config(client, "maxmemory-policy")
+    if policy is None:
+        return note("maxmemory-policy", "cannot be checked: the ACL forbids CONFIG; it must be noeviction")
+    if policy == "noeviction":
+        return ok("maxmemory-policy", policy)
+    return wrong(
+        "maxmemory-policy",
+        f"maxmemory-policy is {policy}; must be noeviction, or Redis throws records away when memory is short",
+        "set `maxmemory-policy noeviction` in the server's configuration",
+    )
+
+
+def policy_of(client: Any) -> Finding:
+    return check_policy(client, _info(client))
+
+
+def _check_memory(info: Mapping[str, Any]) -> Finding:
+    memory = Memory(int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
+    if not memory.most:
+        return ok("memory", f"{memory.used:,} bytes used, no maxmemory set")
+    said, raise_it = (
+        f"{memory.used:,} of {memory.most:,} bytes are used",
+        "raise maxmemory, or take away what is not ours",
+    )
+    if memory.is_spent:
+        return wrong("memory", f"{said}: producers are refused, and lanes rest until there is room", raise_it)
+    if memory.is_full:
+        says = f"{said}: producers are refused, no bell can be rung, and lanes are cut in small bodies only"
+        return wrong("memory", says, f"{raise_it}; the lanes drain, slowly")
+    if memory.is_short:
+        says = f"{said}; above {FULL_SHARE:.0%} producers are refused"
+        return wrong("memory", says, "raise maxmemory, or wait until the lanes have drained")
+    return ok("memory", f"{memory.used:,} of {memory.most:,} bytes used")
+
+
+def _check_disk(client: Any, info: Mapping[str, Any] | None) -> Iterator[Finding]:
+    enabled = (info or {}).get("aof_enabled")
+    appendonly = _config(client, "appendonly") if enabled is None else "yes" if int(enabled) else "no"
+    if appendonly is None:
+        yield note("appendonly", "cannot be checked: the ACL forbids CONFIG; it should be yes")
+        return
+    if appendonly != "yes":
+        yield wrong(
+            "appendonly",
+            "the server keeps no append-only file: what waits is lost when it restarts",
+            "set `appendonly yes` and `appendfsync everysec`",
+        )
+        return
+    yield ok("appendonly", appendonly)
+    fsync = _config(client, "appendfsync")
+    if fsync is None:
+        yield note("appendfsync", "cannot be checked: the ACL forbids CONFIG; it should be everysec or always")
+    elif fsync == "no":
+        yield wrong(
+            "appendfsync",
+            "appendfsync is no: a power loss costs as much as the system had not written yet",
+            "set `appendfsync everysec` (or always)",
+        )
+    else:
+        yield ok("appendfsync", fsync)
+
+
+def _check_clock(parts: Install) -> Finding:
+    skew_s = parts.fleet.skew_s()
+    if abs(skew_s) > SKEW_S:
+        return wrong(
+            "clock",
+            f"this machine's clock is {abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} the server's",
+            "keep both in time with NTP",
+        )
+    return ok("clock", f"{abs(skew_s):.1f} s from the server's")
+
+
+def _check_schema(parts: Install) -> Finding:
+    """Only looks: a doctor leaves no key behind."""
+    found = parts.client.get(f"{parts.settings.key_prefix}:schema")
+    if found is not None and found != str(SCHEMA).encode():
+        return wrong(
+            "schema",
+            f"the keys under {parts.settings.key_prefix} are of schema {found.decode()[:20]}, this program is of "
+            f"schema {SCHEMA}",
+            "run one release only, or give this one another CONTACT_INGEST_KEY_PREFIX",
+        )
+    return ok("schema", str(SCHEMA))
+
+
+def _info(client: Any) -> dict[str, Any] | None:
+    try:
+        return {**client.info("server"), **client.info("memory"), **client.info("persistence")}
+    except NoPermissionError:
+        return None
+
+
+def _config(client: Any, name: str) -> str | None:
+    """None where it is forbidden, by an ACL or by a host that has taken the command away."""
+    try:
+        found = client.config_get(name)
+    except ResponseError:  # also what an ACL forbids
+        return None
+    value = {_text(key): _text(value) for key, value in found.items()}.get(name)
+    return value or None
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

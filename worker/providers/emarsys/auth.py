@@ -1,0 +1,187 @@
+"""Who speaks to Emarsys: OAuth2 client credentials (v3 of the interface) or a WSSE user (v2), and how each signs.
+
+A token is asked for with the credentials and shared by the engine; a WSSE header is made anew for every request. Values
+come from outside (`Signing`): there is no clock and no chance here. WSSE ends on 2026-12-31: OAuth is the default.
+
+Sources: the official v3 and v2 Postman collections, the developer documentation on authentication; checked 2026-11-22.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import orjson
+from pydantic import SecretStr
+
+from contact_ingest.errors import SettingError
+from contact_ingest.model.http_message import Request, Response, rate_headers
+from contact_ingest.model.verdicts import Limited, Retry, Stop
+from contact_ingest.providers.base import SigningContext, Token
+from contact_ingest.providers.credentials import HEADER_TEXT, checked_url
+
+TOKEN_URL = "https://auth.emarsys.net/oauth2/token"  # noqa: S105 - an address
+#: A token is put away so long before it lapses.
+MARGIN_S = 60.0
+#: Where the reply does not say how long a token lasts. The lifetime is not documented: better short than refused.
+UNKNOWN_LIFE_S = 300.0
+LONGEST_LIFE_S = 86_400.0
+#: "Within 5 minutes of server time." Source: developer documentation on authentication, checked 2026-11-22.
+CLOCK_TOLERANCE_S = 300.0
+
+_TRY_AGAIN = frozenset({408, 409, 423, 425})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OAuth:
+    """Client credentials. With SAP Cloud Identity the tenant has a token address of its own."""
+
+    client_id: SecretStr
+    client_secret: SecretStr
+    token_url: str = TOKEN_URL
+
+    version = "v3"
+
+    def __post_init__(self) -> None:
+        user = _plain("client_id", self.client_id)
+        if ":" in user:
+            raise SettingError("client_id", "holds a colon, which HTTP Basic has no place for")
+        _plain("client_secret", self.client_secret)
+        try:
+            checked_url(self.token_url)
+        except SettingError as wrong:
+            raise SettingError("token_url", wrong.problem) from None
+
+    @property
+    def user(self) -> str:
+        return self.client_id.get_secret_value()
+
+    def token_request(self) -> Request | None:
+        pair = f"{self.user}:{self.client_secret.get_secret_value()}".encode()
+        headers = {
+            "authorization": f"Basic {base64.b64encode(pair).decode()}",
+            "accept": "application/json",
+            "content-type": "application/x-www-form-urlencoded",
+        }
+        return Request("POST", self.token_url, "token", headers, [b"grant_type=client_credentials"])
+
+    def sign(self, request: Request, signing: SigningContext) -> Request:
+        return _with_header(request, "authorization", f"Bearer {signing.token}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Wsse:
+    """An API user of v2 and its secret."""
+
+    username: SecretStr
+    secret: SecretStr
+
+    version = "v2"
+
+    def __post_init__(self) -> None:
+        if '"' in _plain("username", self.username):
+            raise SettingError("username", "holds a quote, which the header has no place for")
+        _plain("secret", self.secret)
+
+    @property
+    def user(self) -> str:
+        return self.username.get_secret_value()
+
+    def token_request(self) -> Request | None:
+        return None
+
+    def sign(self, request: Request, signing: SigningContext) -> Request:
+        created = datetime.fromtimestamp(int(signing.now_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        digest = password_digest(signing.nonce, created, self.secret.get_secret_value())
+        token = (
+            f'UsernameToken Username="{self.user}", PasswordDigest="{digest}", '
+            f'Nonce="{signing.nonce}", Created="{created}"'
+        )
+        return _with_header(request, "x-wsse", token)
+
+
+Credentials = OAuth | Wsse
+
+
+def credentials(
+    client_id: SecretStr | None = None,
+    client_secret: SecretStr | None = None,
+    username: SecretStr | None = None,
+    secret: SecretStr | None = None,
+    token_url: str = TOKEN_URL,
+) -> Credentials:
+    """What is given, OAuth before WSSE. Raises `SettingError` naming what is missing."""
+    if not (client_id or client_secret) and (username or secret):
+        return Wsse(_given("username", username), _given("secret", secret))
+    return OAuth(_given("client_id", client_id), _given("client_secret", client_secret), token_url)
+
+
+def password_digest(nonce: str, created: str, secret: str) -> str:
+    """Base64 of the 40 hexadecimal characters of a SHA-1, not of its 20 bytes."""
+    return base64.b64encode(hashlib.sha1((nonce + created + secret).encode()).hexdigest().encode()).decode()  # noqa: S324
+
+
+def read_token(response: Response) -> Token | Limited | Retry | Stop:
+    """The token and for how long to use it, or why there is none."""
+    status = response.status
+    if 200 <= status < 300:
+        return _token(response) or Retry("unreadable_token")
+    rate = rate_headers(response.headers, server_s(response.headers) or 0.0)
+    if status == 429:
+        return Limited(rate.retry_after_s if rate.retry_after_s is not None else rate.reset_s)
+    if status >= 500 or status in _TRY_AGAIN:
+        return Retry(f"token_{status}", rate.retry_after_s)
+    if status in (400, 401, 403):
+        return Stop("unauthorized", "Emarsys gives no token: check client_id, client_secret and token_url")
+    return Stop(f"token_{status}", f"the token address answered {status}: check token_url")
+
+
+def server_s(headers: Mapping[str, str]) -> float | None:
+    """The platform's clock as Unix time, as its reply tells it."""
+    try:
+        when = parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _with_header(request: Request, name: str, value: str) -> Request:
+    """Not for an address from outside, nor for the token's, which brings its own credentials."""
+    if request.public_only or "authorization" in request.headers:
+        return request
+    return replace(request, headers={**request.headers, name: value})
+
+
+def _token(response: Response) -> Token | None:
+    try:
+        payload = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return None
+    if response.truncated or not isinstance(payload, dict):
+        return None
+    value = payload.get("access_token")
+    if not isinstance(value, str) or not HEADER_TEXT.fullmatch(value):
+        return None
+    try:
+        life_s = float(payload.get("expires_in") or UNKNOWN_LIFE_S)
+    except (TypeError, ValueError):
+        life_s = UNKNOWN_LIFE_S
+    if not math.isfinite(life_s) or life_s <= 0:
+        return None
+    return Token(value, min(max(life_s - MARGIN_S, life_s / 2), LONGEST_LIFE_S))
+
+
+def _given(name: str, value: SecretStr | None) -> SecretStr:
+    if not value:
+        raise SettingError(name, "is missing: give client_id and client_secret, or username and secret for WSSE")
+    return value
+
+
+def _plain(name: str, value: SecretStr) -> str:
+    text = value.get_secret_value()
+    if not HEADER_TEXT.fullmatch(text):
+        raise SettingError(name, "is empty or holds characters that no credential has")
+    return text

@@ -1,0 +1,153 @@
+"""A contact in Emarsys's words: fields by number, checked against their types, encoded once; and its way back.
+
+What is the key is the destination's to say, once for all its lanes: bodies are cut, and refusals matched, without
+knowing the lane. Refusals name the field, the rule, and the length or type found, never the content.
+
+Sources: PUT /v2/contact of the official Swagger file, the developer documentation on updating contacts and on system
+fields; checked 2026-11-22.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from contact_ingest.errors import Refused, SettingError
+from contact_ingest.model.verdicts import FieldTable, RowError
+from contact_ingest.providers.base import Prepared
+from contact_ingest.providers.email_address import MAX_EMAIL, address
+from contact_ingest.providers.emarsys.fields import (
+    MAX_TEXT,
+    NEUTRAL,
+    NEUTRAL_BY_ID,
+    READ_ONLY,
+    UnknownFields,
+    checked,
+    translate,
+)
+from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
+
+#: Ids that Emarsys gives. They cannot be set on creation, nor be the key then: such a destination only updates.
+#: Source: reply codes 2004 and 2007 of the vendor's registry, checked 2026-11-22.
+ASSIGNED = frozenset({"id", "uid"})
+EMAIL_ID = NEUTRAL["email"][0]
+#: The type of the field is not known here; a key longer than the longest typed text is none.
+MAX_EXTERNAL_ID = MAX_TEXT["longtext"]
+
+_ID = re.compile(r"[1-9]\d{0,9}", re.ASCII).fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How contacts are told apart, and marked. `key_field` is `email` or `external_id`; `external_id_field` says where
+    an `external_id` lives: the number of a custom field (indexed, if it is the key), or `uid` or `id`. `source_id` goes
+    into every contact."""
+
+    key_field: str = "email"
+    external_id_field: str = ""
+    source_id: int | None = None
+
+    def __post_init__(self) -> None:
+        field = self.external_id_field
+        if self.key_field not in ("email", "external_id"):
+            raise SettingError("key_field", "must be email or external_id")
+        if self.key_field == "external_id" and not field:
+            raise SettingError("external_id_field", "is needed where external_id is the key: a field's number, or uid")
+        if field and field not in ASSIGNED and (not _ID(field) or field in NEUTRAL_BY_ID or field in READ_ONLY):
+            raise SettingError("external_id_field", "must be the number of a field of your own, or uid, or id")
+        if field in ASSIGNED and self.key_field == "email":
+            raise SettingError(
+                "external_id_field", "cannot be uid or id unless external_id is the key: Emarsys gives it"
+            )
+        if self.source_id is not None and (type(self.source_id) is not int or self.source_id < 1):
+            raise SettingError("source_id", "must be a whole number from 1")
+
+    @property
+    def key_id(self) -> str:
+        return EMAIL_ID if self.key_field == "email" else self.external_id_field
+
+    @property
+    def creates(self) -> bool:
+        """Whether contacts that are not there yet are created."""
+        return self.key_id not in ASSIGNED
+
+
+def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFields) -> Prepared:
+    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know."""
+    record = _decoded(raw)
+    if identity.key_field not in record:
+        raise Refused(identity.key_field, "is this destination's key, and every record needs it", "no_identifier")
+    sent: dict[str, Any] = {identity.key_id: None}
+    for name, value in record.items():
+        if name != "custom_fields":
+            field_id, checked_value = _neutral(name, value, identity)
+            # `phone` and `phone_number` are one field here.
+            if sent.get(field_id) not in (None, checked_value):
+                raise Refused(name, "differs from what the record says of it elsewhere: give one", "given_twice")
+            sent[field_id] = checked_value
+    dropped: tuple[str, ...] = ()
+    if "custom_fields" in record:
+        custom = record["custom_fields"]
+        if not isinstance(custom, dict):
+            raise Refused("custom_fields", f"must be an object, not {kind_of(custom)}", type_code(custom))
+        values, dropped = translate(custom, table, policy)
+        if identity.external_id_field in values:
+            raise Refused(
+                "custom_fields", "holds this destination's external_id: give it by that name", "reserved_field"
+            )
+        sent.update(values)
+    if identity.source_id is not None:
+        sent["source_id"] = identity.source_id
+    return Prepared(orjson.dumps(sent), (f"{identity.key_field}:{sent[identity.key_id]}",), dropped)
+
+
+def find_rows(rows: Sequence[bytes], failed: Sequence[RowError], identity: Identity) -> list[list[int]]:
+    """For each error the positions in `rows` whose key it quotes: as text, addresses without regard to letter case."""
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    if any(error.value for error in failed):
+        for place, row in enumerate(rows):
+            key = orjson.loads(row.strip(b",")).get(identity.key_id, "")
+            places[_folded(str(key), identity)].append(place)
+    return [list(places.get(_folded(error.value, identity), ())) if error.value else [] for error in failed]
+
+
+def _folded(key: str, identity: Identity) -> str:
+    return key.strip().lower() if identity.key_field == "email" else key
+
+
+def _decoded(raw: bytes) -> Mapping[str, Any]:
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Refused("record", "is not JSON", "not_an_object") from None
+    if not isinstance(record, dict):
+        raise Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+    return record
+
+
+def _neutral(name: str, value: object, identity: Identity) -> tuple[str, Any]:
+    """A field of the record: its id and its value at Emarsys."""
+    if name == "email":
+        return EMAIL_ID, address(_identifier(name, value, MAX_EMAIL), name)
+    if name == "external_id" and identity.external_id_field:
+        return identity.external_id_field, _identifier(name, value, MAX_EXTERNAL_ID)
+    if name == "external_id":
+        raise Refused(name, "has no place at this destination: set external_id_field", "unknown_field")
+    if name not in NEUTRAL:
+        rule = "is not a field that Emarsys knows: own fields go into custom_fields"
+        raise Refused(field_label(name), rule, "unknown_field")
+    field_id, kind = NEUTRAL[name]
+    return field_id, checked(name, value, kind)
+
+
+def _identifier(name: str, value: object, most: int) -> str:
+    if not isinstance(value, str):
+        raise Refused(name, f"must be text, not {kind_of(value)}", type_code(value))
+    if not value:
+        raise Refused(name, "is empty: leave the field out", "empty")
+    if len(value) > most:
+        raise Refused(name, f"has {len(value)} characters, over the {most} allowed", "too_long")
+    return value

@@ -1,0 +1,222 @@
+"""Emarsys's replies as verdicts. A reply has a status, a reply code inside, and rows that failed inside that.
+
+HTTP 200 is no success by itself, and one number means different things under different statuses: codes are read
+together with the status, texts never. Rows are named by the value of their key, never by their place. Nothing raises.
+
+Sources: the vendor's registry of reply codes, PUT /v2/contact of the official Swagger file, the developer documentation
+on updating multiple contacts, recorded replies in a public connector's tests; checked 2026-11-22.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contact_ingest.model.http_message import Response, rate_headers
+from contact_ingest.model.verdicts import (
+    AllFailed,
+    Done,
+    FieldTable,
+    Limited,
+    Named,
+    Rejected,
+    Retry,
+    RowError,
+    Stop,
+    TooLarge,
+    Verdict,
+)
+from contact_ingest.providers.emarsys.auth import CLOCK_TOLERANCE_S, server_s
+from contact_ingest.providers.emarsys.fields import table_of
+from contact_ingest.providers.error_file.columns import MAX_REASON, without_addresses
+from contact_ingest.providers.json_guard import decode
+
+#: In the place of a key: the whole request has a key that Emarsys does not take.
+NO_KEY = "<NO_KEY_ID>"
+#: Somebody else created the contact between the look and the creation: under an upsert that passes.
+RACE = 2009
+#: What all rows share is refused, whatever they hold: the key field, a source, a contact list.
+_SHARED = frozenset({(200, 2004), (400, 2004), (400, 2013)} | {(s, 2020) for s in (200, 400, 404)}) | frozenset(
+    (status, code) for status in (400, 404) for code in (3004, 3006)
+)
+#: Fields that could not be loaded; a race that was told of the request and not of a row.
+_PASSING = frozenset({(400, 2001), (200, RACE), (400, RACE)})
+_TOO_MANY = (400, 1000)
+_WRONG_METHOD = (400, 1009)
+#: Reply codes under 404 that are about contacts; any other says that the path is wrong.
+_NOT_FOUND = frozenset({2008, 2020, 3004, 3006})
+_TRY_AGAIN = frozenset({408, 409, 423, 425})
+#: A gateway answered in the platform's place: what lies behind it may have acted.
+_GATEWAY = frozenset({502, 504})
+_STOPS = {
+    401: ("unauthorized", "Emarsys does not accept the credentials"),
+    402: ("payment", "Emarsys wants the account's payment settled"),
+    403: ("forbidden", "the API user lacks a permission: it needs those for contact, field and settings"),
+    404: ("not_found", "Emarsys does not know the path: check base_url"),
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Envelope:
+    """What (almost) every reply of Emarsys is wrapped in."""
+
+    code: int
+    text: str
+    data: Any
+
+    @property
+    def errors(self) -> Any:
+        return self.data.get("errors") if isinstance(self.data, Mapping) else None
+
+
+def read_upsert(response: Response, now_s: float, *, wsse: bool) -> Verdict:
+    status, envelope = response.status, _envelope(response)
+    if 200 <= status < 300:
+        if envelope is None:
+            return Retry("unreadable_reply", unknown=True)
+        return _applied(envelope) if envelope.code == 0 else _refused(200, envelope)
+    if status == 413:
+        return TooLarge()
+    if envelope is not None and (status == 400 or (status == 404 and envelope.code in _NOT_FOUND)):
+        return _refused(status, envelope)
+    if status in (400, 422):
+        return Rejected(f"http_{status}", f"Emarsys answered {status} and gave no reason")
+    return _elsewhere(response, now_s, wsse=wsse)
+
+
+def read_definitions(response: Response, now_ms: int, *, wsse: bool) -> FieldTable | Limited | Retry | Stop:
+    """The fields of the account, or why they are not to be had at the moment."""
+    envelope = _envelope(response)
+    if envelope is not None and (response.status, envelope.code) in _PASSING:
+        return Retry(f"reply_{envelope.code}")
+    if not 200 <= response.status < 300:
+        return _elsewhere(response, now_ms / 1000, wsse=wsse)
+    if envelope is None:
+        return Retry("unreadable_reply")
+    if envelope.code:
+        return Retry(f"reply_{envelope.code}")
+    return table_of(envelope.data, now_ms) or Retry("unreadable_reply")
+
+
+def _applied(envelope: Envelope) -> Verdict:
+    """Success as a whole; rows may have failed inside it. It has to speak of somebody."""
+    rows = _rows(envelope.errors)
+    if rows is None or not isinstance(envelope.data, Mapping) or not (rows or envelope.data.get("ids")):
+        return Retry("unreadable_reply", unknown=True)
+    shared = _shared(rows)
+    return shared or Done(*_parted(rows))
+
+
+def _refused(status: int, envelope: Envelope) -> Verdict:
+    """The request as a whole has failed."""
+    rows = _rows(envelope.errors) or ()
+    failed, again = _parted(rows)
+    if shared := _shared(rows):
+        return shared
+    if failed:
+        return Named(failed)
+    at, code = (status, envelope.code), f"reply_{envelope.code}"
+    reason = _short(envelope.text) or f"Emarsys answered with reply code {envelope.code} and gave no reason"
+    if again or at in _PASSING:
+        return Retry(f"reply_{RACE}" if again else code)
+    if at == _TOO_MANY:
+        return TooLarge()
+    if at == _WRONG_METHOD:
+        return Stop("wrong_method", "Emarsys does not take an update at this path: check base_url")
+    return AllFailed(code, reason) if at in _SHARED else Rejected(code, reason)
+
+
+def _elsewhere(response: Response, now_s: float, *, wsse: bool) -> Limited | Retry | Stop:
+    """What a status means that has nothing to do with the records sent."""
+    status = response.status
+    rate = rate_headers(response.headers, now_s)
+    if status == 429:
+        reset_s = rate.reset_s if rate.remaining in (0, None) else None
+        return Limited(rate.retry_after_s if rate.retry_after_s is not None else reset_s)
+    if status >= 500 or status in _TRY_AGAIN:
+        return Retry(f"http_{status}", rate.retry_after_s, unknown=status in _GATEWAY)
+    code, why = _STOPS.get(status, (f"http_{status}", f"Emarsys answered {status}: check base_url"))
+    return Stop(code, f"{why}: {_credentials(response, now_s, wsse=wsse)}" if status == 401 else why)
+
+
+def _credentials(response: Response, now_s: float, *, wsse: bool) -> str:
+    """What to look at first when credentials are refused."""
+    if not wsse:
+        return "check client_id, client_secret and base_url"
+    platform_s = server_s(response.headers)
+    if platform_s is None or abs(now_s - platform_s) <= CLOCK_TOLERANCE_S:
+        return "check username, secret and base_url"
+    minutes = round(abs(now_s - platform_s) / 60)
+    side = "ahead of" if now_s > platform_s else "behind"
+    return f"this machine's clock is {minutes} minutes {side} that of Emarsys, and WSSE allows 5: set the clock"
+
+
+def _envelope(response: Response) -> Envelope | None:
+    """None if the reply is not whole or is none of Emarsys's own."""
+    payload = None if response.truncated else decode(response.body)
+    if not isinstance(payload, dict) or (code := _number(payload.get("replyCode"))) is None:
+        return None
+    text = payload.get("replyText")
+    return Envelope(code, text if isinstance(text, str) else "", payload.get("data"))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Row:
+    """What is said of one key: the code that counts, and its text."""
+
+    key: str
+    code: int | None
+    text: str
+
+    def error(self) -> RowError:
+        code = "reply_unknown" if self.code is None else f"reply_{self.code}"
+        return RowError(code, _short(self.text, self.key) or "Emarsys gives no reason", self.key)
+
+
+def _rows(errors: Any) -> tuple[_Row, ...] | None:
+    """Rows that failed: a map of key to {code: text}; an empty list, or nothing at all, where there are none; a list
+    of objects, as other calls have it. None if it is something else."""
+    if errors is None or errors == "":
+        return ()
+    if isinstance(errors, Mapping):
+        return tuple(_Row(key, *_counting(said)) for key, said in errors.items())
+    if not isinstance(errors, list) or not all(isinstance(entry, Mapping) and "key" in entry for entry in errors):
+        return None
+    return tuple(_Row(str(e["key"]), _number(e.get("errorCode")), str(e.get("errorMsg", ""))) for e in errors)
+
+
+def _counting(said: Any) -> tuple[int | None, str]:
+    """Of several codes for one key, the first that does not pass by itself."""
+    pairs = list(_pairs(said)) or [(None, "")]
+    return next((pair for pair in pairs if pair[0] != RACE), pairs[0])
+
+
+def _pairs(said: Any) -> Iterator[tuple[int | None, str]]:
+    if isinstance(said, Mapping):
+        for code, text in said.items():
+            yield _number(code), text if isinstance(text, str) else ""
+    elif isinstance(said, str):
+        yield None, said
+
+
+def _shared(rows: tuple[_Row, ...]) -> AllFailed | None:
+    return next((AllFailed(e.code, e.reason) for e in (row.error() for row in rows if row.key == NO_KEY)), None)
+
+
+def _parted(rows: tuple[_Row, ...]) -> tuple[tuple[RowError, ...], tuple[RowError, ...]]:
+    """Those that fail, and those that are to be sent again."""
+    return (
+        tuple(row.error() for row in rows if row.code != RACE),
+        tuple(row.error() for row in rows if row.code == RACE),
+    )
+
+
+def _number(value: Any) -> int | None:
+    if type(value) is int:
+        return value
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
+def _short(text: str, key: str = "") -> str:
+    """A platform's words without whom they are about."""
+    plain = without_addresses(text[: 2 * MAX_REASON])
+    return (plain.replace(key, "…") if key else plain)[:MAX_REASON]

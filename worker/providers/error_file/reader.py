@@ -1,0 +1,218 @@
+"""The list of failed rows that a platform offers for download, in a format that nobody has written down.
+
+Gzip or plain, any byte order mark, CSV with any delimiter and with or without a header, JSON as an array, as lines,
+nested or cut off: the identifier is found by content, as text that `known` calls an identifier of the batch. Garbage
+gives what can be read of it, never an exception, within bounded time and memory. Which rows are meant is found by
+the provider.
+"""
+
+import csv
+import itertools
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from contact_ingest.model.verdicts import RowError
+from contact_ingest.providers.error_file.columns import MAX_CELL, Known, Row, has_known, is_known, named
+from contact_ingest.providers.json_guard import is_dense
+
+MAX_ROWS = 50_000
+MAX_LINES = 300_000
+MAX_PLAIN_BYTES = 10_000_000
+PIECE = 65_536
+MAX_CELLS = 64
+#: Cells kept of all rows together: a cell costs a hundred bytes beside its text.
+MAX_KEPT_CELLS = 600_000
+#: Values visited in one JSON document, failed starts in a broken one, and lines read to learn the delimiter.
+MAX_NODES, MAX_FALSE_STARTS, SAMPLE_LINES, SAMPLE_CHARS = 2_000_000, 8, 200, 10_000
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
+_DELIMITERS = ",;\t|"
+_BARRED = "\"'`@._-+\0\N{REPLACEMENT CHARACTER}"
+_BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+def read(content: bytes, known: Known) -> list[RowError]:
+    """The failed rows. `known` is asked with lower-case text whether it is an identifier of the batch."""
+    text = _text(_plain(content))
+    return named(list(_bounded(_rows(text, known))), known)
+
+
+def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
+    left = MAX_KEPT_CELLS
+    for row in itertools.islice(rows, MAX_ROWS):
+        left -= len(row)
+        if left < 0:
+            return
+        yield row
+
+
+def _plain(content: bytes) -> bytes:
+    """Unpacked, also if packed twice, as far as it goes."""
+    for _ in range(2):
+        if not content.startswith(b"\x1f\x8b"):
+            break
+        content = _inflate(content)
+    return content[:MAX_PLAIN_BYTES]
+
+
+def _inflate(packed: bytes) -> bytes:
+    plain = bytearray()
+    while packed.startswith(b"\x1f\x8b") and len(plain) < MAX_PLAIN_BYTES:
+        member = zlib.decompressobj(wbits=31)
+        for start in range(0, len(packed), PIECE):  # in pieces: what precedes a broken one is kept
+            try:
+                plain += member.decompress(packed[start : start + PIECE], MAX_PLAIN_BYTES - len(plain))
+            except zlib.error:
+                return bytes(plain)
+            if member.eof or len(plain) >= MAX_PLAIN_BYTES:
+                break
+        if not member.eof:
+            break
+        packed = member.unused_data + packed[start + PIECE :]
+    return bytes(plain)
+
+
+def _text(plain: bytes) -> str:
+    for bom, encoding in _BOMS:
+        if plain.startswith(bom):
+            return plain.decode(encoding, errors="replace")
+    return plain.decode(errors="replace")
+
+
+def _rows(text: str, known: Known) -> Iterator[Row]:
+    """Rows with an identifier in them."""
+    if text.lstrip()[:1] in ("[", "{"):
+        if is_dense(text):
+            return iter(())
+        return itertools.chain.from_iterable(_json_rows(document, known) for document in _documents(text))
+    return _csv_rows(text, known)
+
+
+def _documents(text: str) -> Iterator[Any]:
+    """One JSON document, one a line, or as many as can be read of a broken file."""
+    try:
+        whole = orjson.loads(text.encode())
+    except orjson.JSONDecodeError:
+        yield from _lines(text)
+    else:
+        yield whole
+
+
+def _lines(text: str) -> Iterator[Any]:
+    readable = 0
+    for line in _split(text):
+        try:
+            document = orjson.loads(line.strip().rstrip(",").encode())
+        except orjson.JSONDecodeError:
+            continue
+        readable += isinstance(document, dict | list)
+        yield document
+    if not readable:
+        yield from _fragments(text)
+
+
+def _fragments(text: str) -> Iterator[Any]:
+    """The objects of a document that is cut off or otherwise broken."""
+    decoder = json.JSONDecoder()
+    at, false_starts = text.find("{"), 0
+    while at >= 0 and false_starts < MAX_FALSE_STARTS:
+        try:
+            document, end = decoder.raw_decode(text, at)
+            yield orjson.loads(orjson.dumps(document))
+        except (ValueError, RecursionError, TypeError):
+            false_starts += 1
+            end = at + 1
+        at = text.find("{", end)
+
+
+def _json_rows(document: Any, known: Known) -> Iterator[Row]:
+    """Every object or list with an identifier directly in it, or one object further down, and every key that is an
+    identifier, is a row."""
+    waiting, seen = [document], 0
+    while waiting and seen < MAX_NODES:
+        node = waiting.pop()
+        seen += 1
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if not key.isdigit() and is_known(key, known):  # a number as a key counts rows
+                    yield [("identifier", key), *_leaves(value, "message")]
+            near = [value for value in node.values() if isinstance(value, dict)]
+            if any(is_known(value, known) for part in (node, *near) for value in part.values()):
+                yield _leaves(node, "")
+            waiting.extend(value for value in reversed(node.values()) if isinstance(value, dict | list))
+        elif isinstance(node, list):
+            direct = [value for value in node if isinstance(value, str) and is_known(value, known)]
+            if len(direct) == 1:
+                yield _leaves(node, "")
+            else:
+                yield from ([("identifier", value)] for value in direct)
+            waiting.extend(value for value in reversed(node) if isinstance(value, dict | list))
+
+
+def _leaves(node: Any, name: str) -> Row:
+    """The texts below a node, each with the nearest key."""
+    found: Row = []
+    waiting = [(name, node)]
+    for _ in range(10 * MAX_CELLS):
+        if not waiting or len(found) == MAX_CELLS:
+            break
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(reversed(list(itertools.islice(value.items(), MAX_CELLS))))
+        elif isinstance(value, list):
+            waiting.extend((key or str(place), item) for place, item in reversed(list(enumerate(value[:MAX_CELLS]))))
+        elif isinstance(value, str) or type(value) is int:
+            found.append((key, str(value)[:MAX_CELL]))
+    return found
+
+
+def _csv_rows(text: str, known: Known) -> Iterator[Row]:
+    """The delimiter is the one that lays the most identifiers bare; quotes count unless a stray one hides rows."""
+    sample = [line[:SAMPLE_CHARS] for line in itertools.islice(_split(text), SAMPLE_LINES)]
+    others = Counter(
+        char for line in sample for char in line if not (char.isalnum() or char.isspace() or char in _BARRED)
+    )
+    candidates = dict.fromkeys([*_DELIMITERS, *(char for char, _ in others.most_common(12)), " "])
+    best = max(candidates, key=lambda mark: sum(has_known(cells, known) for cells in _cells(sample, mark, quoted=True)))
+    counts = {way: sum(1 for _ in _bounded(_table(text, best, known, quoted=way))) for way in (True, False)}
+    yield from _table(text, best, known, quoted=counts[True] >= counts[False])
+
+
+def _table(text: str, delimiter: str, known: Known, *, quoted: bool) -> Iterator[Row]:
+    return _labelled(_cells(_split(text), delimiter, quoted=quoted), known)
+
+
+def _split(text: str) -> Iterator[str]:
+    """Line by line out of the text itself: a file in memory would take four bytes for each character of a copy."""
+    return (match[0] for match in itertools.islice(_LINE.finditer(text), MAX_LINES))
+
+
+def _cells(lines: Iterable[str], delimiter: str, *, quoted: bool) -> Iterator[list[str]]:
+    if not quoted:
+        yield from (line.rstrip("\r\n").split(delimiter, MAX_CELLS)[:MAX_CELLS] for line in lines)
+        return
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        try:
+            yield next(reader)[:MAX_CELLS]
+        except StopIteration:
+            return
+        except csv.Error:  # one cell too long: the reader goes on with the next line
+            continue
+
+
+def _labelled(table: Iterable[list[str]], known: Known) -> Iterator[Row]:
+    """The rows that hold an identifier; a first line without any gives the columns their names."""
+    names: list[str] = []
+    for number, cells in enumerate(table):
+        if has_known(cells, known):
+            labels = itertools.chain(names, map(str, itertools.count(len(names))))
+            yield [(label, cell.strip()[:MAX_CELL]) for label, cell in zip(labels, cells, strict=False)]
+        elif number == 0:
+            names = [cell.strip().strip("'\"")[:100] or str(place) for place, cell in enumerate(cells)]

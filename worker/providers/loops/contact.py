@@ -1,0 +1,129 @@
+"""A contact in Loops' words: checked, renamed, encoded once.
+
+Whether a contact is subscribed, and which lists it is on, is sent only if its record says so: `subscribed` true undoes
+an opt-out, so nothing here ever adds it. Refusals name the field, the rule, and the length or type found, never the
+content. Null resets a text, as it does in Loops; of an identifier or of consent there is nothing to reset.
+
+Source: PUT /v1/contacts/update of the official OpenAPI file 1.21.6 and the page "Update a contact", checked 2026-11-22.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from contact_ingest.errors import Refused
+from contact_ingest.model.record import FIELDS
+from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.providers.base import Prepared
+from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.email_address import address
+from contact_ingest.providers.loops.fields import fits, too_long, translate
+from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
+
+#: Identifiers that count, strongest first.
+IDENTIFIERS = ("email", "external_id")
+CUSTOM = "custom_fields"
+#: Neutral names to those of Loops.
+NAMES: Mapping[str, str] = {
+    "email": "email",
+    "external_id": "userId",
+    "first_name": "firstName",
+    "last_name": "lastName",
+    "user_group": "userGroup",
+    "source": "source",
+    "subscribed": "subscribed",
+    "mailing_lists": "mailingLists",
+}
+_NEUTRAL = {own: name for name, own in NAMES.items() if own != name}
+
+
+def prepare(raw: bytes, table: FieldTable, policy: UnknownFields, source: str) -> Prepared:
+    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know. `source` is for records that
+    name none."""
+    record = _record(raw)
+    contact: dict[str, Any] = {}
+    dropped: list[str] = []
+    for name, value in record.items():
+        if name in NAMES:
+            contact[NAMES[name]] = _checked(name, value)
+        elif name != CUSTOM:
+            _check_absent(name, policy)
+            dropped.append(name)
+    identities = tuple(f"{name}:{contact[NAMES[name]]}" for name in IDENTIFIERS if NAMES[name] in contact)
+    if not identities:
+        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+    if source:
+        contact.setdefault("source", source)
+    if CUSTOM in record:
+        values, left_out = translate(_custom(record[CUSTOM]), table, policy)
+        contact.update(values)
+        dropped += left_out
+    return Prepared(orjson.dumps(contact), identities, tuple(dropped))
+
+
+def _record(raw: bytes) -> dict[str, Any]:
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Refused("record", "is not JSON", "not_an_object") from None
+    if not isinstance(record, dict):
+        raise Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+    return record
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name == "subscribed":
+        if not isinstance(value, bool):
+            raise Refused(name, f"must be true or false, not {kind_of(value)}", type_code(value))
+        return value
+    if name == "mailing_lists":
+        return _lists(value)
+    if value is None and name not in IDENTIFIERS:
+        return None
+    return _text(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        raise Refused(name, "null cannot be sent: leave the field out", "null")
+    if not isinstance(value, str):
+        raise Refused(name, f"must be text, not {kind_of(value)}", "wrong_type")
+    if not value and name in IDENTIFIERS:
+        raise Refused(name, "is empty: leave the field out", "empty")
+    if name == "email":
+        return address(value, name)
+    if not fits(value):
+        raise too_long(name, value)
+    return value
+
+
+def _lists(value: Any) -> dict[str, bool]:
+    name = "mailing_lists"
+    if not isinstance(value, dict):
+        raise Refused(name, f"must be an object of list ids, not {kind_of(value)}", type_code(value))
+    for place, (list_id, joins) in enumerate(value.items(), 1):
+        if not list_id:
+            raise Refused(name, f"list {place} has no id", "empty")
+        if not fits(list_id):
+            raise too_long(name, list_id)
+        if not isinstance(joins, bool):
+            raise Refused(name, f"list {place} must be true or false, not {kind_of(joins)}", type_code(joins))
+    return value
+
+
+def _check_absent(name: str, policy: UnknownFields) -> None:
+    """A field that Loops does not have: left out if that is the policy, but only if its name is no mistake."""
+    if name in _NEUTRAL:
+        raise Refused(name, f"is called {_NEUTRAL[name]} in a record", "unknown_field")
+    if name not in FIELDS:
+        rule = "is not a field that Loops knows: own fields go into custom_fields"
+        raise Refused(field_label(name), rule, "unknown_field")
+    if policy != "drop":
+        raise Refused(name, "Loops has no such field: put it into custom_fields", "unknown_field")
+
+
+def _custom(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Refused(CUSTOM, f"must be an object, not {kind_of(value)}", type_code(value))
+    return value

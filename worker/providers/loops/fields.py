@@ -1,0 +1,190 @@
+"""Loops' custom properties: which there are, what each type takes, and the bodies that create them.
+
+A property is found by its exact name, else without regard to letter case, and sent by the name that Loops has for it.
+When to fetch definitions or to create a property is the engine's to decide.
+
+Source: the pages "Contact properties" and "API introduction", checked 2026-11-22.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
+
+#: "Each key and value": so many characters of JSON, the quotes included, which leaves 498 for plain text. Whether
+#: escapes count as they are written is not said; counting them is safe. Source: "API introduction", checked 2026-11-22.
+MAX_CHARACTERS = 500
+#: Names of their own meaning at the top level of a contact; none can be a custom property. `optInStatus` is read-only.
+#: Source: official OpenAPI file 1.21.6, `ContactUpdateRequest` and `Contact`, checked 2026-11-22.
+TOP_LEVEL = frozenset(
+    {"email", "userId", "firstName", "lastName", "source", "subscribed", "userGroup", "mailingLists", "optInStatus"}
+)
+#: Names that cannot be created. Source: "Contact properties", checked 2026-11-22.
+RESERVED = frozenset({"id", "listId", "softDeleteAt", "teamId", "updatedAt"})
+#: Numbers count milliseconds since 1970. Below the first, seconds are far likelier: it is April 1970 in the one, and
+#: 2286 in the other. Above the second, which ends the year 9999, they are microseconds.
+EARLIEST_MS = 10_000_000_000
+LATEST_MS = 253_402_300_799_999
+
+_KEPT = frozenset(name.lower() for name in TOP_LEVEL | RESERVED)
+#: The longest text that needs no counting: one character is written as six at most.
+_SHORT = (MAX_CHARACTERS - 2) // 6
+#: "camelCase". Source: POST /v1/contacts/properties, checked 2026-11-22.
+_NAME = re.compile(rf"[a-z][A-Za-z0-9]{{0,{MAX_CHARACTERS - 3}}}")
+_NUMERIC = re.compile(r"-?[0-9]{1,20}")
+#: Date; hours and minutes; seconds; their fraction; offset from UTC, which is what no offset means.
+_ISO = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:([T ]\d{2}:\d{2})(?:(:\d{2})(?:\.(\d{1,9}))?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
+)
+
+
+def characters(text: str) -> int:
+    """How long a text is as JSON, in characters, its quotes and escapes included."""
+    return len(orjson.dumps(text).decode())
+
+
+def fits(text: str) -> bool:
+    return len(text) <= _SHORT or characters(text) <= MAX_CHARACTERS
+
+
+def too_long(field: str, text: str) -> Refused:
+    return Refused(field, f"has {characters(text)} characters as JSON, over the {MAX_CHARACTERS} allowed", "too_long")
+
+
+def translate(
+    given: Mapping[str, Any], table: FieldTable, policy: UnknownFields
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The values by Loops' own names, and the names left out. Raises `Refused` or `FieldsNeeded`."""
+    for name in given:
+        _check_kept(name)
+    if given and not table.fetched_ms:
+        # Values are samples to create fields from: only where that is wanted.
+        raise FieldsNeeded(dict(given) if policy == "create" else dict.fromkeys(given))
+    values: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for name, value in given.items():
+        found = table.by_name.get(name) or table.by_name.get(name.lower())
+        if found is None:
+            unknown[name] = value
+        elif found[0] in values:
+            raise Refused(custom_label(name), "is given twice, under names that differ in letter case", "twice")
+        else:
+            values[found[0]] = _checked(name, value, found[1])
+    if unknown and policy == "refuse":
+        raise Refused(custom_label(min(unknown)), "is not a custom property of this team", "unknown_field")
+    if policy == "create":
+        _ask_for({name: value for name, value in unknown.items() if value is not None})
+    return values, tuple(unknown)
+
+
+def definition(name: str, value: object) -> bytes:
+    """The body that creates a property of the type that suits a value: neither can be changed later."""
+    _check_kept(name)
+    if not _NAME.fullmatch(name):
+        rule = f"letters and digits in camelCase, a small letter first; this has {len(name)} characters"
+        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", "unknown_field")
+    if isinstance(value, bool):
+        kind = "boolean"
+    elif isinstance(value, int | float):
+        kind = "number"
+    elif isinstance(value, str):
+        kind = "date" if iso_date(value) else "string"
+    else:
+        raise Refused(
+            custom_label(name), f"must be text, a number or a boolean, not {kind_of(value)}", type_code(value)
+        )
+    return orjson.dumps({"name": name, "type": kind})
+
+
+def table_of(payload: object, now_ms: int) -> FieldTable | None:
+    """The custom properties in a decoded reply; None if it is not one. Names that differ in letter case alone are kept
+    as they are, all others lower-case."""
+    if not isinstance(payload, list):
+        return None
+    kinds: dict[str, str] = {}
+    for entry in payload:
+        name, kind = (entry.get("key"), entry.get("type")) if isinstance(entry, Mapping) else (None, None)
+        if isinstance(name, str) and name and name.lower() not in _KEPT:
+            kinds[name] = kind.lower() if isinstance(kind, str) else ""
+    times = Counter(name.lower() for name in kinds)
+    return FieldTable(
+        {name if times[name.lower()] > 1 else name.lower(): (name, kind) for name, kind in kinds.items()}, now_ms
+    )
+
+
+def iso_date(text: str) -> str | None:
+    """A date or a moment in a layout that Loops reads, its fraction in milliseconds; None if it is neither."""
+    match = _ISO.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    day, minute, second, fraction, offset = (part or "" for part in match.groups())
+    return day + minute + second + (f".{fraction:0<3.3}" if fraction else "") + offset
+
+
+def _check_kept(name: str) -> None:
+    """A custom field must not become what Loops reads as something else: consent, or who the contact is."""
+    if name.lower() in _KEPT:
+        raise Refused(custom_label(name), "is a name that Loops keeps for itself", "reserved")
+
+
+def _ask_for(samples: dict[str, Any]) -> None:
+    """Have properties created, if there are any and Loops would create all of them."""
+    for name, value in samples.items():
+        definition(name, value)
+    if samples:
+        raise FieldsNeeded(samples)
+
+
+def _checked(name: str, value: Any, kind: str) -> Any:
+    """A value that its property takes. Null resets any."""
+    if value is None:
+        return None
+    if kind == "date":
+        return _date(name, value)
+    label = custom_label(name)
+    takes, types = _TAKES.get(kind, _ANY)
+    if type(value) not in types:
+        raise Refused(label, f"is a {kind or 'custom'} property and takes {takes}, not {kind_of(value)}", "wrong_type")
+    if isinstance(value, str) and not fits(value):
+        raise too_long(label, value)
+    return value
+
+
+_TAKES: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    "string": ("text", (str,)),
+    "number": ("a number", (int, float)),
+    "boolean": ("true or false", (bool,)),
+}
+#: What types take that are new to us.
+_ANY: tuple[str, tuple[type, ...]] = ("text, a number or a boolean", (str, int, float, bool))
+
+
+def _date(name: str, value: Any) -> Any:
+    label = custom_label(name)
+    if type(value) is int or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
+        if EARLIEST_MS <= abs(int(value)) <= LATEST_MS:
+            return value
+        rule = "is a date property and takes milliseconds since 1970"
+        near = abs(int(value)) < EARLIEST_MS
+        hint = "these look like seconds: use 2026-01-31, or 13 digits" if near else "these lie beyond the year 9999"
+        raise Refused(label, f"{rule}; {hint}", "bad_date")
+    if not isinstance(value, str):
+        rule = f"takes text or whole milliseconds, not {kind_of(value)}"
+        raise Refused(label, f"is a date property and {rule}", "wrong_type")
+    when = iso_date(value)
+    if when is None:
+        rule = f"takes 2026-01-31, 2026-01-31T23:59:59Z or null, not these {len(value)} characters"
+        raise Refused(label, f"is a date property and {rule}", "bad_date")
+    return when

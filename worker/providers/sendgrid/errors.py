@@ -1,0 +1,125 @@
+"""What SendGrid's error bodies say, whatever their shape: entries, the records they name, the reason in short.
+
+It promises to name nobody whom the text does not quote, and never raises. Which rows are meant is found elsewhere.
+
+Sources: schemas `ContactsError` and `ErrorResponse` of the official OpenAPI file; texts recorded by Segment's own
+connector and in public issue threads; checked 2026-11-22.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from contact_ingest.model.verdicts import RowError
+from contact_ingest.providers.error_file.columns import ADDRESS, MAX_REASON, without_addresses
+
+#: More entries than a request can have contacts are not read.
+MAX_ENTRIES = 30_000
+#: Quoted text that is the name of something, not the value of an identifier.
+_NAMES = frozenset(
+    {"contact", "contacts", "email", "emails", "identifier", "identifiers", "phone", "phone_number", "phone_number_id"}
+    | {"external_id", "anonymous_id", "custom_fields", "list_ids", "string", "number", "null"}
+)
+#: Straight, typographic and angled quotes.
+_OPEN, _CLOSE = "'\"`\u2018\u201c\u00ab<", "'\"`\u2019\u201d\u00bb>"
+_ATEXT = r"[\w.!#$%&'*+/=?^`{|}~-]{1,128}"
+_QUOTED_ADDRESS = re.compile(
+    "|".join(
+        rf"(?<!\w){re.escape(a)}({_ATEXT}@[\w.-]{{1,255}}){re.escape(b)}" for a, b in zip(_OPEN, _CLOSE, strict=True)
+    )
+)
+_QUOTED = re.compile(
+    "|".join(rf"(?<!\w){re.escape(a)}([^{b}]{{1,254}}){re.escape(b)}(?!\w)" for a, b in zip(_OPEN, _CLOSE, strict=True))
+)
+_IDENTIFIER = re.compile(r"identifier|phone|external_?id|anonymous_?id", re.IGNORECASE)
+_INDEX = re.compile(r"contacts?(?:\[|\.|/)(\d{1,5})(?=\]|\.|/|$)", re.IGNORECASE)
+_FIELD_IDS = re.compile(r"custom fields? ids? supplied\W*[-:]?\s*(.+)", re.IGNORECASE | re.DOTALL)
+_FIELD_ID = re.compile(r"\w{1,64}", re.ASCII)
+#: Addresses that a platform prints as its own.
+_OWN = ("@sendgrid.com", "@twilio.com")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Entry:
+    """One complaint. `field` is the path it points at, empty where it does not."""
+
+    message: str
+    field: str = ""
+
+
+def entries(payload: Any) -> list[Entry]:
+    """Every complaint in a decoded reply: `errors` as a list of objects or texts or as one of either, `error`,
+    `message`, or a bare list."""
+    found: list[Entry] = []
+    waiting = [payload]
+    while waiting and len(found) < MAX_ENTRIES:
+        item = waiting.pop()
+        if isinstance(item, str) and item:
+            found.append(Entry(item))
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+        elif isinstance(item, dict):
+            inner = [item[name] for name in ("errors", "error") if isinstance(item.get(name), list | dict | str)]
+            if isinstance(item.get("message"), str):
+                found.append(Entry(item["message"], _path(item)))
+                inner = [value for value in inner if not isinstance(value, str)]
+            waiting.extend(reversed(inner))
+    return found
+
+
+def reason(found: list[Entry], otherwise: str) -> str:
+    """The complaints as one short text, without addresses."""
+    texts = dict.fromkeys(entry.message[:MAX_REASON] for entry in found[:20])
+    return without_addresses("; ".join(texts))[:MAX_REASON] or otherwise
+
+
+def named(found: list[Entry]) -> tuple[RowError, ...]:
+    """The records and custom fields that the complaints name."""
+    return tuple(error for entry in found for error in _named(entry))
+
+
+def concerns_lists(found: list[Entry]) -> bool:
+    """Whether a complaint points at `list_ids`. SendGrid's text for a bad list is not known: only the path counts."""
+    return any(entry.field.lower().lstrip("$./").removeprefix("body.").startswith("list_ids") for entry in found)
+
+
+def _path(item: dict[str, Any]) -> str:
+    path = item.get("field") or item.get("parameter")
+    return path[:1_000] if isinstance(path, str) else ""
+
+
+def _named(entry: Entry) -> Iterator[RowError]:
+    if match := _FIELD_IDS.search(entry.message):
+        if ids := tuple(dict.fromkeys(_FIELD_ID.findall(match[1][:10_000]))):
+            yield RowError("unknown_field_id", _short(entry.message), fields=ids)
+        return
+    values = _values(entry)
+    match = _INDEX.search(entry.field) or _INDEX.search(entry.message)
+    hint = int(match[1]) if match else None
+    if not values and hint is None:
+        return
+    about = values or ("",)
+    code = "bad_identifier" if values or _IDENTIFIER.search(entry.field) else "bad_contact"
+    for value in about:
+        yield RowError(code, _short(entry.message, value), value, hint if len(about) == 1 else None)
+
+
+def _values(entry: Entry) -> tuple[str, ...]:
+    """The identifiers that a complaint quotes: addresses first, then bare ones, then quoted text of another kind."""
+    message = entry.message
+    found = [match[match.lastindex or 0] for match in _QUOTED_ADDRESS.finditer(message)]
+    if not found:
+        found = [match[0] for match in ADDRESS.finditer(message)]
+        found = [text for text in found if not text.lower().endswith(_OWN)]
+    if found:
+        return tuple(dict.fromkeys(text.lower() for text in found))
+    if not _IDENTIFIER.search(message) and not _IDENTIFIER.search(entry.field):
+        return ()
+    texts = (match[match.lastindex or 0].strip() for match in _QUOTED.finditer(message))
+    return tuple(dict.fromkeys(text for text in texts if text and text.lower() not in _NAMES))
+
+
+def _short(message: str, value: str = "") -> str:
+    text = without_addresses(message[: 2 * MAX_REASON])
+    return (text.replace(value, "…") if value else text)[:MAX_REASON]

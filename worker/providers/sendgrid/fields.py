@@ -1,0 +1,140 @@
+"""SendGrid's custom fields: names to ids, values to what a field's type takes, and the definitions themselves.
+
+Names are matched without regard to letter case, ids are opaque. When to fetch definitions or to create a field is the
+engine's to decide.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+
+from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
+
+#: Longest value of a Text field in characters.
+#: Source: SendGrid's page on custom fields and Segment's own connector, checked 2026-11-22.
+MAX_TEXT = 1_000
+#: Letters, digits and underscores, not a digit first, 1 to 100 characters.
+#: Source: POST /v3/marketing/field_definitions, checked 2026-11-22.
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+#: Names that SendGrid keeps for itself. Source: GET /v3/marketing/field_definitions, checked 2026-11-22.
+RESERVED = frozenset(
+    {"first_name", "last_name", "email", "alternate_emails", "address_line_1", "address_line_2", "city"}
+    | {"state_province_region", "postal_code", "country", "phone_number", "whatsapp", "line", "facebook"}
+    | {"unique_name", "email_domains", "last_clicked", "last_opened", "last_emailed", "singlesend_id"}
+    | {"automation_id", "created_at", "updated_at", "contact_id", "phone_number_id", "external_id"}
+    | {"anonymous_id", "list_ids", "segment_ids"}
+)
+
+_US_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})", re.ASCII)
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].+)?", re.ASCII)
+#: What needs no second look.
+_EXACT: dict[type, str] = {str: "Text", int: "Number", float: "Number"}
+
+
+def translate(
+    given: Mapping[str, Any], table: FieldTable, policy: UnknownFields
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The values under their ids, and the names left out. Raises `Refused` or `FieldsNeeded`."""
+    if given and not table.fetched_ms:
+        raise FieldsNeeded(dict(given))
+    by_name = table.by_name
+    values: dict[str, Any] = {}
+    unknown: list[str] = []
+    for name, value in given.items():
+        found = by_name.get(name) or by_name.get(name.lower())
+        if found is None:
+            unknown.append(name)
+            continue
+        field_id, kind = found
+        if _EXACT.get(type(value)) == kind and (kind != "Text" or len(value) <= MAX_TEXT):
+            values[field_id] = value
+        else:
+            values[field_id] = _checked(name, value, kind)
+    if not unknown or policy == "drop":
+        return values, tuple(unknown)
+    samples = {name: given[name] for name in unknown}
+    for name, value in samples.items():
+        if policy == "refuse":
+            raise Refused(custom_label(name), "is not a custom field of this account", "unknown_field")
+        definition(name, value)
+    raise FieldsNeeded(samples)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name under which SendGrid would not create a field."""
+    if not NAME.fullmatch(name):
+        rule = f"letters, digits and underscores, not a digit first, 1 to 100 of them; this has {len(name)} characters"
+        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", "unknown_field")
+    if name.lower() in RESERVED:
+        raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", "unknown_field")
+
+
+def definition(name: str, value: object) -> bytes:
+    """The body that creates a field of the type that suits a value."""
+    check_name(name)
+    if type(value) in (int, float):
+        kind = "Number"
+    elif not isinstance(value, str):
+        raise Refused(custom_label(name), f"must be text or a number, not {kind_of(value)}", type_code(value))
+    else:
+        kind = "Date" if value and us_date(value) else "Text"
+    return orjson.dumps({"name": name, "field_type": kind})
+
+
+def table_of(payload: object, now_ms: int) -> FieldTable | None:
+    """The definitions in a decoded reply; None if it is not one. An account without custom fields sends none."""
+    if not isinstance(payload, Mapping):
+        return None
+    by_name: dict[str, tuple[str, str]] = {}
+    entries = payload.get("custom_fields")
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        name, field_id, kind = entry.get("name"), entry.get("id"), entry.get("field_type")
+        if isinstance(name, str) and name and isinstance(field_id, str) and field_id:
+            by_name[name.lower()] = (field_id, kind if isinstance(kind, str) else "")
+    return FieldTable(by_name, now_ms)
+
+
+def us_date(text: str) -> str | None:
+    """A date or a moment as MM/DD/YYYY, the day as it was written; None if it is neither."""
+    try:
+        if match := _US_DATE.fullmatch(text):
+            month, day, year = map(int, match.groups())
+            found = date(year, month, day)
+        elif _ISO_DATE.fullmatch(text):
+            found = datetime.fromisoformat(text).date()
+        else:
+            return None
+    except ValueError:
+        return None
+    return f"{found.month:02d}/{found.day:02d}/{found.year:04d}"
+
+
+def _checked(name: str, value: object, kind: str) -> object:
+    """The slow way: dates, types that are new to us, and everything that is refused."""
+    kind = kind.title()
+    if value is None:
+        raise Refused(custom_label(name), "null cannot be sent: leave the field out", "null")
+    if kind not in ("Text", "Number", "Date") and type(value) in (str, int, float):
+        return value
+    if kind == "Number" and type(value) in (int, float):
+        return value
+    if kind == "Number" or not isinstance(value, str):
+        takes = "a number" if kind == "Number" else "text"
+        raise Refused(custom_label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", "wrong_type")
+    if len(value) > MAX_TEXT:
+        raise Refused(custom_label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", "too_long")
+    if kind != "Date":
+        return value
+    when = us_date(value)
+    if when is None:
+        rule = f"takes MM/DD/YYYY or an ISO 8601 date, not these {len(value)} characters"
+        raise Refused(custom_label(name), f"is a Date field and {rule}", "bad_date")
+    return when

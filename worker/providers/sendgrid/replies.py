@@ -1,0 +1,133 @@
+"""SendGrid's replies as verdicts: what an upsert's status and body mean, and what an import job reports.
+
+Nothing counts as success unless the reply says so. Unknown statuses, absent counts and unreadable bodies have a
+meaning here too, and none of them raises.
+
+Sources: PUT /v3/marketing/contacts and GET /v3/marketing/contacts/imports/{id} of the official OpenAPI file, the rate
+limits page, and recorded traffic of 2026; checked 2026-11-22.
+"""
+
+import re
+from typing import Any
+
+from contact_ingest.model.http_message import Response
+from contact_ingest.model.verdicts import (
+    FieldTable,
+    JobEnded,
+    JobMissing,
+    JobReport,
+    JobRunning,
+    Limited,
+    Named,
+    Pending,
+    Rejected,
+    Retry,
+    Stop,
+    TooLarge,
+    Verdict,
+)
+from contact_ingest.providers.http_status import beside_the_contacts
+from contact_ingest.providers.json_guard import decode
+from contact_ingest.providers.sendgrid import errors
+from contact_ingest.providers.sendgrid.fields import table_of
+
+#: 429 is told apart from these; the rest of the 4xx says that the request itself is wrong.
+_TRY_AGAIN = frozenset({408, 409, 423, 425})
+#: So much of a refusal that is no longer JSON is searched.
+MAX_CUT_BYTES = 1_000_000
+_STOPS = {
+    401: ("unauthorized", "SendGrid does not accept the API key: check api_key and base_url"),
+    402: ("payment", "SendGrid wants the account's payment settled"),
+    403: ("forbidden", "the API key may not do this: it needs full access to Marketing; check on_behalf_of too"),
+    404: ("not_found", "SendGrid does not know the path: check base_url"),
+}
+_JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:=-]{0,199}")
+_STATUS = re.compile(r"[a-z][a-z_ -]{0,39}")
+_URL = re.compile(r"https?://[!-~]{1,8000}")
+
+
+def read_upsert(response: Response, now_s: float) -> Verdict:
+    status = response.status
+    if 200 <= status < 300:
+        job = _job_id(response)
+        return Pending(job) if job else Retry("unreadable_reply", unknown=True)
+    if status in (400, 422):
+        return _refused(response)
+    if status == 413:
+        return TooLarge()
+    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+
+
+def read_job(response: Response, now_s: float) -> JobReport:
+    status = response.status
+    if 200 <= status < 300:
+        payload = None if response.truncated else decode(response.body)
+        return _report(payload) if isinstance(payload, dict) else Retry("unreadable_reply")
+    if status == 404:
+        return JobMissing()
+    if status in (400, 422):
+        return Retry(f"http_{status}")
+    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+
+
+def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
+    """The custom fields of the account, or why they are not to be had at the moment."""
+    if not 200 <= response.status < 300:
+        return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
+    table = None if response.truncated else table_of(decode(response.body), now_ms)
+    return table or Retry("unreadable_reply")
+
+
+def _refused(response: Response) -> Verdict:
+    payload = decode(response.body)
+    if payload is None and response.truncated:
+        payload = response.body[:MAX_CUT_BYTES].decode(errors="replace")
+    found = errors.entries(payload)
+    if errors.concerns_lists(found):
+        return Stop("bad_list", "SendGrid refuses this lane's list_ids: check that the lists exist in this account")
+    rows = errors.named(found)
+    if rows:
+        return Named(rows)
+    text = errors.reason(found, f"SendGrid answered {response.status} and gave no reason")
+    return Rejected("invalid_json" if "invalid json" in text.lower() else f"http_{response.status}", text)
+
+
+def _job_id(response: Response) -> str:
+    payload = None if response.truncated else decode(response.body)
+    job = payload.get("job_id") if isinstance(payload, dict) else None
+    return job if isinstance(job, str) and _JOB.fullmatch(job) else ""
+
+
+def _report(payload: dict[str, Any]) -> JobReport:
+    """Counts are left out by SendGrid while zero or unknown, and the status decides, not sums: contacts that did not
+    change are in no count."""
+    given = payload.get("status")
+    status = given.strip().lower() if isinstance(given, str) else ""
+    if status not in ("completed", "errored", "failed"):
+        return JobRunning(status if _STATUS.fullmatch(status) else "unknown")
+    results = payload.get("results")
+    counts = results if isinstance(results, dict) else {}
+    errored, requested = _count(counts, "errored_count"), _count(counts, "requested_count")
+    if status == "completed":
+        if errored is None and "errored_count" not in counts:
+            errored = 0
+        status = "errored" if errored else status
+    all_failed = status == "failed" or (errored is not None and requested is not None and errored >= requested > 0)
+    if all_failed:
+        errored = errored or requested
+    return JobEnded(
+        status=status,
+        errored=errored if status == "completed" else errored or None,
+        errors_url=_url(counts.get("errors_url")),
+        all_failed=all_failed,
+        reason=errors.reason(errors.entries(payload) + errors.entries(counts), ""),
+    )
+
+
+def _count(counts: dict[str, Any], name: str) -> int | None:
+    number = counts.get(name)
+    return number if type(number) is int and number >= 0 else None
+
+
+def _url(value: object) -> str:
+    return value if isinstance(value, str) and _URL.fullmatch(value) else ""

@@ -1,0 +1,21 @@
+"""The one source of chance: seeded, so that a run with the same seed and the same order of requests repeats itself."""
+
+import random
+from collections.abc import Sequence
+
+
+class RandomSource:
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def seed(self, seed: int) -> None:
+        self._random.seed(seed)
+
+    def happens(self, share: float) -> bool:
+        return share > 0 and self._random.random() < share
+
+    def between(self, span: tuple[float, float]) -> float:
+        return self._random.uniform(*span) if span[1] > span[0] else span[0]
+
+    def one_of(self, choices: Sequence[str]) -> str:
+        return self._random.choice(choices)

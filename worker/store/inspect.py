@@ -1,0 +1,225 @@
+"""Reading a destination without changing it: one look at its lanes and batches, for those who watch.
+
+The books of all lanes and everything that explains them come out of one transaction, so that they balance in what is
+shown. Never reads contents, nor the address of an error file.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from contact_ingest.model.http_message import utc
+from contact_ingest.store.books import LaneBooks
+from contact_ingest.store.keys import BOOKS
+from contact_ingest.store.rate_limiter import BreakerState
+from contact_ingest.store.redis_server import Memory
+from contact_ingest.store.redis_server import read_memory as look_at_memory
+from contact_ingest.store.scripts import Store
+
+#: How many of the newest batches a look takes in; enough to tell the pace of a lane.
+RECENT = 300
+PAGE = 200
+QUEUES = ("due", "later", "polls", "polls:later")
+_COUNTS = ("rows", "attempts", "deliveries", "delivered", "failed", "unattributed")
+_TEXTS = ("job", "code", "request_id")
+_MOMENTS = {"created_at": "created_ms", "first_at": "first_ms", "sent_at": "sent_ms", "ended_at": "ended_ms"}
+_PARTS = ("send", "rest", "aside")
+_OTHERS = ("lane", "root", "parent", "state", "bytes", "sent_bytes", "parts", "requests", "job_status", "looks")
+#: What is read of a batch: neither the address of its error file nor the platform's prose.
+_FIELDS = (*_COUNTS, *_TEXTS, *_OTHERS, *_PARTS, *_MOMENTS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """One batch as one look saw it. `due_ms` is when it is looked at again: its lease, while somebody has it."""
+
+    destination: str
+    number: int
+    fields: Mapping[str, str]
+    due_ms: int | None = None
+
+    @property
+    def lane(self) -> str:
+        return self.fields["lane"]
+
+    @property
+    def state(self) -> str:
+        return self.fields["state"]
+
+    def count(self, name: str) -> int:
+        return int(self.fields.get(name, 0))
+
+    @property
+    def is_search(self) -> bool:
+        return self.fields.get("rest", "[]") != "[]" or self.fields.get("aside", "[]") != "[]"
+
+    def summary(self, now_ms: int) -> dict[str, Any]:
+        """The batch in one line."""
+        return {
+            "batch": self.number,
+            "destination": self.destination,
+            "lane": self.lane,
+            "state": self.state,
+            **{name: self.count(name) for name in _COUNTS},
+            "bytes": self.count("sent_bytes") or self.count("bytes"),
+            **{name: self.fields.get(name, "") for name in _TEXTS},
+            "age_s": round(max(0, now_ms - self.count("created_ms")) / 1000, 1),
+        }
+
+    def detail(self, now_ms: int) -> dict[str, Any]:
+        """Everything of the batch that can be shown."""
+        parent = self.fields.get("parent")
+        moments = {name: utc(self.count(ms)) if self.count(ms) else None for name, ms in _MOMENTS.items()}
+        return {
+            **self.summary(now_ms),
+            "body_bytes": self.count("bytes"),
+            "root": self.count("root"),
+            "parent": None if parent is None else int(parent),
+            "parts_open": self.count("parts"),
+            "requests": self.count("requests"),
+            "job_status": self.fields.get("job_status", ""),
+            "looks": self.count("looks"),
+            "search": {name: _rows(self.fields.get(name, "[]")) for name in _PARTS},
+            **moments,
+            "due_at": None if self.due_ms is None else utc(self.due_ms),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """One lane: its books, when its oldest waiting record came, when it is looked at next, and why it is paused."""
+
+    books: LaneBooks
+    oldest_ms: int | None
+    due_ms: int | None
+    max_wait_ms: int
+    paused: str | None
+
+    @property
+    def left(self) -> int:
+        return sum(self.books.counts[name] for name in ("waiting", "held", "batched"))
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationView:
+    """A destination at one moment. `open` are batches not yet ended, `recent` the newest of all, `free_ms` is when
+    the next contacts of a request of unknown fate come free."""
+
+    destination: str
+    now_ms: int
+    state: Mapping[str, str]
+    lanes: Sequence[LaneView]
+    open: Sequence[BatchView]
+    recent: Sequence[BatchView]
+    standing: BreakerState
+    free_ms: int | None = None
+    knows_fields: bool = True
+    memory: Memory = field(default_factory=Memory)
+
+
+def read_destination(store: Store, standing: BreakerState) -> DestinationView:
+    """Everything that a status needs, of one moment; `standing` is that of the account."""
+    k = store.keys
+    lanes = sorted(name.decode() for name in store.client.hkeys(k("lanes")))
+    pipe = store.client.pipeline(transaction=True)
+    pipe.time()
+    pipe.get(k("clock"))
+    pipe.hgetall(k("dest"))
+    pipe.exists(k("fields"))
+    pipe.zrange(k("free"), 0, 0, withscores=True)
+    pipe.zrevrange(k("batches"), 0, RECENT - 1)
+    for name in QUEUES:
+        pipe.zrange(k(name), 0, -1, withscores=True)
+    for lane in lanes:
+        pipe.hgetall(k(f"books:{lane}"))
+        pipe.hgetall(k(f"lane:{lane}"))
+        pipe.lindex(k(f"marks:{lane}"), 0)
+        pipe.zscore(k("aggdue"), lane)
+    time, offset, state, knows, free, newest, *each = pipe.execute()
+    queues, each = each[: len(QUEUES)], each[len(QUEUES) :]
+    due_at = {int(number): int(at_ms) for queue in queues for number, at_ms in queue}
+    found = {batch.number: batch for batch in _batches(store, {*due_at, *map(int, newest)}, due_at)}
+    return DestinationView(
+        destination=k.destination,
+        now_ms=_now_ms(time, offset),
+        state=_texts(state),
+        lanes=[_lane(lane, *each[at * 4 : at * 4 + 4]) for at, lane in enumerate(lanes)],
+        open=[found[number] for number in due_at if number in found],
+        recent=[found[number] for number in map(int, newest) if number in found],
+        standing=standing,
+        free_ms=int(free[0][1]) if free else None,
+        knows_fields=bool(knows),
+        memory=look_at_memory(store.client),
+    )
+
+
+def newest_batches(store: Store) -> Iterator[BatchView]:
+    """All batches that are still listed, newest first, a page at a time."""
+    start = 0
+    while numbers := store.client.zrevrange(store.keys("batches"), start, start + PAGE - 1):
+        yield from _batches(store, map(int, numbers), queued(store))
+        start += PAGE
+
+
+def batch(store: Store, number: int) -> BatchView | None:
+    return next(_batches(store, [number], queued(store)), None)
+
+
+def children(store: Store, parent: BatchView) -> list[int]:
+    """The batches that took over rows of this one."""
+    k = store.keys
+    since_ms = parent.count("created_ms")
+    later = list(map(int, store.client.zrangebyscore(k("batches"), since_ms, "+inf")))
+    found = []
+    for start in range(0, len(later), PAGE):
+        numbers = later[start : start + PAGE]
+        pipe = store.client.pipeline(transaction=False)
+        for number in numbers:
+            pipe.hget(k(f"b:{number}"), "parent")
+        found += [n for n, owner in zip(numbers, pipe.execute(), strict=True) if owner and int(owner) == parent.number]
+    return sorted(found)
+
+
+def queued(store: Store) -> dict[int, int]:
+    """Batches that somebody has to look at, and when."""
+    pipe = store.client.pipeline(transaction=True)
+    for name in QUEUES:
+        pipe.zrange(store.keys(name), 0, -1, withscores=True)
+    return {int(number): int(at_ms) for entries in pipe.execute() for number, at_ms in entries}
+
+
+def _batches(store: Store, numbers: Iterable[int], due: Mapping[int, int]) -> Iterator[BatchView]:
+    wanted = list(numbers)
+    pipe = store.client.pipeline(transaction=False)
+    for number in wanted:
+        pipe.hmget(store.keys(f"b:{number}"), _FIELDS)
+    for number, values in zip(wanted, pipe.execute(), strict=True):
+        fields = {name: value.decode() for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+        if "lane" in fields and "state" in fields:
+            yield BatchView(store.keys.destination, number, fields, due.get(number))
+
+
+def _lane(lane: str, books: Any, state: Any, mark: bytes | None, due: float | None) -> LaneView:
+    counts = {name: int(books.get(name.encode(), 0)) for name in (*BOOKS, "repeated", "dropped")}
+    paused = state.get(b"paused")
+    return LaneView(
+        LaneBooks(lane, counts),
+        oldest_ms=int(mark.rpartition(b":")[2]) if mark and counts["waiting"] else None,
+        due_ms=None if due is None else int(due),
+        max_wait_ms=int(state.get(b"max_wait", 0)),
+        paused=None if paused is None else paused.decode(),
+    )
+
+
+def _now_ms(time: tuple[int, int], offset: bytes | None) -> int:
+    return time[0] * 1000 + time[1] // 1000 + int(offset or 0)
+
+
+def _texts(found: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def _rows(ranges: str) -> int:
+    return sum(stop - start for start, stop in orjson.loads(ranges))

@@ -1,0 +1,133 @@
+"""Reading every place of a destination where records of contacts lie, in constant memory, while workers go on moving
+them: what waits, what is held or to be tried again, what is in a body, what has failed.
+
+Looks only. A record may move on between two reads: whoever must find all of them looks again until nothing moves.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from contact_ingest.model.record import QueuedRecord
+from contact_ingest.store.scripts import Store
+
+#: Records read at a time, and about how many bytes they may have together.
+CHUNK = 2_000
+CHUNK_BYTES = 8_000_000
+#: Failures read at a time.
+FAILURES = 500
+#: Of the bodies numbered last, so many are looked at for those that are staged and not yet committed.
+LATEST = 10_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FailedTrace:
+    """A failure as it lies there: id, identity digests, and its three lines."""
+
+    id: str
+    digests: bytes
+    blob: bytes
+
+
+class RecordScan:
+    """The records of one destination, wherever they are. Nothing is read inside MULTI, which a server without memory
+    refuses: erasing makes room."""
+
+    def __init__(self, store: Store) -> None:
+        self._client = store.client
+        self._keys = store.keys
+
+    def version(self) -> bytes:
+        """Moves with every record that moves."""
+        return bytes(self._client.get(self._keys("v")) or b"0")
+
+    def salt(self) -> bytes:
+        return bytes(self._client.get(self._keys("salt")) or b"")
+
+    def lanes(self) -> list[str]:
+        return sorted(name.decode() for name in self._client.hkeys(self._keys("lanes")))
+
+    def length(self, lane: str) -> int:
+        return int(self._client.llen(self._keys(f"wait:{lane}")))
+
+    def waiting(self, lane: str) -> Iterator[tuple[int, list[bytes]]]:
+        """Waiting records with the place of the first of them, chunk by chunk. The lane is cut from the front
+        meanwhile: places stay, so a chunk that has slipped is read again."""
+        state, wait = self._keys(f"lane:{lane}"), self._keys(f"wait:{lane}")
+        head = at = int(self._client.hget(state, "head") or 0)
+        while True:
+            pipe = self._client.pipeline(transaction=False)
+            pipe.lrange(wait, at - head, at - head + self._chunk(lane) - 1)
+            pipe.hget(state, "head")
+            raws, now = pipe.execute()
+            if int(now or 0) != head:
+                head = int(now or 0)
+                at = max(at, head)
+                continue
+            if not raws:
+                return
+            yield at, raws
+            at += len(raws)
+
+    def held(self, lane: str) -> Iterator[QueuedRecord]:
+        start = 0
+        while lines := self._client.lrange(self._keys(f"held:{lane}"), start, start + CHUNK - 1):
+            yield from map(QueuedRecord.from_bytes, lines)
+            start += len(lines)
+
+    def retried(self, lane: str) -> Iterator[FailedTrace]:
+        """What has failed and is to be tried again."""
+        start = 0
+        while seqs := self._client.zrange(self._keys(f"again:{lane}"), start, start + FAILURES - 1):
+            yield from self._failures([f"{lane}:{int(seq)}" for seq in seqs])
+            start += len(seqs)
+
+    def failed(self) -> Iterator[FailedTrace]:
+        start = 0
+        while ids := self._client.zrange(self._keys("failed:at"), start, start + FAILURES - 1):
+            yield from self._failures([id_.decode() for id_ in ids])
+            start += len(ids)
+
+    def _failures(self, ids: Sequence[str]) -> Iterator[FailedTrace]:
+        k = self._keys
+        blobs, digests = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
+        for id_, keys, blob in zip(ids, digests, blobs, strict=True):
+            if blob is not None:
+                yield FailedTrace(id_, keys or b"", blob)
+
+    def bodies(self) -> Iterator[bytes]:
+        """The entries, a line each, behind bodies that lie in Redis: those being sent or followed, and those staged for
+        a commit."""
+        for number in sorted({*self._roots(), *self._staged()}):
+            lines = self._client.get(self._keys(f"b:{number}:entries"))
+            if lines:
+                yield lines
+
+    def is_busy(self, digests: Sequence[bytes]) -> bool:
+        """Whether a contact counts as in flight, by any of its identities."""
+        return any(root is not None for root in self._client.hmget(self._keys("busy"), list(digests)))
+
+    def _chunk(self, lane: str) -> int:
+        """Records may be long: fewer of them at a time, then."""
+        size = int(self._client.hget(self._keys(f"lane:{lane}"), "bytes") or 0)
+        each = max(1, size // max(1, self.length(lane)))
+        return max(1, min(CHUNK, CHUNK_BYTES // each))
+
+    def _roots(self) -> set[int]:
+        """A batch moves from the queues of those to be sent to those that are followed, and back: one look more."""
+        queues = ("due", "later", "polls", "polls:later", "due", "later")
+        numbers = {int(number) for zset in queues for number in self._client.zrange(self._keys(zset), 0, -1)}
+        pipe = self._client.pipeline(transaction=False)
+        for number in numbers:
+            pipe.hget(self._keys(f"b:{number}"), "root")
+        return {int(root) for root in pipe.execute() if root is not None}
+
+    def _staged(self) -> set[int]:
+        last = int(self._client.get(self._keys("serial")) or 0)
+        found: set[int] = set()
+        for start in range(max(1, last - LATEST + 1), last + 1, CHUNK):
+            numbers = range(start, min(start + CHUNK, last + 1))
+            pipe = self._client.pipeline(transaction=False)
+            for number in numbers:
+                pipe.exists(self._keys(f"b:{number}:entries"))
+            found.update(number for number, there in zip(numbers, pipe.execute(), strict=True) if there)
+        return found

@@ -1,0 +1,135 @@
+"""The workers that live, and the server they share."""
+
+import time
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from contact_ingest.store.keys import Keys
+from contact_ingest.store.scripts import Store
+
+#: A worker that has not been heard of for so long is gone.
+GONE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker: name, pool size, seconds since it was last heard of."""
+
+    name: str
+    slots: int
+    silent_s: float
+
+
+class Workers:
+    """Who works on this keyspace."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._client = client
+        self._base = f"{prefix}:"
+        self._key = f"{prefix}:workers"
+        self._store = Store(client, Keys(prefix, ""))
+
+    def beat(self, name: str, slots: int) -> None:
+        """Goes through with full memory too: a worker that cannot say that it lives counts as gone."""
+        beat = orjson.dumps([self._now_s(), slots])
+        self._store.run("write", "none", "HSET", "workers", name, beat, base=self._base)
+        gone = [member.name for member in self.members() if member.silent_s > 60 * GONE_S]
+        if gone:
+            self._client.hdel(self._key, *gone)
+
+    def members(self) -> list[WorkerInfo]:
+        now_s = self._now_s()
+        found = self._client.hgetall(self._key)
+        beats = ((name.decode(), *orjson.loads(beat)) for name, beat in found.items())
+        return [WorkerInfo(name, slots, max(0.0, now_s - at_s)) for name, at_s, slots in beats]
+
+    def slots(self) -> int:
+        return max(1, sum(member.slots for member in self.members() if member.silent_s < GONE_S))
+
+    def skew_s(self) -> float:
+        """How far this machine's clock is from the server's."""
+        return time.time() - self._now_s()
+
+    def _now_s(self) -> float:
+        seconds, micros = self._client.time()
+        return float(seconds) + float(micros) / 1e6
+
+
+#: The task whose messages carry records.
+CARRIER = "contacts.enqueue"
+#: Messages read at a time.
+PAGE = 50
+#: How many of the oldest messages are looked at for one that has expired.
+OLDEST = 50
+
+
+class BrokerQueue:
+    """What lies in the broker for one install."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._client = client
+        self._queue = f"{prefix}:broker:contacts"
+        self._taken = f"{prefix}:broker:unacked"
+
+    def __len__(self) -> int:
+        return int(self._client.llen(self._queue))
+
+    def overdue_s(self) -> float:
+        """How long ago the oldest bell that nobody took has expired; 0 if none has. Whoever takes one that has expired
+        drops it, so that it lies there says that none was taken for as long as bells last, and longer."""
+        seconds, micros = self._client.time()
+        oldest = self._client.lrange(self._queue, -OLDEST, -1)
+        ends = [_expires_s(message) for message in map(_read, oldest) if message]
+        now_s = seconds + micros / 1e6
+        return float(max([0.0, *(now_s - end for end in ends if end is not None)]))
+
+    def records(self) -> Iterator[bytes]:
+        """Records that producers have sent by way of the broker and no worker has put into a lane yet."""
+        for message in self._messages():
+            headers, body = message.get("headers"), message.get("body")
+            if isinstance(headers, Mapping) and headers.get("task") == CARRIER and isinstance(body, str):
+                yield from _carried(body)
+
+    def _messages(self) -> Iterator[Mapping[str, Any]]:
+        start = 0
+        while found := self._client.lrange(self._queue, start, start + PAGE - 1):
+            yield from filter(None, map(_read, found))
+            start += PAGE
+        # Taken by a worker and not acknowledged: [message, exchange, routing key].
+        for text in self._client.hgetall(self._taken).values():
+            yield from filter(None, [_read(text)])
+
+
+def _read(text: bytes) -> Mapping[str, Any] | None:
+    """A stranger's message may be anything."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(found, list) and found:
+        found = found[0]
+    return found if isinstance(found, Mapping) else None
+
+
+def _expires_s(message: Mapping[str, Any]) -> float | None:
+    headers = message.get("headers")
+    text = headers.get("expires") if isinstance(headers, Mapping) else None
+    try:
+        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _carried(body: str) -> Iterator[bytes]:
+    try:
+        args, kwargs, *_ = orjson.loads(b64decode(body))
+        given = args[0] if args else kwargs["records"]
+    except (ValueError, TypeError, KeyError, IndexError):
+        return
+    for record in given if isinstance(given, list) else [given]:
+        yield orjson.dumps(record)

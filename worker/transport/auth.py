@@ -1,0 +1,89 @@
+"""Requests on their way out: signed just before they go, with a token that all workers share where there is one.
+
+A token is renewed before it lapses, and once when a reply says 401: the request was not acted upon, so it goes again.
+"""
+
+import secrets
+import time
+
+import orjson
+from redis.exceptions import RedisError
+
+from contact_ingest.errors import BUGS, FateUnknown, NoToken
+from contact_ingest.model.http_message import Request, Response
+from contact_ingest.model.verdicts import Stop
+from contact_ingest.providers.base import Provider, SigningContext, Token
+from contact_ingest.store.schedule import Schedule
+from contact_ingest.store.scripts import Store
+from contact_ingest.transport.client import HttpClient
+
+
+class AuthenticatedClient:
+    """The way to one platform account."""
+
+    def __init__(self, transport: HttpClient, provider: Provider, store: Store) -> None:
+        self._transport = transport
+        self._provider = provider
+        self._store = store
+        self._schedule = Schedule(store)
+
+    def exchange(self, request: Request, *, deadline_s: float) -> Response:
+        """One exchange, inside the deadline with all that it takes. Raises `NotSent`, `NoToken` or `FateUnknown`."""
+        ends_s = time.monotonic() + deadline_s
+        if request.public_only:
+            # An address that came from a reply: no credentials go there.
+            return self._transport.exchange(request, deadline_s=deadline_s)
+        token = self._token(ends_s)
+        response = self._send(request, token, ends_s)
+        if response.status != 401 or not token:
+            return response
+        return self._send(request, self._renewed(token, ends_s), ends_s)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _send(self, request: Request, token: str, ends_s: float) -> Response:
+        signing = SigningContext(token, self._now_s(), secrets.token_hex(16))
+        return self._transport.exchange(self._provider.sign(request, signing), deadline_s=_left(ends_s))
+
+    def _now_s(self) -> float:
+        """The server's clock, by which replies are read as well, so that a platform that finds it wrong can be told
+        apart. While Redis is silent only the doctor sends anything, and this machine's clock will do."""
+        try:
+            return self._schedule.wall_ms() / 1000
+        except RedisError:
+            return time.time()
+
+    def _token(self, ends_s: float) -> str:
+        if self._provider.token_request() is None:
+            return ""
+        return self._stored() or self._fetch(ends_s)
+
+    def _renewed(self, refused: str, ends_s: float) -> str:
+        """Another token than the one that was refused: perhaps another worker has fetched it already."""
+        stored = self._stored()
+        return stored if stored and stored != refused else self._fetch(ends_s)
+
+    def _stored(self) -> str:
+        found = self._store.client.get(self._store.keys("token"))
+        return "" if found is None else str(orjson.loads(found))
+
+    def _fetch(self, ends_s: float) -> str:
+        request = self._provider.token_request()
+        assert request is not None
+        try:
+            given = self._provider.read_token(self._transport.exchange(request, deadline_s=_left(ends_s)))
+        except FateUnknown as problem:
+            # What was asked for is a token; the request it was for has not been sent.
+            raise NoToken(f"token_{problem.reason}") from None
+        except BUGS:
+            raise NoToken("token_internal") from None
+        if not isinstance(given, Token):
+            raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
+        lasts_ms = max(1_000, round(given.lasts_s * 1000))
+        self._store.run("write", "none", "PSETEX", "token", lasts_ms, orjson.dumps(given.value))
+        return given.value
+
+
+def _left(ends_s: float) -> float:
+    return max(0.0, ends_s - time.monotonic())
