@@ -71,10 +71,10 @@ class Bout:
         self._parts = parts
         self._records = [make(number) for number in range(contacts)]
         self._raws = [b"%b" % orjson.dumps(record) for record in self._records]
-        self._provider = parts.site("sendgrid").provider
+        self._provider = parts.runtime("sendgrid").provider
         now_ms = time.time_ns() // 1_000_000
         self._fields = FieldTable(FIELDS, now_ms)
-        self._preparation = RecordEncoder(self._provider, SALT, self._fields, frozenset(), now_ms)
+        self._encoder = RecordEncoder(self._provider, SALT, self._fields, frozenset(), now_ms)
         self._limits = self._provider.limits(LANE)
         # In one body, however large, so that closing can be told from walking.
         self._endless = Limits(contacts, 1 << 31, self._limits.prefix, self._limits.suffix)
@@ -93,7 +93,7 @@ class Bout:
             Step("prepare", count, self._prepare),
             Step("digests", count, self._digest),
             Step("walk", count, lambda given: self._feed(*given), self._walk_and_items),
-            Step("close", count, lambda walk: walk.close(), self._walked),
+            Step("close", count, lambda packer: packer.flush(), self._walked),
             Step("entries and digests of a body", count, self._describe, self._closed),
             Step("all of these, real limits", count, self._aggregate),
             Step(ROUND, count, lambda _: self._round(), self._refill),
@@ -113,22 +113,22 @@ class Bout:
             digests(SALT, names)
 
     def _items(self) -> list[EncodedRecord]:
-        return [self._preparation.item(QueuedRecord(seq, raw)) for seq, raw in enumerate(self._raws)]
+        return [self._encoder.encode(QueuedRecord(seq, raw)) for seq, raw in enumerate(self._raws)]
 
     def _walk(self, limits: Limits) -> Packer:
-        return Packer(limits, self._preparation.item, max_held=5_000, max_refused=1_000)
+        return Packer(limits, self._encoder.encode, max_held=5_000, max_refused=1_000)
 
     def _walk_and_items(self) -> tuple[Packer, list[EncodedRecord]]:
         return self._walk(self._endless), self._items()
 
-    def _feed(self, walk: Packer, items: Sequence[EncodedRecord]) -> None:
+    def _feed(self, packer: Packer, items: Sequence[EncodedRecord]) -> None:
         for item in items:
-            walk.feed(item, NOBODY)
+            packer.add(item, NOBODY)
 
     def _walked(self) -> Packer:
-        walk, items = self._walk_and_items()
-        self._feed(walk, items)
-        return walk
+        packer, items = self._walk_and_items()
+        self._feed(packer, items)
+        return packer
 
     def _closed(self) -> FinishedPayload:
         closed = self._walked().close()
@@ -140,12 +140,12 @@ class Bout:
         closed.keys  # noqa: B018 - made when asked for
 
     def _aggregate(self, _: object) -> None:
-        walk = self._walk(self._limits)
+        packer = self._walk(self._limits)
         for seq, raw in enumerate(self._raws):
-            closed = walk.feed(self._preparation.item(QueuedRecord(seq, raw)), NOBODY)
+            closed = packer.add(self._encoder.encode(QueuedRecord(seq, raw)), NOBODY)
             if closed is not None:
                 self._describe(closed)
-        if (last := walk.close()) is not None:
+        if (last := packer.flush()) is not None:
             self._describe(last)
 
     def _refill(self) -> None:
@@ -154,13 +154,13 @@ class Bout:
 
     def _round(self) -> float:
         """Look, read, prepare, walk, stage, commit, as a worker does on one bell."""
-        bench = TimedBench(AggregationStore(self._parts.site("sendgrid").store))
+        bench = TimedBench(AggregationStore(self._parts.runtime("sendgrid").store))
         began = time.perf_counter()
         look = bench.look("sendgrid")
-        preparation = replace(self._preparation, salt=look.salt, now_ms=look.now_ms)
-        done = LaneAggregation(bench, look, LANE, preparation, AggregationPolicy(max_wait_ms=0)).run(ALL_BODIES)
+        encoder = replace(self._encoder, salt=look.salt, now_ms=look.now_ms)
+        done = LaneAggregation(bench, look, LANE, encoder, AggregationPolicy(max_wait_ms=0)).run(ALL_BODIES)
         took = time.perf_counter() - began
-        if done is None or not done.committed or self._parts.client.llen(bench._keys("wait:sendgrid")):  # noqa: SLF001
+        if done is None or not done.committed or self._parts.client.llen(bench._keys("waiting:sendgrid")):  # noqa: SLF001
             raise AssertionError("the round has left something")
         for name, seconds in bench.seconds.items():
             self.parts_of_rounds[name].append(seconds)

@@ -75,7 +75,7 @@ def search(where: Stage, contacts: int, bad: set[int], log: Path) -> tuple[float
 
 
 def problems(where: Stage, contacts: int, bad: set[int], fresh: Fresh) -> list[str]:
-    failed = {orjson.loads(failure.raw)["email"] for failure in where.site.failures}
+    failed = {orjson.loads(failure.raw)["email"] for failure in where.runtime.failures}
     meant = {plain(number)["email"] for number in bad}
     found = []
     if missing := meant - failed:

@@ -35,8 +35,8 @@ class Stage:
     parts: Engine
 
     @property
-    def site(self) -> DestinationRuntime:
-        return self.parts.site("sendgrid")
+    def runtime(self) -> DestinationRuntime:
+        return self.parts.runtime("sendgrid")
 
     def environment(self, **more: object) -> dict[str, str]:
         """The settings of a worker; `more` without the prefix CONTACT_INGEST_."""
@@ -50,7 +50,7 @@ class Stage:
         }
 
     def books(self) -> dict[str, int]:
-        return books.totals(books.read(self.site.store))
+        return books.totals(books.read(self.runtime.store))
 
     def is_settled(self) -> bool:
         """Nothing waits, is held or is in flight."""

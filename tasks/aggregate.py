@@ -7,5 +7,5 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_of_lane
 
 @shared_task(name="contacts.aggregate", base=StrictTask)
 def aggregate(lane: str) -> None:
-    if site := runtime_of_lane("contacts.aggregate", lane):
-        notify(site.aggregation.aggregate(lane))
+    if runtime := runtime_of_lane("contacts.aggregate", lane):
+        notify(runtime.aggregation.aggregate(lane))

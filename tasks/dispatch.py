@@ -7,5 +7,5 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 
 @shared_task(name="contacts.dispatch", base=StrictTask)
 def dispatch(destination: str) -> None:
-    if site := runtime_named("contacts.dispatch", destination):
-        notify(site.delivery.run_for_slice(destination))
+    if runtime := runtime_named("contacts.dispatch", destination):
+        notify(runtime.delivery.run_for_slice(destination))

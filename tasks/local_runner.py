@@ -69,9 +69,9 @@ class LocalRunner:
 
 def follow(parts: Engine, bell: WakeUp) -> tuple[WakeUp, ...]:
     """Do what a bell asks for; returns the bells to ring after it."""
-    site = parts.site(parts.destination_of(bell.target))
+    runtime = parts.runtime(parts.destination_of(bell.target))
     if bell.kind == "aggregate":
-        return site.aggregation.aggregate(bell.target)
+        return runtime.aggregation.aggregate(bell.target)
     if bell.kind == "dispatch":
-        return site.delivery.run_for_slice(bell.target)
-    return site.tracking.poll(bell.target)
+        return runtime.delivery.run_for_slice(bell.target)
+    return runtime.tracking.poll(bell.target)

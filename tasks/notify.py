@@ -32,7 +32,7 @@ def notify(bells: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
     return publish(
         bell
         for bell in bells
-        if bell.kind == "aggregate" or current_engine().site(bell.target).schedule.may_ring(bell.kind, UNHEARD)
+        if bell.kind == "aggregate" or current_engine().runtime(bell.target).schedule.may_ring(bell.kind, UNHEARD)
     )
 
 
@@ -78,7 +78,7 @@ def runtime_named(task: str, destination: object) -> DestinationRuntime | None:
     """The destination a message is about; None, and a log line, if there is none of that name."""
     parts = current_engine()
     if isinstance(destination, str) and destination in parts.destinations:
-        return parts.site(destination)
+        return parts.runtime(destination)
     ignore(task, f"no such destination: {shown(destination)}")
     return None
 

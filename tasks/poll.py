@@ -7,5 +7,5 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 
 @shared_task(name="contacts.poll", base=StrictTask)
 def poll(destination: str) -> None:
-    if site := runtime_named("contacts.poll", destination):
-        notify(site.tracking.run_for_slice(destination))
+    if runtime := runtime_named("contacts.poll", destination):
+        notify(runtime.tracking.run_for_slice(destination))

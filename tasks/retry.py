@@ -8,5 +8,5 @@ from contact_ingest.tasks.notify import StrictTask, runtime_named
 
 @shared_task(name="contacts.retry", base=StrictTask)
 def retry(destination: str, code: str | None = None, batch: int | None = None, lane: str | None = None) -> None:
-    if site := runtime_named("contacts.retry", destination):
-        site.replay.retry(FailureFilter(code=code, batch=batch, lane=lane))
+    if runtime := runtime_named("contacts.retry", destination):
+        runtime.replay.retry(FailureFilter(code=code, batch=batch, lane=lane))

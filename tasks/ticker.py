@@ -84,7 +84,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
                 self._check()
                 # Each apart: what keeps the chores or one destination from being done is no reason to leave the others.
                 attempt(chores.run)
-                pauses_s += [attempt(partial(look, site, slots, standby)) or LOOK_S for site in parts.sites()]
+                pauses_s += [attempt(partial(look, runtime, slots, standby)) or LOOK_S for runtime in parts.runtimes()]
             except RedisError as problem:
                 say_silent(problem)
             except SettingError as wrong:
@@ -111,9 +111,9 @@ def say_silent(problem: RedisError) -> None:
     log.warning("redis did not answer", extra={"problem": type(problem).__name__})
 
 
-def look(site: DestinationRuntime, slots: int, standby: LocalRunner) -> float:
+def look(runtime: DestinationRuntime, slots: int, standby: LocalRunner) -> float:
     """Ring what is due at one destination; returns seconds until something else is."""
-    tick = site.schedule.tick(slots)
+    tick = runtime.schedule.tick(slots)
     if tick.bells:
         failpoint("tick.looked")
         standby.take(publish(tick.bells))
@@ -138,12 +138,12 @@ class Chores:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_S
             settings = self._parts.settings
-            for site in self._parts.sites():
-                site.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
-        fleet = self._parts.fleet
-        fleet.beat(self._name, self._slots)
-        total = fleet.slots()
-        sites = list(self._parts.sites())
-        for site in sites:
+            for runtime in self._parts.runtimes():
+                runtime.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
+        workers = self._parts.workers
+        workers.heartbeat(self._name, self._slots)
+        total = workers.slots()
+        runtimes = list(self._parts.runtimes())
+        for runtime in runtimes:
             # With several destinations, one that never answers must leave a worker to the others.
-            site.schedule.set_slots(total if len(sites) == 1 else max(1, total - 1))
+            runtime.schedule.set_slots(total if len(runtimes) == 1 else max(1, total - 1))

@@ -128,5 +128,5 @@ async def aclose() -> None:
 def cancel(receipt: Receipt) -> int:
     """Discard what of a receipt still waits; returns how many records that were. What is in flight goes on."""
     parts = current_engine()
-    site = parts.site(parts.destination_of(receipt.lane))
-    return cancel_ranges(site.store, receipt.lane, receipt.ranges)
+    runtime = parts.runtime(parts.destination_of(receipt.lane))
+    return cancel_ranges(runtime.store, receipt.lane, receipt.ranges)

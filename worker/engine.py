@@ -63,7 +63,7 @@ class DestinationRuntime:
     store: Store
     provider: Provider
     schedule: Schedule
-    ledger: BatchStore
+    batch_store: BatchStore
     failures: Failures
     replay: Retrier
     erasure: DestinationEraser
@@ -82,11 +82,18 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     schedule = Schedule(store)
     lease_ms = round(settings.lease_s * 1000)
     orphan_ms = round(settings.orphan_wait_s * 1000)
-    ledger = BatchStore(store, LeasePolicy(lease_ms, orphan_ms, SLOTS, settings.store_ack_replicas))
-    throttle = RateLimiter(store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000))
+    batch_store = BatchStore(store, LeasePolicy(lease_ms, orphan_ms, SLOTS, settings.store_ack_replicas))
+    rate_limiter = RateLimiter(
+        store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000)
+    )
     transport = HttpClient(deadline_s=settings.deadline_s)
     desk = Desk(
-        ledger, schedule, throttle, AuthenticatedClient(transport, provider, store), provider, _policy(settings)
+        batch_store,
+        schedule,
+        rate_limiter,
+        AuthenticatedClient(transport, provider, store),
+        provider,
+        _policy(settings),
     )
     definitions = CustomFieldCache(desk, store, creates=config.unknown_fields == "create")
     pace = AggregationPolicy(
@@ -102,7 +109,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
         store,
         provider,
         schedule,
-        ledger,
+        batch_store,
         failures,
         Retrier(failures),
         DestinationEraser(store, failures, rules),
@@ -171,7 +178,7 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._sites: dict[str, DestinationRuntime] = {}
+        self._runtimes: dict[str, DestinationRuntime] = {}
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aio.Redis] = WeakKeyDictionary()
 
     @cached_property
@@ -185,25 +192,25 @@ class Engine:
         return connect(url) if is_redis(url) else None
 
     @property
-    def mailbox(self) -> BrokerQueue | None:
+    def broker_queue(self) -> BrokerQueue | None:
         """The broker's queue, where it can be looked into."""
         return None if self.broker is None else BrokerQueue(self.broker, self.settings.key_prefix)
 
     @cached_property
-    def fleet(self) -> Workers:
+    def workers(self) -> Workers:
         return Workers(self.client, self.settings.key_prefix)
 
     @property
     def destinations(self) -> tuple[str, ...]:
         return tuple(sorted(self.settings.destinations))
 
-    def site(self, name: str) -> DestinationRuntime:
-        if name not in self._sites:
-            self._sites[name] = build_runtime(name, self.settings.destination(name), self.settings, self.client)
-        return self._sites[name]
+    def runtime(self, name: str) -> DestinationRuntime:
+        if name not in self._runtimes:
+            self._runtimes[name] = build_runtime(name, self.settings.destination(name), self.settings, self.client)
+        return self._runtimes[name]
 
-    def sites(self) -> Iterator[DestinationRuntime]:
-        return map(self.site, self.destinations)
+    def runtimes(self) -> Iterator[DestinationRuntime]:
+        return map(self.runtime, self.destinations)
 
     def destination_of(self, lane: str) -> str:
         return lane.partition("+")[0]
@@ -215,7 +222,7 @@ class Engine:
         given = {key: value for key, value in options.items() if value}
         if config.list_ids:
             given["list_ids"] = (*config.list_ids, *given.get("list_ids", ()))
-        checked = self.site(name).provider.lane_options(**given)
+        checked = self.runtime(name).provider.lane_options(**given)
         return Lane(lane_name(name, checked), name, checked)
 
     def lanes(
@@ -233,7 +240,7 @@ class Engine:
 
     def caller(self, lane: Lane) -> Callable[[EnqueueCall], EnqueueReply]:
         """How calls of the enqueue script for this lane are made."""
-        store, replicas = self.site(lane.destination).store, self.settings.store_ack_replicas
+        store, replicas = self.runtime(lane.destination).store, self.settings.store_ack_replicas
         return lambda call: append(store, call, replicas)
 
     def async_caller(self, lane: Lane) -> Callable[[EnqueueCall], Awaitable[EnqueueReply]]:
@@ -242,7 +249,7 @@ class Engine:
         if loop not in self._async_clients:
             self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
         client, replicas = self._async_clients[loop], self.settings.store_ack_replicas
-        base = self.site(lane.destination).store.keys.base
+        base = self.runtime(lane.destination).store.keys.base
         return lambda call: append_async(client, base, call, replicas)
 
     async def aclose(self) -> None:
@@ -256,23 +263,23 @@ class Engine:
     ) -> EnqueueOptions:
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise SettingError("key", f"must be text of 1 to {LONGEST_KEY} characters")
-        limits = self.site(lane.destination).provider.limits(lane)
+        limits = self.runtime(lane.destination).provider.limits(lane)
         return EnqueueOptions(lane, self._room(limits), self.settings.max_record_bytes, key, on_refused)
 
     def close(self) -> None:
         """End all connections; the next use makes new ones."""
-        for site in self._sites.values():
-            site.desk.courier.close()
+        for runtime in self._runtimes.values():
+            runtime.desk.http_client.close()
         for name in ("client", "broker", "fleet"):
             made = self.__dict__.pop(name, None)
             if isinstance(made, Redis):
                 made.close()
-        self._sites.clear()
+        self._runtimes.clear()
 
     def validate(self) -> None:
         """Make everything that settings can spoil, connecting to nothing. Raises `SettingError`."""
         for name in self.destinations:
-            provider = self.site(name).provider
+            provider = self.runtime(name).provider
             try:
                 lane = Lane(name, name, provider.lane_options(**lane_defaults(self.settings.destination(name))))
                 provider.limits(lane)

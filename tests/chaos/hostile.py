@@ -33,6 +33,9 @@ from celery import Celery
 from hostile_wire import HostileServer
 from measure import Table, show
 from stage import follow
+from support.fuzz_records import CANARY, Records
+from support.fuzz_replies import WIRES, Replies
+from support.peer import Peer, advance, reply, speak_to
 
 from contact_ingest import cli, enqueue
 from contact_ingest.cli.demo.processes import WorkerProcess
@@ -44,11 +47,6 @@ from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store import books
 from contact_ingest.store.lanes import append
-
-
-from support.fuzz_records import CANARY, Records
-from support.fuzz_replies import WIRES, Replies
-from support.peer import Peer, advance, reply, speak_to
 
 MAX_PEAK_BYTES = 300_000_000
 KEY = "SG.hostile"
@@ -121,7 +119,7 @@ class Found:
     given: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     accepted: int = 0
-    heard: Counter[str] = field(default_factory=Counter)
+    consume_wakeup: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
     peaks: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -158,7 +156,7 @@ class Givers:
     def past_the_door(self, to: str, count: int) -> None:
         """Bytes right into the lane, as a program with a bug of its own would put them there."""
         lane = self._parts.lane(to)
-        filling, store = EnqueueBuffer(self._parts.door(lane)), self._parts.site(to).store
+        filling, store = EnqueueBuffer(self._parts.door(lane)), self._parts.runtime(to).store
         for start in range(0, count, 500):
             filling._records = []
             for _ in range(min(500, count - start)):
@@ -191,20 +189,20 @@ class Givers:
             producer.send_task(f"contacts.{task}", args, kwargs, argsrepr="(redacted)", kwargsrepr="(redacted)")
 
     def _accepted(self, to: str) -> int:
-        return books.totals(books.read(self._parts.site(to).store))["accepted"]
+        return books.totals(books.read(self._parts.runtime(to).store))["accepted"]
 
 
 def all_totals(parts: Engine) -> Counter[str]:
     found: Counter[str] = Counter()
-    for site in parts.sites():
-        found.update(books.totals(books.read(site.store)))
+    for runtime in parts.runtimes():
+        found.update(books.totals(books.read(runtime.store)))
     return found
 
 
 def settled(parts: Engine) -> bool:
-    for site in parts.sites():
-        if site.schedule.state().get("state") == "stopped":
-            site.schedule.resume(None)  # as the person on call would
+    for runtime in parts.runtimes():
+        if runtime.schedule.state().get("state") == "stopped":
+            runtime.schedule.resume(None)  # as the person on call would
     found = all_totals(parts)
     return not any(found[name] for name in ("waiting", "held", "batched"))
 
@@ -212,9 +210,9 @@ def settled(parts: Engine) -> bool:
 def unbalanced(parts: Engine) -> list[str]:
     return [
         wrong
-        for site in parts.sites()
-        for lane in books.read(site.store)
-        for wrong in books.disagreements(site.store, lane.lane)
+        for runtime in parts.runtimes()
+        for lane in books.read(runtime.store)
+        for wrong in books.disagreements(runtime.store, lane.lane)
     ]
 
 
@@ -258,7 +256,7 @@ def attack_with_records(seed: int, count: int, found: Found, folder: Path) -> No
             peaks.look()
             found.totals += all_totals(parts)
             found.wrong += unbalanced(parts)
-            found.heard.update({f"wire: {kind}": times for kind, times in wire.met.items()})
+            found.consume_wakeup.update({f"wire: {kind}": times for kind, times in wire.met.items()})
             found.peaks |= {"worker, main": peaks.main or 0, "worker, children": max(peaks.pool, default=0)}
         read_log(log.read_text(errors="replace"), found)
 
@@ -313,8 +311,8 @@ class Alone:
     parts: Engine
 
     @property
-    def site(self) -> Any:
-        return self.parts.site(self.parts.destinations[0])
+    def runtime(self) -> Any:
+        return self.parts.runtime(self.parts.destinations[0])
 
 
 def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
@@ -329,7 +327,7 @@ def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
         if request.endpoint == "error_file":
             kind, content = replies.error_file()
             said = type(said)(200, {}, content, 1)
-        found.heard[f"{request.endpoint}: {kind}"] += 1
+        found.consume_wakeup[f"{request.endpoint}: {kind}"] += 1
         return said
 
     point_at(Peer(answer), engine)
@@ -354,7 +352,7 @@ def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
 
 def point_at(peer: Peer, engine: Alone) -> None:
     speak_to(peer, engine)
-    engine.site.aggregation._definitions._desk = engine.site.desk
+    engine.runtime.aggregation._definitions._desk = engine.runtime.desk
 
 
 def honest(request: Any) -> Any:
@@ -376,20 +374,20 @@ def honest(request: Any) -> Any:
 
 def turn(engine: Alone, times: int) -> None:
     """Do what is due, then turn the clock by as much as any wait can last."""
-    site = engine.site
+    runtime = engine.runtime
     for _ in range(times):
-        for name in site.schedule.lanes():
-            site.aggregation.aggregate(name)
+        for name in runtime.schedule.lanes():
+            runtime.aggregation.aggregate(name)
         for _ in range(4):
-            site.delivery.dispatch(site.name)
-            site.tracking.poll(site.name)
-        site.schedule.resume(None)
-        advance(site, 1_000)
+            runtime.delivery.dispatch(runtime.name)
+            runtime.tracking.poll(runtime.name)
+        runtime.schedule.resume(None)
+        advance(runtime, 1_000)
 
 
 def table(found: Found, seconds: float) -> Table:
     rows: list[tuple[object, ...]] = []
-    for title, counts in (("given", found.given), ("heard", found.heard)):
+    for title, counts in (("given", found.given), ("heard", found.consume_wakeup)):
         rows += [(f"{title}: {kind}", number) for kind, number in sorted(counts.items())]
     rows += [("refused at the door", found.refused), ("accepted", found.accepted)]
     rows += [(f"books: {name}", number) for name, number in found.totals.items() if number]

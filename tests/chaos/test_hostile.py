@@ -178,11 +178,11 @@ def put_into_lane(engine, *raws):
     lane = engine.parts.lane(None)
     filling = EnqueueBuffer(engine.parts.door(lane))
     filling._records = list(raws)
-    append(engine.site.store, filling.next_call())
+    append(engine.runtime.store, filling.next_call())
 
 
 def failures(engine):
-    return {failed.id: failed for failed in engine.site.failures}
+    return {failed.id: failed for failed in engine.runtime.failures}
 
 
 def test_bytes_that_are_no_record_fail_with_a_reason_and_do_not_block_their_lane(engine, sandbox):
@@ -207,7 +207,7 @@ def test_what_failed_unreadable_can_be_shown_retried_and_exported(engine, capsys
     put_into_lane(engine, b"\xff\n\x00", b'{"email":"' + b"[" * 300)
     engine.run_until_settled()
 
-    assert engine.site.replay.retry(FailureFilter()) == 2
+    assert engine.runtime.replay.retry(FailureFilter()) == 2
     engine.run_until_settled()
 
     assert run(["failures", "--json", "--contents"]) == 0
@@ -232,20 +232,20 @@ def test_a_record_nested_to_the_limit_can_be_exported_after_it_failed(engine, tm
 
 
 def test_a_mistake_of_ours_over_one_record_fails_that_record_alone(engine, sandbox, monkeypatch, caplog):
-    site = engine.site
-    prepare = site.provider.prepare
+    runtime = engine.runtime
+    prepare = runtime.provider.prepare
 
     def stumbles(raw, fields):
         if b"p2@" in raw:
             raise KeyError(f"{CANARY} {raw!r}")
         return prepare(raw, fields)
 
-    monkeypatch.setattr(site.provider, "prepare", stumbles)
+    monkeypatch.setattr(runtime.provider, "prepare", stumbles)
     enqueue(person(i) for i in range(4))
     engine.run_until_settled()
 
     assert engine.books()["delivered"] == 3
-    (failed,) = engine.site.failures
+    (failed,) = engine.runtime.failures
     assert failed.about["code"] == "internal"
     assert "KeyError" in failed.about["reason"]
     assert CANARY not in failed.about["reason"]
@@ -260,10 +260,10 @@ def test_what_redis_or_a_time_limit_raises_is_no_defect_of_a_record(engine, monk
 
     for ends in (TimeIsUp, RedisError, MemoryError, OSError):
         assert not issubclass(ends, BUGS)
-    monkeypatch.setattr(engine.site.provider, "prepare", lambda *_: (_ for _ in ()).throw(TimeIsUp))
+    monkeypatch.setattr(engine.runtime.provider, "prepare", lambda *_: (_ for _ in ()).throw(TimeIsUp))
     enqueue(person(1))
     with pytest.raises(TimeIsUp):
-        engine.site.aggregation.aggregate("sendgrid")
+        engine.runtime.aggregation.aggregate("sendgrid")
     assert engine.books()["waiting"] == 1
 
 
@@ -301,7 +301,7 @@ def test_a_body_closes_when_much_more_was_enqueued_than_is_sent(make_engine, san
 def test_a_heavy_lane_is_read_a_few_records_at_a_time(engine, monkeypatch):
     monkeypatch.setattr(aggregation, "CHUNK_BYTES", 100_000)
     enqueue({"email": f"p{i}@example.com", "first_name": "x" * 30_000} for i in range(12))
-    reads = engine.site.aggregation._bench
+    reads = engine.runtime.aggregation._bench
 
     assert len(reads.waiting("sendgrid", 0, 12)) == 12
     assert len(reads.waiting("sendgrid", 0, 12, heavy=True)) == 3
@@ -317,39 +317,39 @@ def test_a_heavy_lane_is_read_a_few_records_at_a_time(engine, monkeypatch):
 
 def test_a_mistake_over_a_reply_sends_the_same_bytes_again_and_is_not_poison(engine, monkeypatch, caplog):
     speak_to(Peer(lambda _: reply(202, {"job_id": "a-job"})), engine)
-    site = engine.site
-    read = site.provider.read_upsert
-    monkeypatch.setattr(site.provider, "read_upsert", lambda *_: {}[CANARY])
+    runtime = engine.runtime
+    read = runtime.provider.read_upsert
+    monkeypatch.setattr(runtime.provider, "read_upsert", lambda *_: {}[CANARY])
     enqueue(person(i) for i in range(3))
     engine.pump()
     for _ in range(5):
-        advance(site, 1_000)
+        advance(runtime, 1_000)
         engine.pump()
 
-    (batch,) = site.store.client.zrange(site.store.keys("batches"), 0, -1)
-    fields = site.store.client.hgetall(site.store.keys(f"b:{int(batch)}"))
+    (batch,) = runtime.store.client.zrange(runtime.store.keys("batches"), 0, -1)
+    fields = runtime.store.client.hgetall(runtime.store.keys(f"batch:{int(batch)}"))
     assert (fields[b"code"], fields[b"state"]) == (b"internal", b"ready")
-    assert int(fields[b"attempts"]) == int(fields[b"deliveries"]) == 6
+    assert int(fields[b"attempts"]) == int(fields[b"claims_count"]) == 6
     assert engine.books()["failed"] == 0
     assert CANARY not in caplog.text
-    monkeypatch.setattr(site.provider, "read_upsert", read)
-    advance(site, 1_000)
+    monkeypatch.setattr(runtime.provider, "read_upsert", read)
+    advance(runtime, 1_000)
     engine.pump()
-    assert site.store.client.hget(site.store.keys(f"b:{int(batch)}"), "state") == b"polling"
+    assert runtime.store.client.hget(runtime.store.keys(f"batch:{int(batch)}"), "state") == b"polling"
 
 
 def test_a_mistake_over_a_report_is_asked_about_again_until_the_deadline(make_engine, monkeypatch):
     engine = make_engine(poll_deadline_s=2_500)
     speak_to(Peer(lambda _: reply(202, {"job_id": "a-job"})), engine)
-    site = engine.site
-    monkeypatch.setattr(site.provider, "read_job", lambda *_: {}[CANARY])
+    runtime = engine.runtime
+    monkeypatch.setattr(runtime.provider, "read_job", lambda *_: {}[CANARY])
     enqueue(person(i) for i in range(3))
     engine.pump()
     for _ in range(4):
-        advance(site, 1_000)
+        advance(runtime, 1_000)
         engine.pump()
 
-    assert {failed.about["code"] for failed in site.failures} == {"no_verdict"}
+    assert {failed.about["code"] for failed in runtime.failures} == {"no_verdict"}
     assert engine.books()["failed"] == 3
 
 
@@ -368,7 +368,7 @@ def test_an_error_file_that_our_own_code_stumbles_over_is_worth_as_much_as_garba
     job = {"status": "errored", "results": {"errored_count": 1, "errors_url": "https://files.example/x"}}
     answers = {"upsert": reply(202, {"job_id": "a"}), "job": reply(200, job), "error_file": reply(200, b"x")}
     speak_to(Peer(lambda asked: answers[asked.endpoint]), engine)
-    monkeypatch.setattr(engine.site.provider, "read_error_file", lambda *_: {}[CANARY])
+    monkeypatch.setattr(engine.runtime.provider, "read_error_file", lambda *_: {}[CANARY])
     enqueue(person(i) for i in range(3))
     engine.run_until_settled()
 
@@ -414,7 +414,7 @@ def test_messages_of_strangers_end_as_log_lines_that_quote_nothing(client, redis
             assert " ERROR " not in worker.log
             assert CANARY not in worker.log
             assert "no such destination: nowhere" in worker.log
-        assert stage.client.zscore(stage.site.store.keys("aggdue"), "sendgrid+0123abcd") is None
+        assert stage.client.zscore(stage.runtime.store.keys("due:aggregate"), "sendgrid+0123abcd") is None
         assert max(map(len, worker.log.splitlines())) < 1_000
 
 

@@ -42,7 +42,7 @@ def test_sixty_nameless_bad_records_among_three_thousand_fail_and_fresh_ones_do_
                 time.sleep(0.05)  # between two looks at both sides
             assert " ERROR " not in worker.log, worker.log
 
-        failed = {orjson.loads(failure.raw)["email"] for failure in stage.site.failures}
+        failed = {orjson.loads(failure.raw)["email"] for failure in stage.runtime.failures}
         sent = [entry for entry in sandbox.journal() if entry["endpoint"] == "sendgrid.upsert"]
         assert failed == {f"p{n}@example.com" for n in bad}
         assert stage.books()["delivered"] == RECORDS - BAD + number

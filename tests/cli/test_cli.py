@@ -76,7 +76,7 @@ def bad(number):
 
 
 def attended(engine):
-    engine.parts.fleet.beat("worker-1", 2)
+    engine.parts.workers.heartbeat("worker-1", 2)
     return engine
 
 
@@ -149,7 +149,7 @@ def test_status_says_why_a_lane_waits(cli, make_engine):
     assert state == "waiting"
     assert words.startswith("waiting for a fuller body, ")
 
-    engine.site.schedule.flush("sendgrid")
+    engine.runtime.schedule.flush("sendgrid")
     assert why(cli) == ("waiting", "about to be cut into a body")
 
 
@@ -171,7 +171,7 @@ def test_status_says_that_a_key_was_refused_and_when_it_is_tried_again(cli, engi
     attended(engine)
     sandbox.dials(auth_down=True)
     enqueue(person(1))
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
 
     state, words = why(cli)
 
@@ -184,7 +184,7 @@ def test_status_says_that_the_rate_limit_is_waited_for(cli, engine, sandbox):
     attended(engine)
     sandbox.dials(script=["429"])
     enqueue(person(1))
-    engine.run_until(lambda: "wait_until" in engine.site.schedule.state())
+    engine.run_until(lambda: "wait_until" in engine.runtime.schedule.state())
 
     assert why(cli)[1].startswith("waiting for the rate limit, ")
 
@@ -258,7 +258,7 @@ def test_batches_are_listed_newest_first_and_one_is_told_in_full(cli, engine, cl
 def test_a_batch_never_shows_its_error_file_or_its_contents(cli, engine, sandbox, client):
     sandbox.dials(rate_5xx=1.0, faults_on=["sendgrid.error_file"])
     enqueue([person(1), person(2, last_name="[[fail-import]]")])
-    engine.run_until(lambda: client.hexists("contact-ingest:{sendgrid}:b:1", "errors_url"))
+    engine.run_until(lambda: client.hexists("contact-ingest:{sendgrid}:batch:1", "errors_url"))
 
     shown = [cli("batch", 1), cli("batch", 1, "--json"), cli("batches"), cli("batches", "--json")]
 

@@ -44,7 +44,7 @@ def write_csv(path, count, *, bad=()):
 
 
 def waiting(client, lane="sendgrid"):
-    return [orjson.loads(raw)["email"] for raw in client.lrange(f"contact-ingest:{{sendgrid}}:wait:{lane}", 0, -1)]
+    return [orjson.loads(raw)["email"] for raw in client.lrange(f"contact-ingest:{{sendgrid}}:waiting:{lane}", 0, -1)]
 
 
 def wait_for(condition, timeout_s=20):
@@ -140,7 +140,7 @@ def test_columns_lists_and_gzip_are_understood(cli, engine, client, tmp_path):
 
     lane = orjson.loads(said.out)["lane"]
     assert lane.startswith("sendgrid+")
-    (raw,) = client.lrange(f"contact-ingest:{{sendgrid}}:wait:{lane}", 0, -1)
+    (raw,) = client.lrange(f"contact-ingest:{{sendgrid}}:waiting:{lane}", 0, -1)
     assert orjson.loads(raw) == {"email": "a@example.com", "custom_fields": {"town": "Ulm"}}
 
 
@@ -353,7 +353,7 @@ def test_with_wait_a_file_goes_on_as_soon_as_there_is_room(cli, make_engine, tmp
 
     def drain():
         while not ends.wait(0.05):
-            engine.site.schedule.flush("sendgrid")
+            engine.runtime.schedule.flush("sendgrid")
             engine.pump()
 
     thread = threading.Timer(0.5, drain)
@@ -384,7 +384,7 @@ def test_a_file_that_finds_no_room_in_time_stops_midway_and_says_how_to_go_on_wi
     assert "lane sendgrid is full; stopped before line" in said.err
     rest = rest_of(said.err)
     assert rest[rest.index("--wait") + 1] == "0.5"
-    engine.site.schedule.flush("sendgrid")
+    engine.runtime.schedule.flush("sendgrid")
     engine.run_until(lambda: engine.books()["waiting"] == 0)
     engine.parts.settings.__dict__["max_lane_bytes"] = 100_000_000
     assert cli(*rest).code == 0
@@ -404,4 +404,4 @@ def test_ctrl_c_ends_a_wait_for_room_at_once(redis_server, client, tmp_path):
     assert process.returncode == 130
     assert time.monotonic() - asked_s < 5
     first_line = int(rest_of(err.decode())[-1])
-    assert client.llen("contact-ingest:{sendgrid}:wait:sendgrid") == first_line - 1
+    assert client.llen("contact-ingest:{sendgrid}:waiting:sendgrid") == first_line - 1

@@ -66,7 +66,7 @@ def wire(redis_server, sandbox):
 def parts(wire):
     """All is well: a server, an account, a worker that ticks."""
     parts = wire()
-    parts.fleet.beat("host:1", 4)
+    parts.workers.heartbeat("host:1", 4)
     return parts
 
 
@@ -138,7 +138,7 @@ def test_redis_that_does_not_answer_is_found_and_the_account_is_still_probed(wir
 
 
 def test_a_broker_that_does_not_answer_is_found(wire):
-    wire(CELERY_BROKER_URL=f"redis://127.0.0.1:{closed_port()}/0").fleet.beat("host:1", 4)
+    wire(CELERY_BROKER_URL=f"redis://127.0.0.1:{closed_port()}/0").workers.heartbeat("host:1", 4)
 
     assert "CELERY_BROKER_URL" in wrong()["broker"][1]
 
@@ -177,7 +177,7 @@ def test_an_old_server_is_found(wire, redis_server):
         return re.sub(rb"valkey_version:\d\.\d\.\d", b"valkey_version:8.0.5", reply)
 
     with Proxy(redis_server.port, rewrite=older) as relay:
-        wire(f"redis://127.0.0.1:{relay.port}/0").fleet.beat("host:1", 4)
+        wire(f"redis://127.0.0.1:{relay.port}/0").workers.heartbeat("host:1", 4)
         says, remedy = wrong()["redis version"]
 
     assert "8.0.5" in says
@@ -240,7 +240,7 @@ def test_a_clock_that_is_off_is_found(wire, redis_server):
         return re.sub(rb"(\*2\r\n\$10\r\n)(\d{10})\r\n", ago, reply)
 
     with Proxy(redis_server.port, rewrite=late) as relay:
-        wire(f"redis://127.0.0.1:{relay.port}/0").fleet.beat("host:1", 4)
+        wire(f"redis://127.0.0.1:{relay.port}/0").workers.heartbeat("host:1", 4)
         says, remedy = wrong()["clock"]
 
     assert "ahead" in says
@@ -258,7 +258,7 @@ def test_keys_of_another_schema_are_found(parts, client):
 
 def test_silent_workers_are_found(wire, client):
     parts = wire()
-    parts.fleet.beat("host:1", 4)
+    parts.workers.heartbeat("host:1", 4)
     client.hset("contact-ingest:workers", "host:1", orjson.dumps([client.time()[0] - 20, 4]))
 
     assert "celery -A contact_ingest.tasks worker" in wrong()["workers"][1]
@@ -310,7 +310,7 @@ def test_a_real_pool_that_hangs_leaves_its_bells_and_one_that_goes_on_takes_them
     redis_server, client, sandbox, tmp_path, bells
 ):
     traps = Traps(tmp_path / "traps")
-    traps.set("commit.before", "STOP")
+    traps.set("aggregate_commit.before", "STOP")
     with (
         Stage(redis_server.url, sandbox.url, tmp_path, "contact-ingest", TRAPS=str(traps.directory)) as stage,
         stage.worker(pool="prefork", concurrency=1),
@@ -338,7 +338,7 @@ def test_bells_that_have_not_expired_for_long_and_strange_messages_are_no_findin
 
 
 def test_a_refused_key_is_found_and_never_shown(wire):
-    wire(destination={"api_key": "SG.wr0ng"}).fleet.beat("host:1", 4)
+    wire(destination={"api_key": "SG.wr0ng"}).workers.heartbeat("host:1", 4)
 
     says, remedy = wrong()["sendgrid: account"]
 
@@ -348,7 +348,7 @@ def test_a_refused_key_is_found_and_never_shown(wire):
 
 
 def test_a_platform_that_cannot_be_reached_is_found(wire):
-    wire(destination={"base_url": f"http://127.0.0.1:{closed_port()}"}).fleet.beat("host:1", 4)
+    wire(destination={"base_url": f"http://127.0.0.1:{closed_port()}"}).workers.heartbeat("host:1", 4)
 
     says, remedy = wrong()["sendgrid: account"]
 
@@ -357,7 +357,7 @@ def test_a_platform_that_cannot_be_reached_is_found(wire):
 
 
 def test_a_stopped_destination_is_found_with_the_reason(parts):
-    parts.site(LANE).schedule.stop("unauthorized", "the key was revoked")
+    parts.runtime(LANE).schedule.stop("unauthorized", "the key was revoked")
 
     says, remedy = wrong()["sendgrid: state"]
 
@@ -367,8 +367,8 @@ def test_a_stopped_destination_is_found_with_the_reason(parts):
 
 def test_a_paused_destination_and_a_paused_lane_are_found_with_the_reason(parts):
     enqueue({"email": "a@example.com"})
-    parts.site(LANE).schedule.pause(None, "moving house")
-    parts.site(LANE).schedule.pause(LANE, "wrong list")
+    parts.runtime(LANE).schedule.pause(None, "moving house")
+    parts.runtime(LANE).schedule.pause(LANE, "wrong list")
 
     found = wrong()
 
@@ -378,12 +378,12 @@ def test_a_paused_destination_and_a_paused_lane_are_found_with_the_reason(parts)
 
 def test_batches_that_nobody_takes_are_found(parts, client):
     enqueue({"email": "a@example.com"})
-    site = parts.site(LANE)
-    site.definitions.ready_for({})
-    site.aggregation.aggregate(LANE)
+    runtime = parts.runtime(LANE)
+    runtime.definitions.ready_for({})
+    runtime.aggregation.aggregate(LANE)
     assert run("doctor").exit_code == 0
 
-    client.set(site.store.keys("clock"), round(3 * parts.settings.lease_s * 1000) + 1000)
+    client.set(runtime.store.keys("clock_offset"), round(3 * parts.settings.lease_s * 1000) + 1000)
 
     says, remedy = wrong()["sendgrid: batches"]
     assert says.startswith("1 have been due")
@@ -394,37 +394,37 @@ def test_imports_followed_past_their_deadline_are_found(wire, client, sandbox):
     sandbox.dials(job_seconds=[60, 60])
     parts = wire(poll_deadline_s=10, lease_s=10)
     enqueue({"email": "a@example.com"})
-    site = parts.site(LANE)
-    site.aggregation.aggregate(LANE)
-    site.delivery.dispatch(LANE)
-    client.set(site.store.keys("clock"), 41_000)
-    client.zadd(site.store.keys("polls"), {1: site.schedule.now_ms() + 60_000})
-    parts.fleet.beat("host:1", 4)
+    runtime = parts.runtime(LANE)
+    runtime.aggregation.aggregate(LANE)
+    runtime.delivery.dispatch(LANE)
+    client.set(runtime.store.keys("clock_offset"), 41_000)
+    client.zadd(runtime.store.keys("due:poll"), {1: runtime.schedule.now_ms() + 60_000})
+    parts.workers.heartbeat("host:1", 4)
 
     assert "1 imports are past the deadline of 10 s" in wrong()["sendgrid: batches"][0]
 
 
 def test_a_lane_that_is_due_and_that_nobody_cuts_is_found(parts, client):
     enqueue({"email": "a@example.com"})
-    site = parts.site(LANE)
-    client.set(site.store.keys("clock"), 59_000)
+    runtime = parts.runtime(LANE)
+    client.set(runtime.store.keys("clock_offset"), 59_000)
     assert run("doctor").exit_code == 0
-    client.set(site.store.keys("clock"), 90_000)
+    client.set(runtime.store.keys("clock_offset"), 90_000)
 
     says, remedy = wrong()["lane sendgrid"]
 
     assert says.startswith("has been due for 90 s")
     assert "contacts.aggregate" in remedy
-    site.schedule.pause(LANE, "for a test")
+    runtime.schedule.pause(LANE, "for a test")
     assert wrong()["lane sendgrid"][0].startswith("paused")
 
 
 def test_a_lane_whose_records_wait_for_long_with_nothing_in_flight_is_found(parts, client):
     """Nobody gets at the account's definitions, so that the lane is looked at again and again, and never cut."""
     enqueue({"email": "a@example.com", "custom_fields": {"plan": "pro"}})
-    site = parts.site(LANE)
-    client.set(site.store.keys("clock"), 90_000)
-    site.schedule.arm(LANE, 5_000)
+    runtime = parts.runtime(LANE)
+    client.set(runtime.store.keys("clock_offset"), 90_000)
+    runtime.schedule.arm(LANE, 5_000)
 
     found = wrong()
 
@@ -436,16 +436,16 @@ def test_a_lane_whose_records_wait_for_long_with_nothing_in_flight_is_found(part
 @pytest.fixture
 def refused_for_a_field(parts, sandbox):
     """Two records have failed and one waits, for custom fields that the account lacks; others are all right."""
-    site = parts.site(LANE)
-    site.desk.exchange(site.provider.create_field("Known", "x"), None)
+    runtime = parts.runtime(LANE)
+    runtime.desk.exchange(runtime.provider.create_field("Known", "x"), None)
     enqueue({"email": f"p{n}@example.com", "custom_fields": {"plan": "secret"}} for n in range(2))
     enqueue({"email": "p3@example.com", "last_name": "x" * 51})
-    site.definitions.ready_for({})
-    site.aggregation.aggregate(LANE)
-    assert len(list(site.failures)) == 3
-    site.schedule.pause(LANE, "for a test")
+    runtime.definitions.ready_for({})
+    runtime.aggregation.aggregate(LANE)
+    assert len(list(runtime.failures)) == 3
+    runtime.schedule.pause(LANE, "for a test")
     enqueue([{"email": "p4@example.com", "custom_fields": {"tier": "secret", "Known": "x"}}, {"email": "p5@x.example"}])
-    return site
+    return runtime
 
 
 def test_custom_fields_that_the_account_lacks_are_found_by_failures_and_by_what_waits(refused_for_a_field):
@@ -459,28 +459,28 @@ def test_custom_fields_that_the_account_lacks_are_found_by_failures_and_by_what_
 
 
 def test_fields_that_failures_name_are_told_though_the_account_does_not_answer(refused_for_a_field, sandbox):
-    site = refused_for_a_field
-    site.schedule.resume(LANE)
+    runtime = refused_for_a_field
+    runtime.schedule.resume(LANE)
     enqueue({"email": "p6@example.com", "custom_fields": {"Known": 7}})
-    site.definitions.ready_for({})
-    site.aggregation.aggregate(LANE)
-    assert {failure.about["code"] for failure in site.failures} == {"unknown_field", "too_long", "wrong_type"}
+    runtime.definitions.ready_for({})
+    runtime.aggregation.aggregate(LANE)
+    assert {failure.about["code"] for failure in runtime.failures} == {"unknown_field", "too_long", "wrong_type"}
     sandbox.dials(auth_down=True)
 
     assert wrong()["sendgrid: custom fields"][0] == "3 of the latest failures name what the account lacks: plan, tier"
 
 
 def test_fields_that_have_been_created_since_are_no_finding(refused_for_a_field):
-    site = refused_for_a_field
+    runtime = refused_for_a_field
     for name in ("plan", "tier"):
-        site.desk.exchange(site.provider.create_field(name, "x"), None)
+        runtime.desk.exchange(runtime.provider.create_field(name, "x"), None)
 
     assert "sendgrid: custom fields" not in wrong()
 
 
 def test_fields_that_a_destination_renames_drops_or_creates_are_no_finding(wire):
     rules = {"rename": {"custom_fields.plan": "first_name"}, "drop": ["custom_fields.tier"]}
-    wire(destination={"fields": rules, "unknown_fields": "create"}).fleet.beat("host:1", 4)
+    wire(destination={"fields": rules, "unknown_fields": "create"}).workers.heartbeat("host:1", 4)
     enqueue([{"email": "a@example.com", "custom_fields": {"plan": "x", "tier": "y", "level": "z"}}])
 
     assert run("doctor").exit_code == 0
@@ -488,20 +488,20 @@ def test_fields_that_a_destination_renames_drops_or_creates_are_no_finding(wire)
 
 def test_values_that_were_left_out_are_worth_a_note(parts, client):
     enqueue({"email": "a@example.com"})
-    client.hincrby(parts.site(LANE).store.keys(f"books:{LANE}"), "dropped", 12)
+    client.hincrby(parts.runtime(LANE).store.keys(f"books:{LANE}"), "dropped", 12)
 
     assert notes()["sendgrid: custom fields"].startswith("12 values have been left out")
 
 
 def test_failures_near_the_end_of_their_time_are_found(wire, client):
     parts = wire(keep_failures_s=1000)
-    parts.fleet.beat("host:1", 4)
+    parts.workers.heartbeat("host:1", 4)
     enqueue({"email": "a@example.com", "last_name": "x" * 51})
-    site = parts.site(LANE)
-    site.aggregation.aggregate(LANE)
-    client.set(site.store.keys("clock"), 890_000)
+    runtime = parts.runtime(LANE)
+    runtime.aggregation.aggregate(LANE)
+    client.set(runtime.store.keys("clock_offset"), 890_000)
     assert run("doctor").exit_code == 0
-    client.set(site.store.keys("clock"), 910_000)
+    client.set(runtime.store.keys("clock_offset"), 910_000)
 
     says, remedy = wrong()["sendgrid: failures"]
 
@@ -511,7 +511,7 @@ def test_failures_near_the_end_of_their_time_are_found(wire, client):
 
 def test_fewer_replicas_than_an_enqueue_waits_for_are_found(wire, redis_server, client):
     client.config_set("repl-diskless-sync-delay", 60)
-    wire(store_ack_replicas=1).fleet.beat("host:1", 4)
+    wire(store_ack_replicas=1).workers.heartbeat("host:1", 4)
 
     says, remedy = wrong()["replicas"]
 
@@ -527,7 +527,9 @@ def test_fewer_replicas_than_an_enqueue_waits_for_are_found(wire, redis_server, 
 def test_replicas_that_the_acl_forbids_to_wait_for_are_found(wire, redis_server, client):
     client.execute_command("ACL", "SETUSER", "app", "on", ">pa55word", "~contact-ingest:*", "&*", "+@all", "-wait")
     try:
-        wire(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0", store_ack_replicas=1).fleet.beat("host:1", 4)
+        wire(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0", store_ack_replicas=1).workers.heartbeat(
+            "host:1", 4
+        )
         assert "+wait" in wrong()["replicas"][1]
     finally:
         client.execute_command("ACL", "DELUSER", "app")
@@ -568,18 +570,18 @@ def test_contacts_that_travel_in_clear_to_another_machine_are_worth_a_note(url, 
 
 
 def test_staged_bodies_without_an_expiry_are_found(parts, client):
-    k = parts.site(LANE).store.keys
-    client.set(k("serial"), 3)
-    client.set(k("b:2:body"), b"{}", px=60_000)
+    k = parts.runtime(LANE).store.keys
+    client.set(k("batch_seq"), 3)
+    client.set(k("batch:2:body"), b"{}", px=60_000)
     assert run("doctor").exit_code == 0
 
-    client.persist(k("b:2:body"))
+    client.persist(k("batch:2:body"))
 
     assert wrong()["sendgrid: staged bodies"][0].startswith("1 belong to no batch")
 
 
 def test_a_lane_that_is_nearly_full_is_found(wire):
-    wire(max_lane_bytes=1_000_000).fleet.beat("host:1", 4)
+    wire(max_lane_bytes=1_000_000).workers.heartbeat("host:1", 4)
     enqueue({"email": f"p{i}@example.com", "first_name": "x" * 1000} for i in range(800))
 
     says, remedy = wrong()["lane sendgrid"]
@@ -590,14 +592,14 @@ def test_a_lane_that_is_nearly_full_is_found(wire):
 
 def test_books_that_do_not_balance_are_found(parts, client):
     enqueue({"email": "a@example.com"})
-    client.hincrby(parts.site(LANE).store.keys(f"books:{LANE}"), "delivered", 1)
+    client.hincrby(parts.runtime(LANE).store.keys(f"books:{LANE}"), "delivered", 1)
 
     assert "accepted 1 is not the sum" in wrong()["books of sendgrid"][0]
 
 
 def test_books_that_keys_contradict_are_found_by_a_recount(parts, client):
     enqueue({"email": "a@example.com"})
-    client.rpush(parts.site(LANE).store.keys(f"wait:{LANE}"), b"{}")
+    client.rpush(parts.runtime(LANE).store.keys(f"waiting:{LANE}"), b"{}")
     assert run("doctor").exit_code == 0
 
     assert "the books say 1 waiting, the keys 2" in wrong("--books")["books of sendgrid"][0]
@@ -608,7 +610,7 @@ def test_what_an_acl_forbids_is_a_note_and_no_finding(wire, redis_server, client
         "ACL", "SETUSER", "app", "on", ">pa55word", "~contact-ingest:*", "&*", "+@all", "-config", "-info"
     )
     try:
-        wire(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0").fleet.beat("host:1", 4)
+        wire(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0").workers.heartbeat("host:1", 4)
         ended = run("doctor")
         found = notes()
     finally:
@@ -624,7 +626,7 @@ def test_the_settings_in_force_are_shown_without_secrets(wire, redis_server, cli
     (tmp_path / "contact-ingest.toml").write_text("")
     url = f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0"
     try:
-        wire(url, CELERY_BROKER_URL=url, max_wait_s=7).fleet.beat("host:1", 4)
+        wire(url, CELERY_BROKER_URL=url, max_wait_s=7).workers.heartbeat("host:1", 4)
         plain, machine = run("doctor"), run("doctor", "--json")
     finally:
         client.execute_command("ACL", "DELUSER", "app")
@@ -690,8 +692,8 @@ def test_health_asks_nothing_of_the_platform(parts, sandbox):
 
 def test_failures_that_take_much_of_the_memory_are_found(parts, client):
     enqueue([{"email": f"p{number}@example.com", "first_name": "x" * 10_000} for number in range(2_000)])
-    while client.llen(parts.site("sendgrid").store.keys("wait:sendgrid")):  # a round refuses some megabytes
-        parts.site("sendgrid").aggregation.aggregate("sendgrid")
+    while client.llen(parts.runtime("sendgrid").store.keys("waiting:sendgrid")):  # a round refuses some megabytes
+        parts.runtime("sendgrid").aggregation.aggregate("sendgrid")
     client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 2))
 
     says, remedy = wrong()["sendgrid: failures"]

@@ -221,7 +221,7 @@ def test_no_secret_shows_in_a_repr(monkeypatch):
 
     parts = current_engine()
     settings = parts.settings
-    shown = " ".join(map(repr, (settings, settings.destinations, parts, parts.site("sendgrid"))))
+    shown = " ".join(map(repr, (settings, settings.destinations, parts, parts.runtime("sendgrid"))))
     shown += f"{settings} {settings.model_dump()} {settings.model_dump_json()}"
 
     assert SECRET not in shown

@@ -26,8 +26,8 @@ def contact(**more):
     return {"email": "a@example.com", **more}
 
 
-def entry(seq, record, departed=0):
-    return QueuedRecord(seq, orjson.dumps(record), departed=departed)
+def entry(seq, record, packed_version=0):
+    return QueuedRecord(seq, orjson.dumps(record), packed_version=packed_version)
 
 
 def strip(old, new):
@@ -57,10 +57,10 @@ def said(entry_):
     return found
 
 
-def chain(first, step, parts, departed=0):
+def chain(first, step, parts, packed_version=0):
     """Records merged from the oldest to the newest."""
     numbers = range(first, first + step * len(parts), step)
-    entries = [entry(seq, saying(seq, names), departed) for seq, names in zip(numbers, parts, strict=True)]
+    entries = [entry(seq, saying(seq, names), packed_version) for seq, names in zip(numbers, parts, strict=True)]
     whole = entries[0]
     for newer in entries[1:]:
         whole = merge_records(whole, newer)
@@ -86,20 +86,20 @@ def test_of_two_merged_records_that_become_one_each_field_is_by_the_newest_that_
     both = merge_records(older, newer)
 
     assert said(both) == {name: max(before.get(name, -1), rival.get(name, -1)) for name in before | rival}
-    known = {name: seq for name, seq, _ in both.origins}
-    assert len(known) == len(both.origins)
+    known = {name: seq for name, seq, _ in both.field_versions}
+    assert len(known) == len(both.field_versions)
     assert {name: known.get(name, both.seq) for name in said(both)} == said(both)
     assert known.keys() <= said(both).keys()
 
 
 @given(PARTS, PARTS, st.sampled_from([(3, 0), (3, 5), (5, 3)]))
 def test_on_two_lanes_what_left_later_is_newer_and_what_leaves_now_newest(some, others, versions):
-    departed, rivals = versions
-    old, new = chain(100, 1, some, departed), chain(0, 1, others, rivals)
+    packed_version, rivals = versions
+    old, new = chain(100, 1, some, packed_version), chain(0, 1, others, rivals)
 
     left = without_newer_fields(old, new, same_lane=False)
 
-    is_newer = rivals == 0 or rivals > departed
+    is_newer = rivals == 0 or rivals > packed_version
     assert said(left) == {name: seq for name, seq in said(old).items() if not (is_newer and name in said(new))}
 
 
@@ -108,7 +108,7 @@ def test_what_has_left_before_keeps_the_version_by_which_it_did():
 
     once = with_packed_version(both, 7)
 
-    assert (once.departed, once.origins) == (7, (("city", 1, 7),))
+    assert (once.packed_version, once.field_versions) == (7, (("city", 1, 7),))
     assert with_packed_version(once, 9) == once
 
 
@@ -166,7 +166,7 @@ HOSTILE = st.dictionaries(
 
 @given(HOSTILE, HOSTILE, st.booleans())
 def test_whatever_fields_are_called_they_can_be_merged_and_taken_away(old, new, same_lane):
-    older, newer = entry(1, contact(**old), departed=1), entry(2, contact(**new), departed=2)
+    older, newer = entry(1, contact(**old), packed_version=1), entry(2, contact(**new), packed_version=2)
     both = merge_records(older, newer)
 
     left = orjson.loads(without_newer_fields(older, newer, same_lane=same_lane).raw)

@@ -68,23 +68,23 @@ class Lane:
 
     def round(self, busy, *, close):
         """One walk over all that is left, committed up to its last mark."""
-        walk = Packer(self.limits, item_of, max_held=self.max_held, max_refused=1_000)
+        packer = Packer(self.limits, item_of, max_held=self.max_held, max_refused=1_000)
         fed = [*self.held, *self.left]
         closed = []
         for entry in fed:
-            body = walk.feed(None if entry is None else item_of(entry), digest_set(busy))
+            body = packer.add(None if entry is None else item_of(entry), digest_set(busy))
             closed += [body] if body else []
-            if walk.is_full:
+            if packer.is_full:
                 break
-        if close or walk.open_rows == 0:
-            body = walk.close()
+        if close or packer.open_rows == 0:
+            body = packer.flush()
             closed += [body] if body else []
-        mark = walk.mark
-        self.check(closed, busy, {item.entry.seq for item in walk.refused})
+        mark = packer.mark
+        self.check(closed, busy, {item.entry.seq for item in packer.refused})
         rows = sum(body.packed.rows for body in closed)
-        assert mark.consumed == mark.tombs + rows + mark.merged + mark.refused + len(mark.held)
+        assert mark.consumed == mark.cancelled + rows + mark.merged + mark.refused + len(mark.held)
         assert len(mark.held) <= self.max_held
-        self.refused |= {item.entry.seq for item in walk.refused[: mark.refused]}
+        self.refused |= {item.entry.seq for item in packer.refused[: mark.refused]}
         self.left = fed[max(mark.consumed, len(self.held)) :]
         self.held = [*(item.entry for item in mark.held), *self.held[mark.consumed :]]
         return bool(closed)
@@ -143,9 +143,11 @@ def test_any_walk_keeps_the_order_of_each_contact_and_loses_nothing(records, rou
 
 
 def walk_over(*records, busy=(), max_contacts=10, max_bytes=1_000, max_held=100, max_refused=100):
-    walk = Packer(Limits(max_contacts, max_bytes, PREFIX, SUFFIX), item_of, max_held=max_held, max_refused=max_refused)
-    closed = [walk.feed(item_of(entry), digest_set(busy)) for entry in entries_of(records)]
-    return walk, [body for body in closed if body]
+    packer = Packer(
+        Limits(max_contacts, max_bytes, PREFIX, SUFFIX), item_of, max_held=max_held, max_refused=max_refused
+    )
+    closed = [packer.add(item_of(entry), digest_set(busy)) for entry in entries_of(records)]
+    return packer, [body for body in closed if body]
 
 
 def a(**more):
@@ -161,63 +163,63 @@ def seqs(items):
 
 
 def test_two_records_of_one_contact_become_one_row_under_the_newer_id():
-    walk, _ = walk_over(a(city="old", line="kept"), b(), a(city=""))
+    packer, _ = walk_over(a(city="old", line="kept"), b(), a(city=""))
 
-    body = walk.close()
+    body = packer.flush()
 
     assert seqs(body.items) == [[0, 2], [1]]
     assert orjson.loads(body.packed.body)["contacts"][0] == a(city="", line="kept", first_name="2")
 
 
 def test_records_that_share_one_identifier_and_contradict_in_another_are_two_contacts_in_two_walks():
-    walk, _ = walk_over(a(external_id="p"), a(external_id="q"))
+    packer, _ = walk_over(a(external_id="p"), a(external_id="q"))
 
-    body = walk.close()
+    body = packer.flush()
 
     assert seqs(body.items) == [[0]]
-    assert seqs(walk.mark.held) == [[1]]
+    assert seqs(packer.mark.held) == [[1]]
 
 
 def test_a_record_that_joins_two_rows_waits_for_both():
-    walk, _ = walk_over(a(), {"external_id": "p"}, a(external_id="p"))
+    packer, _ = walk_over(a(), {"external_id": "p"}, a(external_id="p"))
 
-    assert seqs(walk.close().items) == [[0], [1]]
-    assert seqs(walk.mark.held) == [[2]]
+    assert seqs(packer.flush().items) == [[0], [1]]
+    assert seqs(packer.mark.held) == [[2]]
 
 
 def test_a_contact_of_a_body_already_closed_in_this_walk_waits():
-    walk, closed = walk_over(a(), b(), a(city="new"), max_contacts=1)
+    packer, closed = walk_over(a(), b(), a(city="new"), max_contacts=1)
 
     assert [seqs(body.items) for body in closed] == [[[0]]]
-    assert seqs(walk.close().items) == [[1]]
-    assert seqs(walk.mark.held) == [[2]]
+    assert seqs(packer.flush().items) == [[1]]
+    assert seqs(packer.mark.held) == [[2]]
 
 
 def test_the_mark_lies_before_the_record_that_did_not_fit_any_more():
-    walk, closed = walk_over(a(), b(), max_contacts=1)
+    packer, closed = walk_over(a(), b(), max_contacts=1)
 
     assert len(closed) == 1
-    assert (walk.mark.consumed, walk.now.consumed) == (1, 2)
+    assert (packer.mark.consumed, packer.now.consumed) == (1, 2)
 
 
 def test_the_mark_knows_nothing_of_what_came_after_it():
-    walk, _ = walk_over(a(), b(), {"email": "c@x.cd", "line": "bad"}, a(), b(), busy={"email:b@x.cd"}, max_contacts=1)
-    before = (walk.mark.consumed, list(walk.mark.held), walk.mark.refused)
+    packer, _ = walk_over(a(), b(), {"email": "c@x.cd", "line": "bad"}, a(), b(), busy={"email:b@x.cd"}, max_contacts=1)
+    before = (packer.mark.consumed, list(packer.mark.held), packer.mark.refused)
 
     assert before == (0, [], 0)
-    assert walk.close() is not None
-    assert (walk.mark.consumed, walk.mark.merged, walk.mark.refused) == (5, 2, 1)
-    assert seqs(walk.mark.held) == [[1, 4]]
+    assert packer.flush() is not None
+    assert (packer.mark.consumed, packer.mark.merged, packer.mark.refused) == (5, 2, 1)
+    assert seqs(packer.mark.held) == [[1, 4]]
 
 
 def test_a_thousand_records_of_a_busy_contact_are_held_as_one():
-    walk, _ = walk_over(*[a(city=str(number)) for number in range(1000)], busy={"email:a@x.cd"})
-    walk.close()
+    packer, _ = walk_over(*[a(city=str(number)) for number in range(1000)], busy={"email:a@x.cd"})
+    packer.flush()
 
-    assert len(walk.mark.held) == 1
-    assert walk.mark.merged == 999
-    assert orjson.loads(walk.mark.held[0].entry.raw)["city"] == "999"
-    assert not walk.is_full
+    assert len(packer.mark.held) == 1
+    assert packer.mark.merged == 999
+    assert orjson.loads(packer.mark.held[0].entry.raw)["city"] == "999"
+    assert not packer.is_full
 
 
 def test_the_walk_is_full_when_as_many_are_held_or_refused_as_may_be():
@@ -228,130 +230,130 @@ def test_the_walk_is_full_when_as_many_are_held_or_refused_as_may_be():
 
 def test_a_merged_contact_that_no_longer_fits_the_body_waits_instead_of_making_it_oversize():
     size = len(PREFIX + SUFFIX) + len(entries_of([a(city="x" * 50)])[0].raw)
-    walk, _ = walk_over(a(city="x" * 50), a(line="y" * 40), max_bytes=size + 5)
+    packer, _ = walk_over(a(city="x" * 50), a(line="y" * 40), max_bytes=size + 5)
 
-    body = walk.close()
+    body = packer.flush()
 
     assert len(body.packed.body) <= size + 5
     assert seqs(body.items) == [[0]]
-    assert seqs(walk.mark.held) == [[1]]
+    assert seqs(packer.mark.held) == [[1]]
 
 
 def test_a_contact_larger_than_a_whole_body_is_refused_with_its_size_and_the_rest_go_on():
-    walk, _ = walk_over(a(city="x" * 500), b(), max_bytes=400)
+    packer, _ = walk_over(a(city="x" * 500), b(), max_bytes=400)
 
-    body = walk.close()
+    body = packer.flush()
 
     assert seqs(body.items) == [[1]]
-    [item] = walk.refused
+    [item] = packer.refused
     assert item.refused.code == "too_large"
     assert str(len(item.entry.raw)) in item.refused.rule
 
 
 def test_held_records_are_not_merged_into_one_that_no_body_could_hold():
-    walk, _ = walk_over(a(city="x" * 200), a(line="y" * 200), busy={"email:a@x.cd"}, max_bytes=400)
-    walk.close()
+    packer, _ = walk_over(a(city="x" * 200), a(line="y" * 200), busy={"email:a@x.cd"}, max_bytes=400)
+    packer.flush()
 
-    assert seqs(walk.mark.held) == [[0], [1]]
+    assert seqs(packer.mark.held) == [[0], [1]]
 
 
-def retried(seq, record, departed=1):
-    return item_of(QueuedRecord(seq, orjson.dumps(record), (), 1, 1_790_000_000_000, departed))
+def retried(seq, record, packed_version=1):
+    return item_of(QueuedRecord(seq, orjson.dumps(record), (), 1, 1_790_000_000_000, packed_version))
 
 
 def test_retried_records_of_one_contact_are_one_row_and_leave_their_place_together():
-    walk, _ = walk_over()
+    packer, _ = walk_over()
 
     for seq, record in ((5, a(city="old", line="kept")), (9, a(city="new")), (11, b())):
-        assert walk.feed(retried(seq, record, departed=seq), set()) is None
-    body = walk.close()
+        assert packer.add(retried(seq, record, packed_version=seq), set()) is None
+    body = packer.flush()
 
     assert seqs(body.items) == [[5, 9], [11]]
     assert orjson.loads(body.packed.body)["contacts"][0] == a(city="new", line="kept")
-    assert (walk.taken, walk.mark.taken, walk.mark.consumed, walk.mark.merged) == ([5, 9, 11], 3, 0, 1)
+    assert (packer.taken, packer.mark.taken, packer.mark.consumed, packer.mark.merged) == ([5, 9, 11], 3, 0, 1)
 
 
 def test_a_retried_record_spoils_nothing_new_of_its_contact():
-    walk, _ = walk_over()
+    packer, _ = walk_over()
 
-    walk.feed(retried(5, a(city="old")), set())
-    walk.feed(item_of(QueuedRecord(9, orjson.dumps(a(line="new")))), set())
-    body = walk.close()
+    packer.add(retried(5, a(city="old")), set())
+    packer.add(item_of(QueuedRecord(9, orjson.dumps(a(line="new")))), set())
+    body = packer.flush()
 
     assert seqs(body.items) == [[5]]
-    assert seqs(walk.mark.held) == [[9]]
+    assert seqs(packer.mark.held) == [[9]]
 
 
 def test_a_retried_record_whose_contact_is_in_flight_stays_where_it_is():
-    walk, _ = walk_over(max_held=1)
+    packer, _ = walk_over(max_held=1)
 
-    walk.feed(retried(5, a()), digest_set({"email:a@x.cd"}))
-    walk.feed(retried(6, a(external_id="p")), set())
-    walk.feed(retried(7, a(external_id="q")), set())
-    body = walk.close()
+    packer.add(retried(5, a()), digest_set({"email:a@x.cd"}))
+    packer.add(retried(6, a(external_id="p")), set())
+    packer.add(retried(7, a(external_id="q")), set())
+    body = packer.flush()
 
     assert seqs(body.items) == [[6]]
-    assert (walk.taken, walk.mark.held, walk.is_full) == ([6], [], False)
+    assert (packer.taken, packer.mark.held, packer.is_full) == ([6], [], False)
 
 
 def test_a_retried_record_that_is_refused_again_leaves_its_place():
-    walk, _ = walk_over()
+    packer, _ = walk_over()
 
-    walk.feed(retried(5, a(line="bad")), digest_set({"email:a@x.cd"}))
-    walk.close()
+    packer.add(retried(5, a(line="bad")), digest_set({"email:a@x.cd"}))
+    packer.flush()
 
-    assert [item.entry.seq for item in walk.refused] == walk.taken == [5]
-    assert (walk.mark.taken, walk.mark.refused) == (1, 1)
+    assert [item.entry.seq for item in packer.refused] == packer.taken == [5]
+    assert (packer.mark.taken, packer.mark.refused) == (1, 1)
 
 
 def test_the_mark_lies_before_a_retried_record_that_did_not_fit_any_more():
-    walk, _ = walk_over(max_contacts=1)
+    packer, _ = walk_over(max_contacts=1)
 
-    assert walk.feed(retried(5, a()), set()) is None
-    closed = walk.feed(retried(6, b()), set())
+    assert packer.add(retried(5, a()), set()) is None
+    closed = packer.add(retried(6, b()), set())
 
     assert seqs(closed.items) == [[5]]
-    assert walk.taken[: walk.mark.taken] == [5]
+    assert packer.taken[: packer.mark.taken] == [5]
 
 
 def test_no_merge_reaches_over_a_held_record_that_has_to_do_with_it():
     """The last of three shares an identifier with the first; between them waits one that contradicts the first."""
     records = [a(external_id="p", city="1"), a(external_id="q", city="2"), {"external_id": "p", "line": "3"}]
 
-    walk, _ = walk_over(*records, busy={"email:a@x.cd"})
-    walk.close()
-    assert seqs(walk.mark.held) == [[0], [1], [2]]
+    packer, _ = walk_over(*records, busy={"email:a@x.cd"})
+    packer.flush()
+    assert seqs(packer.mark.held) == [[0], [1], [2]]
 
-    walk, _ = walk_over(*records)
-    assert seqs(walk.close().items) == [[0]]
-    assert seqs(walk.mark.held) == [[1], [2]]
+    packer, _ = walk_over(*records)
+    assert seqs(packer.flush().items) == [[0]]
+    assert seqs(packer.mark.held) == [[1], [2]]
 
 
 def test_what_is_held_is_bounded_in_bytes_too():
     """Held records are read and written as a whole."""
-    walk = Packer(Limits(10, 10_000, PREFIX, SUFFIX), item_of, max_held=100, max_refused=10, max_held_bytes=1_000)
+    packer = Packer(Limits(10, 10_000, PREFIX, SUFFIX), item_of, max_held=100, max_refused=10, max_held_bytes=1_000)
     fed = 0
     for seq in range(100):
-        if walk.is_full:
+        if packer.is_full:
             break
-        walk.feed(
+        packer.add(
             item_of(QueuedRecord(seq, orjson.dumps({"email": f"{seq}@x.cd", "line": "x" * 180}))), set(digest_all(seq))
         )
         fed += 1
 
-    assert walk.holds_most
-    assert 1_000 <= sum(len(item.entry.raw) for item in walk.now.held) < 1_300
-    assert fed == len(walk.now.held) == 5
+    assert packer.holds_most
+    assert 1_000 <= sum(len(item.entry.raw) for item in packer.now.held) < 1_300
+    assert fed == len(packer.now.held) == 5
 
 
 def test_records_that_are_held_as_one_count_with_the_bytes_of_that_one():
-    walk = Packer(Limits(10, 10_000, PREFIX, SUFFIX), item_of, max_held=100, max_refused=10, max_held_bytes=1_000)
+    packer = Packer(Limits(10, 10_000, PREFIX, SUFFIX), item_of, max_held=100, max_refused=10, max_held_bytes=1_000)
 
     for seq in range(50):
-        walk.feed(item_of(QueuedRecord(seq, orjson.dumps(a(line="x" * 180)))), digest_set(["email:a@x.cd"]))
+        packer.add(item_of(QueuedRecord(seq, orjson.dumps(a(line="x" * 180)))), digest_set(["email:a@x.cd"]))
 
-    assert len(walk.now.held) == 1
-    assert not walk.is_full
+    assert len(packer.now.held) == 1
+    assert not packer.is_full
 
 
 def digest_all(seq):
@@ -361,24 +363,24 @@ def digest_all(seq):
 @pytest.mark.parametrize("merged", [(), (4,)])
 def test_a_retried_record_waits_for_an_older_one_that_is_held(merged):
     """It was refused while that one waited for a contact in flight."""
-    walk, _ = walk_over()
+    packer, _ = walk_over()
     held = item_of(QueuedRecord(9 if merged else 4, orjson.dumps(a(city="held")), merged))
-    walk.expect([held])
+    packer.note_held([held])
 
     for item in (retried(3, b()), retried(5, a(city="retried")), held):
-        walk.feed(item, set())
+        packer.add(item, set())
 
-    assert seqs(walk.close().items) == [[3], [*merged, held.entry.seq]]
-    assert walk.taken == [3]
+    assert seqs(packer.flush().items) == [[3], [*merged, held.entry.seq]]
+    assert packer.taken == [3]
 
 
 def test_a_retried_record_does_not_wait_for_newer_ones_that_are_held():
-    walk, _ = walk_over()
+    packer, _ = walk_over()
     held = item_of(QueuedRecord(9, orjson.dumps(a(city="held"))))
-    walk.expect([held])
+    packer.note_held([held])
 
     for item in (retried(5, a(city="retried")), held):
-        walk.feed(item, set())
+        packer.add(item, set())
 
-    assert seqs(walk.close().items) == [[5]]
-    assert seqs(walk.mark.held) == [[9]]
+    assert seqs(packer.flush().items) == [[5]]
+    assert seqs(packer.mark.held) == [[9]]

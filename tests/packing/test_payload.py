@@ -142,7 +142,7 @@ def test_a_body_shows_only_its_size():
 
 
 def test_a_body_that_has_enough_takes_no_more_but_a_single_contact_may_be_larger():
-    body = Payload(Limits(100, 1_000, b"[", b"]", enough_bytes=50))
+    body = Payload(Limits(100, 1_000, b"[", b"]", soft_max_bytes=50))
 
     assert body.fits(b"x" * 500)
     body.add(b"x" * 20)

@@ -19,15 +19,15 @@ def person(number, **more):
 
 def cut(engine, lane="sendgrid"):
     """One round over a lane; returns how many bodies there are now."""
-    engine.site.aggregation.aggregate(lane)
-    return engine.site.store.client.zcard(engine.site.store.keys("due"))
+    engine.runtime.aggregation.aggregate(lane)
+    return engine.runtime.store.client.zcard(engine.runtime.store.keys("due:dispatch"))
 
 
 def bodies(engine):
     """The bodies that are to be sent, in order."""
-    site = engine.site
-    numbers = map(int, site.store.client.zrange(site.store.keys("due"), 0, -1))
-    return [site.store.client.get(site.store.keys(f"b:{number}:body")) for number in numbers]
+    runtime = engine.runtime
+    numbers = map(int, runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1))
+    return [runtime.store.client.get(runtime.store.keys(f"batch:{number}:body")) for number in numbers]
 
 
 def contacts_of(body):
@@ -35,11 +35,11 @@ def contacts_of(body):
 
 
 def failures(engine):
-    return {orjson.loads(failed.raw)["email"]: failed for failed in engine.site.failures}
+    return {orjson.loads(failed.raw)["email"]: failed for failed in engine.runtime.failures}
 
 
 def failed_raw(engine):
-    return {orjson.loads(failed.raw).get("email"): orjson.loads(failed.raw) for failed in engine.site.failures}
+    return {orjson.loads(failed.raw).get("email"): orjson.loads(failed.raw) for failed in engine.runtime.failures}
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def slow(make_engine):
 def in_flight(engine, *records):
     """Bring records on their way and leave them there."""
     enqueue(list(records))
-    engine.site.schedule.flush("sendgrid")
+    engine.runtime.schedule.flush("sendgrid")
     cut(engine)
 
 
 def settle(engine):
-    for lane in engine.site.schedule.lanes():
-        engine.site.schedule.flush(lane)
+    for lane in engine.runtime.schedule.lanes():
+        engine.runtime.schedule.flush(lane)
     engine.run_until_settled()
 
 
@@ -84,34 +84,34 @@ def test_a_body_full_by_count_goes_at_once(make_engine, sandbox):
 def test_a_partial_body_waits_for_its_time_by_the_clock_and_needs_no_further_arrival(slow):
     enqueue(person(1))
     assert cut(slow) == 0
-    advance(slow.site, 30)
+    advance(slow.runtime, 30)
     enqueue(person(2))
     assert cut(slow) == 0
     assert slow.books()["waiting"] == 2
 
-    advance(slow.site, 31)
+    advance(slow.runtime, 31)
 
-    assert WakeUp("aggregate", "sendgrid") in slow.site.schedule.tick(4).bells
+    assert WakeUp("aggregate", "sendgrid") in slow.runtime.schedule.tick(4).bells
     assert cut(slow) == 1
     assert [len(contacts_of(body)) for body in bodies(slow)] == [2]
 
 
 def test_the_age_of_a_lane_is_that_of_its_oldest_record(slow):
     enqueue(person(number, postal_code="x" * 500) for number in range(100))
-    advance(slow.site, 59)
+    advance(slow.runtime, 59)
     enqueue(person(number, postal_code="x" * 500) for number in range(100, 150))
     assert cut(slow) == 1
 
-    advance(slow.site, 2)
+    advance(slow.runtime, 2)
 
     assert cut(slow) == 1, "what is left came later and has not waited long enough"
-    advance(slow.site, 58)
+    advance(slow.runtime, 58)
     assert cut(slow) == 2
 
 
 def test_a_lane_that_is_flushed_leaves_now(slow):
     enqueue(person(1))
-    slow.site.schedule.flush("sendgrid")
+    slow.runtime.schedule.flush("sendgrid")
     enqueue(person(2))
 
     assert cut(slow) == 1
@@ -157,7 +157,7 @@ def test_a_refused_record_fails_with_field_and_reason_keeps_its_id_and_can_be_re
     assert found["p1@example.com"].about["stage"] == "aggregate"
     assert found["p1@example.com"].about["reason"].startswith("last_name: has 51 characters")
     assert "x" * 51 not in found["p1@example.com"].about["reason"]
-    assert engine.site.failures.retry(list(engine.site.failures)) == 3
+    assert engine.runtime.failures.retry(list(engine.runtime.failures)) == 3
     engine.run_until_settled()
     again = failures(engine)["p1@example.com"]
     assert (again.id, again.about["attempts"], again.about["first_ms"]) == (
@@ -199,7 +199,7 @@ def test_a_newer_record_takes_from_an_older_failed_one_what_it_sets(engine, sand
     engine.run_until_settled()
 
     assert failed_raw(engine)["p1@example.com"] == {"email": "p1@example.com", "country": "kept"}
-    engine.site.failures.retry(list(engine.site.failures))
+    engine.runtime.failures.retry(list(engine.runtime.failures))
     engine.run_until_settled()
     [stored] = sandbox.contacts()
     assert (stored["city"], stored["country"], stored["last_name"]) == ("new", "kept", "short")
@@ -251,7 +251,7 @@ def test_an_older_record_that_is_retried_takes_nothing_from_a_newer_failed_one(e
     assert engine.books()["failed"] == 2
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
-    engine.site.failures.retry([failed for failed in engine.site.failures if failed.id == "sendgrid:0"])
+    engine.runtime.failures.retry([failed for failed in engine.runtime.failures if failed.id == "sendgrid:0"])
     engine.run_until_settled()
 
     assert failed_raw(engine) == {"p1@example.com": newer}
@@ -289,16 +289,16 @@ def test_failures_retried_out_of_order_never_put_the_older_value_over_the_newer(
     engine.run_until(lambda: engine.books()["batched"] == 1)
     enqueue(person(1, city="new", last_name="x" * 51))
     engine.run_until_settled()
-    failed = {one.id: one for one in engine.site.failures}
+    failed = {one.id: one for one in engine.runtime.failures}
     assert set(failed) == {"sendgrid:0", "sendgrid:1"}
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
     for record_id in ("sendgrid:1", "sendgrid:0"):
-        engine.site.failures.retry([failed[record_id]])
+        engine.runtime.failures.retry([failed[record_id]])
     engine.run_until_settled()
 
     # The newer record is still refused for its name; the older one has to leave the city alone once it is mended.
-    left = {one.id: orjson.loads(one.raw) for one in engine.site.failures}
+    left = {one.id: orjson.loads(one.raw) for one in engine.runtime.failures}
     assert left.get("sendgrid:1", {}).get("city") == "new" or next(sandbox.contacts())["city"] == "new"
     engine.assert_books_balance()
 
@@ -306,7 +306,7 @@ def test_failures_retried_out_of_order_never_put_the_older_value_over_the_newer(
 def test_two_lanes_of_a_destination_share_who_is_in_flight(slow):
     in_flight(slow, person(1, city="first"))
     lane = enqueue(person(1, city="second"), list_ids=[LIST]).lane
-    slow.site.schedule.flush(lane)
+    slow.runtime.schedule.flush(lane)
 
     assert cut(slow, lane) == 1
 
@@ -333,7 +333,7 @@ def test_a_held_record_goes_once_its_contact_is_free_and_the_newest_value_wins(e
 def test_one_busy_contact_does_not_hold_up_the_others(slow):
     in_flight(slow, person(1))
     enqueue([person(1, city="again"), *(person(number) for number in range(2, 50))])
-    slow.site.schedule.flush("sendgrid")
+    slow.runtime.schedule.flush("sendgrid")
 
     assert cut(slow) == 2
 
@@ -343,19 +343,21 @@ def test_one_busy_contact_does_not_hold_up_the_others(slow):
 
 def test_a_lane_with_as_many_held_as_may_be_rests_until_one_is_free(slow):
     in_flight(slow, *(person(number) for number in range(100)))
-    site = slow.site
-    site.aggregation._pace = type(site.aggregation._pace)(max_wait_ms=60_000, max_held=50)
+    runtime = slow.runtime
+    runtime.aggregation._pace = type(runtime.aggregation._pace)(max_wait_ms=60_000, max_held=50)
     enqueue(person(number, city="again") for number in range(100))
-    site.schedule.flush("sendgrid")
+    runtime.schedule.flush("sendgrid")
     cut(slow)
-    version = site.store.client.get(site.store.keys("v"))
+    version = runtime.store.client.get(runtime.store.keys("version"))
 
-    assert site.aggregation.aggregate("sendgrid") == ()
+    assert runtime.aggregation.aggregate("sendgrid") == ()
 
     assert slow.books() | {"held": 50, "waiting": 50, "batched": 100} == slow.books()
-    assert site.store.client.get(site.store.keys("v")) == version, "a round with nothing to do stops the others"
-    due = site.store.client.zscore(site.store.keys("aggdue"), "sendgrid")
-    assert due - site.schedule.now_ms() > 30_000
+    assert runtime.store.client.get(runtime.store.keys("version")) == version, (
+        "a round with nothing to do stops the others"
+    )
+    due = runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid")
+    assert due - runtime.schedule.now_ms() > 30_000
     slow.assert_books_balance()
     settle(slow)
     assert slow.books() | {"delivered": 200} == slow.books()
@@ -375,8 +377,8 @@ def test_an_unknown_custom_field_follows_the_policy(make_engine, sandbox, policy
 
     engine.run_until_settled()
 
-    site = engine.site
-    dropped = int(site.store.client.hget(site.store.keys("books:sendgrid"), "dropped") or 0)
+    runtime = engine.runtime
+    dropped = int(runtime.store.client.hget(runtime.store.keys("books:sendgrid"), "dropped") or 0)
     assert {**engine.books(), "dropped": dropped} | expected == {**engine.books(), "dropped": dropped}
     stored = {contact["email"]: contact["custom_fields"] for contact in sandbox.contacts()}
     assert stored.get("p2@example.com", {}) == custom
@@ -389,11 +391,11 @@ def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_engi
     enqueue(person(1, custom_fields={"plan": "pro"}))
     engine.run_until_settled()
     assert engine.books()["failed"] == 1
-    site = engine.site
-    site.desk.exchange(site.provider.create_field("plan", "pro"), None)
-    advance(site, 60)
+    runtime = engine.runtime
+    runtime.desk.exchange(runtime.provider.create_field("plan", "pro"), None)
+    advance(runtime, 60)
 
-    site.failures.retry(list(site.failures))
+    runtime.failures.retry(list(runtime.failures))
     engine.run_until_settled()
 
     assert engine.books()["delivered"] == 1
@@ -402,24 +404,24 @@ def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_engi
 def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(engine):
     peer = Peer(lambda _: reply(503))
     speak_to(peer, engine)
-    site = engine.site
-    site.definitions._desk = site.desk
+    runtime = engine.runtime
+    runtime.definitions._desk = runtime.desk
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
     assert cut(engine) == 0
 
     assert engine.books() | {"waiting": 1, "failed": 0} == engine.books()
-    assert site.store.client.zscore(site.store.keys("aggdue"), "sendgrid") > site.schedule.now_ms()
+    assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") > runtime.schedule.now_ms()
 
 
 def test_a_learned_cap_is_kept_and_after_a_day_one_body_asks_again(slow):
     records = [person(number, postal_code="x" * 500) for number in range(400)]
-    slow.site.schedule.learn_cap(CAP // 2)
+    slow.runtime.schedule.learn_cap(CAP // 2)
     enqueue(records)
     cut(slow)
     assert max(map(len, bodies(slow))) <= CAP // 2
 
-    advance(slow.site, 86_401)
+    advance(slow.runtime, 86_401)
     enqueue(person(number, postal_code="x" * 500) for number in range(1000, 1400))
     cut(slow)
 
@@ -427,15 +429,15 @@ def test_a_learned_cap_is_kept_and_after_a_day_one_body_asks_again(slow):
 
 
 def test_bodies_cut_before_a_cap_was_learned_do_not_raise_it_again(slow):
-    slow.site.schedule.learn_cap(CAP // 2)
-    slow.site.schedule.learn_cap(CAP)
+    slow.runtime.schedule.learn_cap(CAP // 2)
+    slow.runtime.schedule.learn_cap(CAP)
 
-    assert slow.site.schedule.state()["cap_bytes"] == str(CAP // 2)
+    assert slow.runtime.schedule.state()["cap_bytes"] == str(CAP // 2)
 
 
 def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
     enqueue(person(number) for number in range(100))
-    site = engine.site
+    runtime = engine.runtime
     rounds = []
     barrier = threading.Barrier(2, timeout=10)
 
@@ -455,8 +457,8 @@ def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
             rounds.append(took)
             return took
 
-    site.aggregation._bench = Meeting(site.aggregation._bench)
-    threads = [threading.Thread(target=site.aggregation.aggregate, args=("sendgrid",)) for _ in range(2)]
+    runtime.aggregation._bench = Meeting(runtime.aggregation._bench)
+    threads = [threading.Thread(target=runtime.aggregation.aggregate, args=("sendgrid",)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -465,15 +467,15 @@ def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
     assert rounds.count(True) >= 1
     assert False in rounds
     assert engine.books() | {"batched": 100, "waiting": 0} == engine.books()
-    staged = [k for k in site.store.client.scan_iter("*:body") if site.store.client.ttl(k) != -1]
+    staged = [k for k in runtime.store.client.scan_iter("*:body") if runtime.store.client.ttl(k) != -1]
     assert staged == [], "the loser's bodies are left behind"
     engine.assert_books_balance()
 
 
 def test_records_that_come_while_a_lane_is_cut_arm_it_again(engine):
     enqueue(person(1))
-    site = engine.site
-    bench = site.aggregation._bench
+    runtime = engine.runtime
+    bench = runtime.aggregation._bench
     commit = bench.commit
 
     def late(cut):
@@ -481,29 +483,29 @@ def test_records_that_come_while_a_lane_is_cut_arm_it_again(engine):
         return commit(cut)
 
     bench.commit = late
-    site.aggregation.aggregate("sendgrid")
+    runtime.aggregation.aggregate("sendgrid")
     bench.commit = commit
 
-    assert site.store.client.zscore(site.store.keys("aggdue"), "sendgrid") <= site.schedule.now_ms()
+    assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") <= runtime.schedule.now_ms()
     engine.run_until_settled()
     assert engine.books()["delivered"] == 2
 
 
 @pytest.mark.parametrize("lane", ["sendgrid", None])
 def test_a_paused_lane_waits_and_goes_on_when_it_is_resumed(engine, lane):
-    engine.site.schedule.pause(lane, "a person said so")
+    engine.runtime.schedule.pause(lane, "a person said so")
     enqueue(person(1))
     assert cut(engine) == 0
     assert engine.books()["waiting"] == 1
 
-    engine.site.schedule.resume(lane)
+    engine.runtime.schedule.resume(lane)
 
     engine.run_until_settled()
     assert engine.books()["delivered"] == 1
 
 
 def test_a_paused_lane_does_not_stop_its_neighbour(engine, sandbox):
-    engine.site.schedule.pause("sendgrid", "a person said so")
+    engine.runtime.schedule.pause("sendgrid", "a person said so")
     enqueue(person(1))
     enqueue(person(2), list_ids=[LIST])
 

@@ -36,17 +36,17 @@ class Platform:
 
     def __init__(self, engine, broken=lambda request: False):
         self.engine, self.broken = engine, broken
-        self.heard, self.people = [], []
+        self.consume_wakeup, self.people = [], []
         speak_to(Peer(self.answer), engine)
-        engine.site.definitions._desk = engine.site.desk
+        engine.runtime.definitions._desk = engine.runtime.desk
 
     def answer(self, request):
-        self.heard.append((self.engine.site.schedule.now_ms(), request.endpoint))
+        self.consume_wakeup.append((self.engine.runtime.schedule.now_ms(), request.endpoint))
         if broken := self.broken(request):
             return reply(503) if broken is True else broken
         if request.method == "PUT":
             self.people += [contact["email"] for contact in orjson.loads(b"".join(request.body))["contacts"]]
-            return reply(202, {"job_id": f"job-{len(self.heard)}"})
+            return reply(202, {"job_id": f"job-{len(self.consume_wakeup)}"})
         return reply(200, {"status": "completed"} if request.endpoint == "job" else {"custom_fields": []})
 
     def go_down(self, answer=True):
@@ -56,32 +56,32 @@ class Platform:
         self.broken = lambda request: False
 
     def asked(self, *endpoints):
-        return [endpoint for _, endpoint in self.heard if endpoint in endpoints or not endpoints]
+        return [endpoint for _, endpoint in self.consume_wakeup if endpoint in endpoints or not endpoints]
 
 
 @pytest.fixture
-def throttle(engine):
-    return RateLimiter(engine.site.store, engine.site.provider.account, {}, lease_ms=45_000)
+def rate_limiter(engine):
+    return RateLimiter(engine.runtime.store, engine.runtime.provider.account, {}, lease_ms=45_000)
 
 
-def fail(throttle, endpoint="upsert", times=5, how="failed"):
+def fail(rate_limiter, endpoint="upsert", times=5, how="failed"):
     for _ in range(times):
-        permit = throttle.acquire(endpoint)
+        permit = rate_limiter.acquire(endpoint)
         assert permit.granted
-        throttle.note(permit, HEADERS, how=how)
+        rate_limiter.note(permit, HEADERS, how=how)
 
 
 def is_open(engine):
-    return engine.site.desk.throttle.standing().open_until is not None
+    return engine.runtime.desk.rate_limiter.standing().open_until is not None
 
 
 def pump(engine, seconds, step_s=1.0, condition=lambda: True):
     """Let simulated time pass while a worker works, at most so much of it; returns how much it was."""
-    began_ms = engine.site.schedule.now_ms()
-    while engine.site.schedule.now_ms() - began_ms < seconds * 1000 and condition():
+    began_ms = engine.runtime.schedule.now_ms()
+    while engine.runtime.schedule.now_ms() - began_ms < seconds * 1000 and condition():
         engine.pump()
-        advance(engine.site, step_s)
-    return (engine.site.schedule.now_ms() - began_ms) / 1000
+        advance(engine.runtime, step_s)
+    return (engine.runtime.schedule.now_ms() - began_ms) / 1000
 
 
 def is_left(engine):
@@ -92,151 +92,155 @@ def is_left(engine):
 
 
 @pytest.mark.parametrize("how", ["failed", "unsent"])
-def test_five_failures_in_a_row_at_one_endpoint_hold_all_endpoints_of_the_account(throttle, how):
-    fail(throttle, times=4, how=how)
-    assert all(throttle.acquire(endpoint, asks=True).granted for endpoint in ("job", "definitions"))
+def test_five_failures_in_a_row_at_one_endpoint_hold_all_endpoints_of_the_account(rate_limiter, how):
+    fail(rate_limiter, times=4, how=how)
+    assert all(rate_limiter.acquire(endpoint, asks=True).granted for endpoint in ("job", "definitions"))
 
-    fail(throttle, times=1, how=how)
+    fail(rate_limiter, times=1, how=how)
 
-    assert not any(throttle.acquire(endpoint, asks=True).granted for endpoint in ENDPOINTS)
-    assert 59_000 < throttle.standing().held_ms("job") <= 60_000
+    assert not any(rate_limiter.acquire(endpoint, asks=True).granted for endpoint in ENDPOINTS)
+    assert 59_000 < rate_limiter.standing().blocked_ms("job") <= 60_000
 
 
 @pytest.mark.parametrize("how", ["answered", "refused"])
-def test_any_answer_starts_the_count_of_its_own_endpoint_anew(throttle, how):
-    fail(throttle, "job", times=4)
-    throttle.note(throttle.acquire("upsert"), HEADERS, how=how)
-    assert throttle.standing().open_until is None
-    throttle.note(throttle.acquire("job"), HEADERS, how=how, after_s=0.0)
+def test_any_answer_starts_the_count_of_its_own_endpoint_anew(rate_limiter, how):
+    fail(rate_limiter, "job", times=4)
+    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS, how=how)
+    assert rate_limiter.standing().open_until is None
+    rate_limiter.note(rate_limiter.acquire("job"), HEADERS, how=how, after_s=0.0)
 
-    fail(throttle, "job", times=4)
+    fail(rate_limiter, "job", times=4)
 
-    assert throttle.standing().open_until is None
-    fail(throttle, "job", times=1)
-    assert throttle.standing().open_until is not None
+    assert rate_limiter.standing().open_until is None
+    fail(rate_limiter, "job", times=1)
+    assert rate_limiter.standing().open_until is not None
 
 
-def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(throttle, engine):
-    fail(throttle)
-    advance(engine.site, 61)
+def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_limiter, engine):
+    fail(rate_limiter)
+    advance(engine.runtime, 61)
 
-    assert [throttle.acquire(endpoint).asks_first for endpoint in ENDPOINTS] == [True] * 3
-    asking = throttle.acquire("definitions", asks=True)
-    others = [throttle.acquire(endpoint, asks=True) for endpoint in ENDPOINTS]
+    assert [rate_limiter.acquire(endpoint).asks_first for endpoint in ENDPOINTS] == [True] * 3
+    asking = rate_limiter.acquire("definitions", asks=True)
+    others = [rate_limiter.acquire(endpoint, asks=True) for endpoint in ENDPOINTS]
 
     assert asking.granted
     assert not any(permit.granted or permit.asks_first for permit in others)
-    throttle.note(asking, HEADERS, how="failed")
-    assert 59_000 < throttle.standing().held_ms("upsert") <= 60_000
-    assert not throttle.acquire("job", asks=True).granted
-    advance(engine.site, 61)
-    throttle.note(throttle.acquire("definitions", asks=True), HEADERS)
-    assert all(throttle.acquire(endpoint).granted for endpoint in ENDPOINTS)
+    rate_limiter.note(asking, HEADERS, how="failed")
+    assert 59_000 < rate_limiter.standing().blocked_ms("upsert") <= 60_000
+    assert not rate_limiter.acquire("job", asks=True).granted
+    advance(engine.runtime, 61)
+    rate_limiter.note(rate_limiter.acquire("definitions", asks=True), HEADERS)
+    assert all(rate_limiter.acquire(endpoint).granted for endpoint in ENDPOINTS)
 
 
 @pytest.mark.parametrize("how", ["given back", "dead"])
-def test_somebody_else_asks_where_the_one_who_was_to_ask_did_not(throttle, engine, how):
-    fail(throttle)
-    advance(engine.site, 61)
-    asking = throttle.acquire("definitions", asks=True)
+def test_somebody_else_asks_where_the_one_who_was_to_ask_did_not(rate_limiter, engine, how):
+    fail(rate_limiter)
+    advance(engine.runtime, 61)
+    asking = rate_limiter.acquire("definitions", asks=True)
 
     if how == "dead":
-        advance(engine.site, 46)
+        advance(engine.runtime, 46)
     else:
-        throttle.release(asking)
+        rate_limiter.release(asking)
 
-    assert throttle.acquire("job").asks_first
-    assert throttle.acquire("definitions", asks=True).granted
+    assert rate_limiter.acquire("job").asks_first
+    assert rate_limiter.acquire("definitions", asks=True).granted
 
 
-def test_an_answer_that_comes_late_closes_the_breaker_early(throttle):
-    late = throttle.acquire("job")
-    throttle.note(throttle.acquire("upsert"), HEADERS)  # from now on several at once
-    flying = [throttle.acquire("upsert") for _ in range(5)]
+def test_an_answer_that_comes_late_closes_the_breaker_early(rate_limiter):
+    late = rate_limiter.acquire("job")
+    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)  # from now on several at once
+    flying = [rate_limiter.acquire("upsert") for _ in range(5)]
     for permit in flying:
-        throttle.note(permit, HEADERS, how="failed")
-    assert not throttle.acquire("job").granted
+        rate_limiter.note(permit, HEADERS, how="failed")
+    assert not rate_limiter.acquire("job").granted
 
-    throttle.note(late, HEADERS)
+    rate_limiter.note(late, HEADERS)
 
-    assert throttle.acquire("job").granted
+    assert rate_limiter.acquire("job").granted
 
 
 def test_an_endpoint_that_fails_while_another_answers_waits_alone_and_is_tried_by_one_request_at_a_time(
-    throttle, engine
+    rate_limiter, engine
 ):
-    throttle.note(throttle.acquire("upsert"), HEADERS)
-    fail(throttle)
-    advance(engine.site, 61)
-    throttle.note(throttle.acquire("definitions", asks=True), HEADERS)
+    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
+    fail(rate_limiter)
+    advance(engine.runtime, 61)
+    rate_limiter.note(rate_limiter.acquire("definitions", asks=True), HEADERS)
 
-    trial = throttle.acquire("upsert")
-    assert (trial.granted, throttle.acquire("upsert").granted) == (True, False)
-    throttle.note(trial, HEADERS, how="failed")
+    trial = rate_limiter.acquire("upsert")
+    assert (trial.granted, rate_limiter.acquire("upsert").granted) == (True, False)
+    rate_limiter.note(trial, HEADERS, how="failed")
 
-    assert not throttle.acquire("upsert").granted
-    assert throttle.acquire("job").granted
-    assert 59_000 < throttle.standing().held_ms("upsert") <= 60_000
-    assert throttle.standing().held_ms("job") == 0
-    advance(engine.site, 61)
-    throttle.note(throttle.acquire("upsert"), HEADERS)
-    assert all(throttle.acquire("upsert").granted for _ in range(5))
+    assert not rate_limiter.acquire("upsert").granted
+    assert rate_limiter.acquire("job").granted
+    assert 59_000 < rate_limiter.standing().blocked_ms("upsert") <= 60_000
+    assert rate_limiter.standing().blocked_ms("job") == 0
+    advance(engine.runtime, 61)
+    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
+    assert all(rate_limiter.acquire("upsert").granted for _ in range(5))
 
 
-def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(throttle, engine):
-    throttle.note(throttle.acquire("upsert"), HEADERS)
-    flying = [throttle.acquire("upsert") for _ in range(10)]
+def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(rate_limiter, engine):
+    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
+    flying = [rate_limiter.acquire("upsert") for _ in range(10)]
     for permit in flying[:5]:
-        throttle.note(permit, HEADERS, how="failed")
-    advance(engine.site, 30)
+        rate_limiter.note(permit, HEADERS, how="failed")
+    advance(engine.runtime, 30)
 
     for permit in flying[5:]:
-        throttle.note(permit, HEADERS, how="failed")
+        rate_limiter.note(permit, HEADERS, how="failed")
 
-    assert 29_000 < throttle.standing().held_ms("upsert") <= 30_000
+    assert 29_000 < rate_limiter.standing().blocked_ms("upsert") <= 30_000
 
 
-def test_an_exchange_whose_note_is_repeated_counts_once(throttle, engine):
-    store, base = engine.site.store, throttle._keys.base
+def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, engine):
+    store, base = engine.runtime.store, rate_limiter._keys.base
     for _ in range(4):
-        permit = throttle.acquire("upsert")
+        permit = rate_limiter.acquire("upsert")
         for _ in range(3):  # the reply is lost twice
-            store.run("note", permit.id, "upsert", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
-    assert throttle.standing().open_until is None
-    fail(throttle, times=1)
-    advance(engine.site, 61)
-    asking = throttle.acquire("definitions", asks=True)
+            store.run("limiter_report", permit.id, "upsert", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
+    assert rate_limiter.standing().open_until is None
+    fail(rate_limiter, times=1)
+    advance(engine.runtime, 61)
+    asking = rate_limiter.acquire("definitions", asks=True)
 
     for _ in range(2):
-        store.run("note", asking.id, "definitions", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
+        store.run("limiter_report", asking.id, "definitions", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
 
-    assert throttle.standing().open_until is not None
-    advance(engine.site, 61)
-    again = throttle._store.run("acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base)
-    assert again == throttle._store.run("acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base) == [1, 0]
+    assert rate_limiter.standing().open_until is not None
+    advance(engine.runtime, 61)
+    again = rate_limiter._store.run("limiter_acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base)
+    assert (
+        again
+        == rate_limiter._store.run("limiter_acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base)
+        == [1, 0]
+    )
 
 
-def test_a_person_closes_it_at_once(throttle):
-    fail(throttle)
+def test_a_person_closes_it_at_once(rate_limiter):
+    fail(rate_limiter)
 
-    assert throttle.close()
+    assert rate_limiter.close()
 
-    assert all(throttle.acquire(endpoint).granted for endpoint in ENDPOINTS)
-    assert not throttle.close()
+    assert all(rate_limiter.acquire(endpoint).granted for endpoint in ENDPOINTS)
+    assert not rate_limiter.close()
 
 
 def test_it_works_without_any_memory_left():
     with EmbeddedServer() as server, Redis.from_url(server.url) as client:
-        throttle = RateLimiter(Store(client, Keys("full", "sendgrid")), "account", {}, lease_ms=45_000)
+        rate_limiter = RateLimiter(Store(client, Keys("full", "sendgrid")), "account", {}, lease_ms=45_000)
         client.config_set("maxmemory", 100_000)  # far less than there is
         with pytest.raises(OutOfMemoryError):
             client.set("one", b"more")
 
-        fail(throttle)
+        fail(rate_limiter)
 
-        assert throttle.standing().open_until is not None
-        assert throttle.close()
-        fail(throttle, times=1)
+        assert rate_limiter.standing().open_until is not None
+        assert rate_limiter.close()
+        fail(rate_limiter, times=1)
 
 
 # What counts.
@@ -266,10 +270,10 @@ def test_it_works_without_any_memory_left():
 )
 def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do_not(engine, answer, opens):
     speak_to(Peer(lambda _: answer), engine)
-    desk = engine.site.desk
+    desk = engine.runtime.desk
 
     for _ in range(6):
-        permit = desk.throttle.acquire("upsert")
+        permit = desk.rate_limiter.acquire("upsert")
         if permit.granted:
             desk.exchange(desk.provider.probe(), permit)
 
@@ -278,22 +282,22 @@ def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do
 
 def test_a_question_that_the_rate_limit_refuses_is_an_answer_and_is_waited_for(engine):
     speak_to(Peer(lambda _: reply(429, retry_after="30")), engine)
-    desk = engine.site.desk
-    fail(desk.throttle)
-    advance(engine.site, 61)
+    desk = engine.runtime.desk
+    fail(desk.rate_limiter)
+    advance(engine.runtime, 61)
 
     assert desk.ask(desk.provider.probe()).status == 429
 
     assert not is_open(engine)
-    assert 29_000 < desk.throttle.acquire("definitions").wait_ms <= 30_000
+    assert 29_000 < desk.rate_limiter.acquire("definitions").wait_ms <= 30_000
 
 
 def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(engine):
     speak_to(Peer(lambda _: NotSent("deadline")), engine)
-    desk = engine.site.desk
+    desk = engine.runtime.desk
 
     for _ in range(6):
-        permit = desk.throttle.acquire("upsert")
+        permit = desk.rate_limiter.acquire("upsert")
         desk.exchange(desk.provider.probe(), permit, claimed_s=0.0)
 
     assert not is_open(engine)
@@ -302,7 +306,11 @@ def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(engine):
 def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_while_the_platform_is_away(engine):
     platform = Platform(engine)
     ended = reply(
-        200, {"status": "errored", "results": {"errored_count": 1, "errors_url": "https://files.example.com/e"}}
+        200,
+        {
+            "status": "errored",
+            "results": {"errored_count": 1, "errors_url": "https://files.example.com/e"},
+        },
     )
     answers = {"job": ended, "error_file": reply(503)}
     platform.broken = lambda request: answers.get(request.endpoint, False)
@@ -313,27 +321,27 @@ def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_whi
     assert len(platform.asked("error_file")) > 5
     assert not is_open(engine)
     platform.go_down()
-    fail(engine.site.desk.throttle, "definitions")
-    before = len(platform.heard)
+    fail(engine.runtime.desk.rate_limiter, "definitions")
+    before = len(platform.consume_wakeup)
     pump(engine, 50, 5.0)
-    assert len(platform.heard) == before
+    assert len(platform.consume_wakeup) == before
 
 
 def test_definitions_are_neither_fetched_nor_created_while_the_platform_is_away(make_engine):
     engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
     platform = Platform(engine)
-    engine.site.definitions.ready_for({})  # so fresh that what it lacks would be created at once
-    platform.heard.clear()
+    engine.runtime.definitions.ready_for({})  # so fresh that what it lacks would be created at once
+    platform.consume_wakeup.clear()
     platform.go_down()
-    fail(engine.site.desk.throttle)
+    fail(engine.runtime.desk.rate_limiter)
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
     pump(engine, 55, 2.0)
-    assert platform.heard == []
+    assert platform.consume_wakeup == []
 
     pump(engine, 600, 6.0)
     assert set(platform.asked()) == {"definitions"}
-    assert len(platform.heard) <= 10
+    assert len(platform.consume_wakeup) <= 10
     platform.come_back()
     pump(engine, 120, 1.0, lambda: is_left(engine))
     assert "create_field" in platform.asked()
@@ -344,14 +352,14 @@ def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(engine):
     platform = Platform(engine, lambda request: reply(401))
     enqueue(person(1))
     pump(engine, 3)
-    assert engine.site.schedule.state()["state"] == "stopped"
+    assert engine.runtime.schedule.state()["state"] == "stopped"
     platform.go_down()
-    fail(engine.site.desk.throttle, "job")
-    before = len(platform.heard)
-    advance(engine.site, 0)
+    fail(engine.runtime.desk.rate_limiter, "job")
+    before = len(platform.consume_wakeup)
+    advance(engine.runtime, 0)
 
     pump(engine, 55, 5.0)
-    assert len(platform.heard) == before
+    assert len(platform.consume_wakeup) == before
 
     platform.come_back()
     pump(engine, 300, 5.0, lambda: is_left(engine))
@@ -378,27 +386,30 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_engin
     engine = make_engine(
         max_wait_s=5, max_body_bytes=65_536, destinations={"sendgrid": {"rate_limit": 2, "rate_window_s": 1}}
     )
-    site, client, total, calls = engine.site, engine.parts.client, 100_000, 200
+    runtime, client, total, calls = engine.runtime, engine.parts.client, 100_000, 200
     platform = Platform(engine)
     enqueue(person(-number) for number in range(1, 2_001))
     pump(engine, 60, 0.5, lambda: is_left(engine))
     platform.go_down()
-    down_ms, keys, memory = site.schedule.now_ms(), client.dbsize(), client.info("memory")["used_memory"]
+    down_ms, keys, memory = runtime.schedule.now_ms(), client.dbsize(), client.info("memory")["used_memory"]
 
     for call in range(calls):
         each = total // calls
         enqueue(person(number) for number in range(call * each, (call + 1) * each))
         pump(engine, HOUR_S / calls, 6.0)
 
-    outage = [at_ms for at_ms, _ in platform.heard if at_ms >= down_ms]
+    outage = [at_ms for at_ms, _ in platform.consume_wakeup if at_ms >= down_ms]
     opened = outage[4]
     assert opened - down_ms < 60_000
     assert max(Counter((at_ms - opened - 1) // 60_000 for at_ms in outage[5:]).values()) == 1
     assert min(later - earlier for earlier, later in pairwise(outage[4:])) >= 60_000
     assert 50 <= len(outage) <= 66
     assert engine.books() | {"failed": 0, "accepted": total + 2_000} == engine.books()
-    lane = int(client.hget(site.store.keys("lane:sendgrid"), "bytes"))
-    cut = [client.hgetall(site.store.keys(f"b:{int(n)}")) for n in client.zrange(site.store.keys("due"), 0, -1)]
+    lane = int(client.hget(runtime.store.keys("lane:sendgrid"), "bytes"))
+    cut = [
+        client.hgetall(runtime.store.keys(f"batch:{int(n)}"))
+        for n in client.zrange(runtime.store.keys("due:dispatch"), 0, -1)
+    ]
     assert len(cut) <= 16
     assert sum(int(batch[b"attempts"]) for batch in cut) <= 5
     grown = client.info("memory")["used_memory"] - memory
@@ -406,12 +417,12 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_engin
     assert grown < 1.2 * (lane + 2 * sum(int(batch[b"bytes"]) for batch in cut)) + 500_000
 
     platform.come_back()
-    back_ms = site.schedule.now_ms()
+    back_ms = runtime.schedule.now_ms()
     pump(engine, 600, 0.25, lambda: is_left(engine))
 
     assert engine.books() | {"delivered": total + 2_000, "failed": 0} == engine.books()
     assert len(platform.people) == len(set(platform.people)) == total + 2_000
-    sent = [at_ms for at_ms, endpoint in platform.heard if endpoint == "upsert" and at_ms >= back_ms]
+    sent = [at_ms for at_ms, endpoint in platform.consume_wakeup if endpoint == "upsert" and at_ms >= back_ms]
     assert sent[0] - back_ms <= 62_000
     assert (sent[-1] - sent[0]) / 1000 <= 1.25 * len(sent) / 2
     engine.assert_books_balance()
@@ -452,21 +463,21 @@ def test_a_batch_that_alone_is_always_failed_ends_with_its_window_and_holds_nobo
     assert platform.people == ["p1@example.com"]
     pump(engine, 2 * HOUR_S, 20.0, lambda: is_left(engine))
 
-    [failed] = list(engine.site.failures)
+    [failed] = list(engine.runtime.failures)
     assert (failed.about["code"], engine.books()["delivered"]) == ("gave_up", 1)
 
 
 def test_only_the_upserts_failing_leaves_imports_followed_and_is_tried_once_a_minute(engine):
     platform = Platform(engine)
     enqueue(person(1))
-    engine.site.aggregation.aggregate("sendgrid")
-    engine.site.delivery.dispatch("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
+    engine.runtime.delivery.dispatch("sendgrid")
     platform.broken = lambda request: request.endpoint == "upsert"
     enqueue(person(number) for number in range(2, 5))
 
     pump(engine, 600, 2.0)
 
-    tries = [at_ms for at_ms, endpoint in platform.heard if endpoint == "upsert"]
+    tries = [at_ms for at_ms, endpoint in platform.consume_wakeup if endpoint == "upsert"]
     assert min(later - earlier for earlier, later in pairwise(tries[6:])) >= 60_000
     assert len(tries) >= 12
     assert engine.books()["delivered"] == 1
@@ -479,10 +490,10 @@ def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_engi
     engine = make_engine(
         destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
     )
-    heard, down = [], [True]
+    consume_wakeup, down = [], [True]
 
     def answer(request):
-        heard.append(request.method)
+        consume_wakeup.append(request.method)
         if down:
             return reply(502)
         return reply(200, {"success": True, "id": "1"} if request.method in ("POST", "PUT") else {"success": True})
@@ -490,9 +501,9 @@ def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_engi
     speak_to(Peer(answer), engine)
     enqueue(person(number) for number in range(60))
     pump(engine, 600, 1.0)
-    assert heard[:5].count("GET") == 0
-    assert set(heard[5:]) == {"GET"}
-    assert len(heard) <= 5 + 10
+    assert consume_wakeup[:5].count("GET") == 0
+    assert set(consume_wakeup[5:]) == {"GET"}
+    assert len(consume_wakeup) <= 5 + 10
 
     down.clear()
     waited_s = pump(engine, 300, 0.25, lambda: is_left(engine))
@@ -505,10 +516,10 @@ def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the
     engine = make_engine(
         destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
     )
-    heard = []
+    consume_wakeup = []
 
     def answer(request):
-        heard.append(request.method)
+        consume_wakeup.append(request.method)
         return reply(200, {"success": True}) if request.method == "GET" else reply(502)
 
     speak_to(Peer(answer), engine)
@@ -516,8 +527,8 @@ def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the
 
     pump(engine, 600, 1.0)
 
-    assert heard.count("GET") == 1
-    assert 9 <= len(heard) - 6 <= 10, "more than one request a minute at an endpoint that fails"
+    assert consume_wakeup.count("GET") == 1
+    assert 9 <= len(consume_wakeup) - 6 <= 10, "more than one request a minute at an endpoint that fails"
 
 
 def said(parser, *command):
@@ -530,7 +541,7 @@ def test_status_and_doctor_say_why_a_lane_waits_and_resume_asks_at_once(engine):
     platform.go_down()
     enqueue(person(1))
     pump(engine, 60, 1.0, lambda: not is_open(engine))
-    engine.parts.fleet.beat("host:1", 4)
+    engine.parts.workers.heartbeat("host:1", 4)
 
     [lane] = orjson.loads(said(app, "status", "--json")[1])["lanes"]
     assert re.fullmatch(r"the platform does not answer; asked again in (\d\d s|2 min)", lane["why"])
@@ -551,7 +562,7 @@ def test_an_endpoint_that_fails_alone_is_named_by_status_and_doctor(engine):
     platform = Platform(engine, lambda request: request.endpoint == "upsert")
     enqueue(person(1))
     pump(engine, 120, 1.0)
-    engine.parts.fleet.beat("host:1", 4)
+    engine.parts.workers.heartbeat("host:1", 4)
 
     [lane] = orjson.loads(said(app, "status", "--json")[1])["lanes"]
     findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
@@ -563,16 +574,19 @@ def test_an_endpoint_that_fails_alone_is_named_by_status_and_doctor(engine):
 
 def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(engine):
     """A quarter of an hour may be left of a wait that began before the outage; only what the platform asked for is."""
-    platform, site, client = Platform(engine), engine.site, engine.parts.client
+    platform, runtime, client = Platform(engine), engine.runtime, engine.parts.client
     for number in (1, 2, 3):
         enqueue(person(number))
-        site.aggregation.aggregate("sendgrid")
-    late = {1: site.schedule.now_ms() + 900_000, 2: site.schedule.now_ms() + 900_000}
-    client.zadd(site.store.keys("due"), late)
+        runtime.aggregation.aggregate("sendgrid")
+    late = {1: runtime.schedule.now_ms() + 900_000, 2: runtime.schedule.now_ms() + 900_000}
+    client.zadd(runtime.store.keys("due:dispatch"), late)
     for number, told in ((1, 0), (2, 1)):
-        client.hset(site.store.keys(f"b:{number}"), mapping={"code": "http_503", "attempts": 20, "told": told})
-    fail(site.desk.throttle)
-    advance(site, 61)
+        client.hset(
+            runtime.store.keys(f"batch:{number}"),
+            mapping={"code": "http_503", "attempts": 20, "retry_after_given": told},
+        )
+    fail(runtime.desk.rate_limiter)
+    advance(runtime, 61)
 
     pump(engine, 60, 1.0)
 
@@ -584,12 +598,12 @@ def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(en
 def test_a_batch_in_hand_is_not_hastened(engine):
     Platform(engine)
     enqueue(person(1))
-    engine.site.aggregation.aggregate("sendgrid")
-    claimed = engine.site.ledger.claim("dispatch")
-    engine.parts.client.hset(engine.site.store.keys(f"b:{claimed.number}"), "code", "http_503")
+    engine.runtime.aggregation.aggregate("sendgrid")
+    claimed = engine.runtime.batch_store.claim("dispatch")
+    engine.parts.client.hset(engine.runtime.store.keys(f"batch:{claimed.number}"), "code", "http_503")
 
-    assert engine.site.schedule.hasten() == 0
-    assert not hasattr(engine.site.ledger.claim("dispatch"), "number")
+    assert engine.runtime.schedule.make_due_now() == 0
+    assert not hasattr(engine.runtime.batch_store.claim("dispatch"), "number")
 
 
 # A clock that is set.
@@ -597,30 +611,30 @@ def test_a_batch_in_hand_is_not_hastened(engine):
 
 def set_clock(engine, seconds):
     """The server's clock is set, for the keys of the destination and for those of the account."""
-    store = engine.site.store
-    for keys in (store.keys, Keys(store.keys.prefix, f"limit-{engine.site.provider.account}")):
-        store.client.incrby(keys("clock"), round(seconds * 1000))
+    store = engine.runtime.store
+    for keys in (store.keys, Keys(store.keys.prefix, f"limit-{engine.runtime.provider.account}")):
+        store.client.incrby(keys("clock_offset"), round(seconds * 1000))
 
 
 @pytest.mark.parametrize("back_s", [2, HOUR_S, 10 * 86_400])
 def test_a_clock_that_is_set_back_holds_nothing_up(make_engine, back_s):
     engine = make_engine(poll_first_s=5)
-    platform, site = Platform(engine), engine.site
+    platform, runtime = Platform(engine), engine.runtime
     enqueue(person(1))
     engine.pump()
     assert engine.books()["batched"] == 1
-    before_ms, wall_ms = site.schedule.now_ms(), site.schedule.wall_ms()
-    site.store.client.set(site.store.keys("bell:dispatch"), 1, px=HOUR_S * 1000)
-    site.store.client.set(site.store.keys("bell:aggregate:sendgrid"), 1, px=HOUR_S * 1000)
+    before_ms, wall_ms = runtime.schedule.now_ms(), runtime.schedule.wall_ms()
+    runtime.store.client.set(runtime.store.keys("wakeup:dispatch"), 1, px=HOUR_S * 1000)
+    runtime.store.client.set(runtime.store.keys("wakeup:aggregate:sendgrid"), 1, px=HOUR_S * 1000)
 
     set_clock(engine, -back_s)
     enqueue(person(2))
     engine.pump()
     engine.pump()
-    assert before_ms - 1000 <= site.schedule.now_ms() < before_ms + 60_000
-    assert abs(site.schedule.wall_ms() - (wall_ms - back_s * 1000)) < 60_000
+    assert before_ms - 1000 <= runtime.schedule.now_ms() < before_ms + 60_000
+    assert abs(runtime.schedule.wall_ms() - (wall_ms - back_s * 1000)) < 60_000
     assert len(platform.people) == 2, "what is due waits for the clock"
-    advance(site, 6)
+    advance(runtime, 6)
     engine.run_until_settled()
 
     assert engine.books()["delivered"] == 2
@@ -628,38 +642,38 @@ def test_a_clock_that_is_set_back_holds_nothing_up(make_engine, back_s):
 
 def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when_it_is_set_back(engine):
     Platform(engine)
-    site, client = engine.site, engine.parts.client
+    runtime, client = engine.runtime, engine.parts.client
     enqueue(person(1))
-    site.aggregation.aggregate("sendgrid")
+    runtime.aggregation.aggregate("sendgrid")
     enqueue(person(2))
-    client.zadd(site.store.keys("polls"), {"7": 1})
+    client.zadd(runtime.store.keys("due:poll"), {"7": 1})
     set_clock(engine, 2)
-    site.schedule.tick(4)
-    for name in ("room", "bell:dispatch", "bell:poll", "bell:aggregate:sendgrid"):
-        client.set(site.store.keys(name), 1, px=HOUR_S * 1000)
+    runtime.schedule.tick(4)
+    for name in ("intake_allowance", "wakeup:dispatch", "wakeup:poll", "wakeup:aggregate:sendgrid"):
+        client.set(runtime.store.keys(name), 1, px=HOUR_S * 1000)
 
     set_clock(engine, -HOUR_S)
 
-    assert {bell.kind for bell in site.schedule.tick(4).bells} == {"aggregate", "dispatch", "poll"}
+    assert {bell.kind for bell in runtime.schedule.tick(4).bells} == {"aggregate", "dispatch", "poll"}
     assert enqueue(person(3)).accepted == 1
 
 
 @pytest.mark.parametrize("ahead_s", [2, HOUR_S])
 def test_a_clock_that_is_set_forward_only_ends_waits_early(make_engine, ahead_s):
     engine = make_engine(poll_first_s=5)
-    platform, site = Platform(engine), engine.site
+    platform, runtime = Platform(engine), engine.runtime
     enqueue(person(1))
     engine.pump()
-    claimed = site.ledger.claim("dispatch")
-    before_ms = site.schedule.now_ms()
+    claimed = runtime.batch_store.claim("dispatch")
+    before_ms = runtime.schedule.now_ms()
 
     set_clock(engine, ahead_s)
     engine.pump()
 
-    assert site.schedule.now_ms() >= before_ms + ahead_s * 1000
-    assert site.schedule.wall_ms() - site.schedule.now_ms() in range(-5, 6)
+    assert runtime.schedule.now_ms() >= before_ms + ahead_s * 1000
+    assert runtime.schedule.wall_ms() - runtime.schedule.now_ms() in range(-5, 6)
     assert claimed.why == "none"
-    advance(site, 6)
+    advance(runtime, 6)
     engine.run_until_settled()
     assert (len(platform.people), engine.books()["delivered"]) == (1, 1)
     engine.assert_books_balance()
@@ -668,28 +682,28 @@ def test_a_clock_that_is_set_forward_only_ends_waits_early(make_engine, ahead_s)
 def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(engine):
     Platform(engine)
     enqueue(person(1))
-    engine.site.aggregation.aggregate("sendgrid")
-    throttle = engine.site.desk.throttle
-    dead = throttle.acquire("upsert")
+    engine.runtime.aggregation.aggregate("sendgrid")
+    rate_limiter = engine.runtime.desk.rate_limiter
+    dead = rate_limiter.acquire("upsert")
     assert dead.granted
-    assert engine.site.ledger.claim("dispatch").number == 1
+    assert engine.runtime.batch_store.claim("dispatch").number == 1
 
     set_clock(engine, -HOUR_S)
-    engine.site.schedule.tick(4)
-    assert not throttle.acquire("upsert").granted
+    engine.runtime.schedule.tick(4)
+    assert not rate_limiter.acquire("upsert").granted
     set_clock(engine, 46)
 
-    assert throttle.acquire("upsert").granted
-    assert engine.site.ledger.claim("dispatch").number == 1
+    assert rate_limiter.acquire("upsert").granted
+    assert engine.runtime.batch_store.claim("dispatch").number == 1
 
 
 def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(engine):
-    schedule = Schedule(engine.site.store)
+    schedule = Schedule(engine.runtime.store)
     schedule.tick(4)
     set_clock(engine, -HOUR_S)
     wall_ms = schedule.now_ms()
 
     schedule.tick(4)
 
-    assert abs(engine.site.desk.courier._now_s() * 1000 - wall_ms) < 5_000
+    assert abs(engine.runtime.desk.http_client._now_s() * 1000 - wall_ms) < 5_000
     assert schedule.now_ms() - schedule.wall_ms() == pytest.approx(HOUR_S * 1000, abs=2_000)

@@ -4,30 +4,30 @@ import pytest
 
 
 def names(engine):
-    engine.site.definitions.ready_for({})
-    return set(engine.site.definitions.cached().by_name)
+    engine.runtime.definitions.ready_for({})
+    return set(engine.runtime.definitions.cached().by_name)
 
 
 @pytest.mark.parametrize("policy", ["refuse", "drop"])
 def test_a_table_that_another_worker_has_just_fetched_creates_nothing(make_engine, sandbox, policy):
     engine = make_engine(destinations={"sendgrid": {"unknown_fields": policy}})
-    engine.site.definitions.ready_for({"plan": "pro"})
+    engine.runtime.definitions.ready_for({"plan": "pro"})
 
-    assert engine.site.definitions.ready_for({"plan": "pro"}) == frozenset()
+    assert engine.runtime.definitions.ready_for({"plan": "pro"}) == frozenset()
     assert names(engine) == set()
 
 
 def test_with_the_policy_to_create_a_missing_field_is_made_with_the_type_of_its_value(make_engine, sandbox):
     engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
-    engine.site.definitions.ready_for({"visits": 3})
+    engine.runtime.definitions.ready_for({"visits": 3})
 
-    assert engine.site.definitions.ready_for({"visits": 3}) == {"visits"}
-    assert engine.site.definitions.cached().by_name["visits"][1] == "Number"
+    assert engine.runtime.definitions.ready_for({"visits": 3}) == {"visits"}
+    assert engine.runtime.definitions.cached().by_name["visits"][1] == "Number"
 
 
 def test_definitions_that_cannot_be_had_are_not_ready(make_engine, sandbox):
     engine = make_engine()
     sandbox.dials(auth_down=True)
 
-    assert engine.site.definitions.ready_for({"plan": "pro"}) is None
-    assert engine.site.schedule.state()["state"] == "stopped"
+    assert engine.runtime.definitions.ready_for({"plan": "pro"}) is None
+    assert engine.runtime.schedule.state()["state"] == "stopped"

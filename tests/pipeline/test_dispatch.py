@@ -20,7 +20,7 @@ def person(number, **more):
 
 
 def failures(engine):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.site.failures}
+    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.runtime.failures}
 
 
 def upserts(sandbox):
@@ -30,28 +30,28 @@ def upserts(sandbox):
 def batch_on_its_way(engine, *records):
     """Cut one batch; returns its number."""
     enqueue(list(records) or person(1))
-    engine.site.aggregation.aggregate("sendgrid")
-    site = engine.site
-    return int(site.store.client.zrange(site.store.keys("due"), 0, -1)[-1])
+    engine.runtime.aggregation.aggregate("sendgrid")
+    runtime = engine.runtime
+    return int(runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1)[-1])
 
 
 def batch(engine, number):
-    site = engine.site
-    found = site.store.client.hgetall(site.store.keys(f"b:{number}"))
+    runtime = engine.runtime
+    found = runtime.store.client.hgetall(runtime.store.keys(f"batch:{number}"))
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
 def dispatch(engine):
-    return engine.site.delivery.dispatch("sendgrid")
+    return engine.runtime.delivery.dispatch("sendgrid")
 
 
 def busy(engine):
-    return engine.site.store.client.hlen(engine.site.store.keys("busy"))
+    return engine.runtime.store.client.hlen(engine.runtime.store.keys("inflight"))
 
 
 def due_in_s(engine, number):
-    site = engine.site
-    return (site.store.client.zscore(site.store.keys("due"), number) - site.schedule.now_ms()) / 1000
+    runtime = engine.runtime
+    return (runtime.store.client.zscore(runtime.store.keys("due:dispatch"), number) - runtime.schedule.now_ms()) / 1000
 
 
 def contacts_of(request):
@@ -139,14 +139,14 @@ def test_an_index_is_a_hint_and_blames_nobody_unproved(engine, sandbox, shift):
 def test_a_body_with_many_nameless_bad_records_is_searched_in_parts_behind_fresh_traffic(engine):
     platform = facing(engine, *[reply(400, {"errors": [{"message": "no"}]})] * 1000)
     number = batch_on_its_way(engine, *(person(n) for n in range(150)))
-    site = engine.site
+    runtime = engine.runtime
 
     for _ in range(20):
         dispatch(engine)
 
     assert batch(engine, number)["state"] == "done"
-    assert site.store.client.zcard(site.store.keys("later")) > 1, "what is left is not in parts"
-    assert site.store.client.zcard(site.store.keys("due")) == 0
+    assert runtime.store.client.zcard(runtime.store.keys("due:dispatch:low")) > 1, "what is left is not in parts"
+    assert runtime.store.client.zcard(runtime.store.keys("due:dispatch")) == 0
     fresh = batch_on_its_way(engine, person(1000))
     platform.answers = []
     dispatch(engine)
@@ -161,17 +161,17 @@ def test_imports_of_parts_are_asked_about_behind_fresh_ones(engine):
     # The first row is bad, and then somebody else is: what is left is dealt out.
     facing(engine, *[refusal] * 8)
     batch_on_its_way(engine, *(person(n) for n in range(64)))
-    site = engine.site
-    while not site.store.client.zcard(site.store.keys("polls:later")):
+    runtime = engine.runtime
+    while not runtime.store.client.zcard(runtime.store.keys("due:poll:low")):
         dispatch(engine)
     batch_on_its_way(engine, person(1000))
-    while not site.store.client.zcard(site.store.keys("polls")):
+    while not runtime.store.client.zcard(runtime.store.keys("due:poll")):
         dispatch(engine)
-    advance(site, 5)
+    advance(runtime, 5)
 
-    fresh, part = (site.ledger.claim("poll") for _ in range(2))
-    assert (fresh.count("behind"), fresh.queue("polls")) == (0, "polls")
-    assert (part.count("behind"), part.queue("polls")) == (1, "polls:later")
+    fresh, part = (runtime.batch_store.claim("poll") for _ in range(2))
+    assert (fresh.count("low_priority"), fresh.queue("poll")) == (0, "due:poll")
+    assert (part.count("low_priority"), part.queue("poll")) == (1, "due:poll:low")
 
 
 def test_a_named_one_after_the_other_does_not_block_fresh_traffic_either(engine):
@@ -190,7 +190,7 @@ def test_a_named_one_after_the_other_does_not_block_fresh_traffic_either(engine)
     for _ in range(202):
         dispatch(engine)
 
-    assert engine.site.store.client.zscore(engine.site.store.keys("later"), number) is not None
+    assert engine.runtime.store.client.zscore(engine.runtime.store.keys("due:dispatch:low"), number) is not None
     fresh = batch_on_its_way(engine, person(1000))
     dispatch(engine)
     assert batch(engine, fresh)["state"] == "polling"
@@ -203,17 +203,17 @@ def test_refused_custom_field_ids_are_tried_again_before_their_records_fail(engi
         400, {"errors": [{"field": "custom_fields", "message": "invalid custom field ids supplied - e9_T"}]}
     )
     platform = facing(engine, *[refusal] * 4)
-    client, keys = engine.site.store.client, engine.site.store.keys
-    table = {"fields": {"plan": ["e9_T", "Text"]}, "fetched_ms": engine.site.schedule.now_ms()}
-    client.set(keys("fields"), orjson.dumps(table))
+    client, keys = engine.runtime.store.client, engine.runtime.store.keys
+    table = {"fields": {"plan": ["e9_T", "Text"]}, "fetched_ms": engine.runtime.schedule.now_ms()}
+    client.set(keys("custom_fields"), orjson.dumps(table))
     number = batch_on_its_way(engine, person(1, custom_fields={"plan": "pro"}), person(2))
 
     for attempt in range(1, 4):
         dispatch(engine)
         assert (batch(engine, number)["attempts"], engine.books()["failed"]) == (str(attempt), 0)
         assert due_in_s(engine, number) > 2
-        advance(engine.site, 1000)
-    assert not client.exists(keys("fields"))
+        advance(engine.runtime, 1000)
+    assert not client.exists(keys("custom_fields"))
     engine.run_until_settled()
 
     assert set(failures(engine)) == {"p1@example.com"}
@@ -243,7 +243,7 @@ def test_a_body_too_large_is_split_without_an_attempt_and_the_cap_is_learned(eng
 
     assert engine.books()["delivered"] == len(list(sandbox.contacts())) == 600
     assert failures(engine) == {}
-    cap = int(engine.site.schedule.state()["cap_bytes"])
+    cap = int(engine.runtime.schedule.state()["cap_bytes"])
     assert 65_536 <= cap <= 200_000
     refused = len([entry for entry in upserts(sandbox) if entry["status"] == 413])
     enqueue(person(n, postal_code="x" * 500) for n in range(600))
@@ -260,10 +260,10 @@ def test_a_split_makes_views_that_start_afresh_and_ends_the_parent(engine):
     dispatch(engine)
 
     parent = batch(engine, number)
-    assert (parent["state"], parent["attempts"], parent["deliveries"]) == ("done", "0", "0")
-    site = engine.site
-    children = [int(n) for n in site.store.client.zrange(site.store.keys("due"), 0, -1)]
-    assert [batch(engine, n)["send"] for n in children] == ["[[0,3]]", "[[3,5]]"]
+    assert (parent["state"], parent["attempts"], parent["claims_count"]) == ("done", "0", "0")
+    runtime = engine.runtime
+    children = [int(n) for n in runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1)]
+    assert [batch(engine, n)["sending"] for n in children] == ["[[0,3]]", "[[3,5]]"]
     assert {batch(engine, n)["root"] for n in children} == {str(number)}
     assert busy(engine) == 5
     engine.assert_books_balance()
@@ -288,7 +288,7 @@ def test_a_cap_is_never_learned_below_the_smallest(engine):
 
     dispatch(engine)
 
-    assert engine.site.schedule.state()["cap_bytes"] == "65536"
+    assert engine.runtime.schedule.state()["cap_bytes"] == "65536"
 
 
 def test_a_429_spends_no_attempt_and_everybody_waits(engine):
@@ -300,9 +300,9 @@ def test_a_429_spends_no_attempt_and_everybody_waits(engine):
 
     found = batch(engine, number)
     assert len(platform.sent) == 1, "sent again although the platform said wait"
-    assert (found["attempts"], found["deliveries"]) == ("0", "0")
-    assert engine.site.schedule.tick(4).bells == ()
-    advance(engine.site, 31)
+    assert (found["attempts"], found["claims_count"]) == ("0", "0")
+    assert engine.runtime.schedule.tick(4).bells == ()
+    advance(engine.runtime, 31)
     dispatch(engine)
     assert batch(engine, number)["state"] == "polling"
 
@@ -313,7 +313,7 @@ def test_a_hundred_429s_fail_nobody(engine):
 
     for _ in range(100):
         dispatch(engine)
-        advance(engine.site, 601)
+        advance(engine.runtime, 601)
     dispatch(engine)
 
     assert batch(engine, number)["state"] == "polling"
@@ -327,7 +327,7 @@ def test_passing_trouble_sends_the_same_bytes_again_and_leaves_no_orphan(engine,
 
     dispatch(engine)
     assert batch(engine, number) | {"attempts": "1", "state": "ready"} == batch(engine, number)
-    advance(engine.site, 10)
+    advance(engine.runtime, 10)
     engine.run_until_settled()
 
     assert platform.sent[0] == platform.sent[1]
@@ -340,10 +340,10 @@ def test_faults_by_the_dozen_lose_nothing(engine, sandbox):
         faults_on=["sendgrid.upsert"],
     )
     enqueue(person(n) for n in range(50))
-    site = engine.site
+    runtime = engine.runtime
 
     def settled():
-        advance(site, 20)
+        advance(runtime, 20)
         return not any(engine.books()[name] for name in ("waiting", "held", "batched"))
 
     engine.run_until(settled)
@@ -374,12 +374,12 @@ def test_a_setback_in_the_midst_of_a_search_waits_no_longer_than_a_first_one(eng
     dispatch(engine)
     assert 0 < due_in_s(engine, number) <= 1
 
-    advance(engine.site, 1)
+    advance(engine.runtime, 1)
     dispatch(engine)
     assert 1 < due_in_s(engine, number) <= 2, "the second in a row waits longer"
 
     for _ in range(2):
-        advance(engine.site, 2)
+        advance(engine.runtime, 2)
         dispatch(engine)
     assert 0 < due_in_s(engine, number) <= 1, "an answer in between ends the row"
 
@@ -399,13 +399,13 @@ def test_when_the_window_is_over_the_records_fail_as_given_up_and_can_be_retried
 
     for _ in range(60):  # an hour, and the longest pause there is
         dispatch(engine)
-        advance(engine.site, 100)
+        advance(engine.runtime, 100)
 
     assert {about["code"] for about in failures(engine).values()} == {"gave_up"}
     assert engine.books()["failed"] == 2
     assert len(platform.sent) > 10, "ended by count, not by window"
     platform.answers = []
-    engine.site.failures.retry(list(engine.site.failures))
+    engine.runtime.failures.retry(list(engine.runtime.failures))
     engine.run_until_settled()
     assert engine.books()["delivered"] == 2
     engine.assert_books_balance()
@@ -425,18 +425,18 @@ def test_an_unknown_fate_is_no_success_and_keeps_its_contacts_busy_after_a_later
     dispatch(engine)
     assert engine.books() | {"batched": 1, "delivered": 0} == engine.books()
     assert batch(engine, number)["attempts"] == "1"
-    advance(engine.site, 10)
+    advance(engine.runtime, 10)
     engine.run_until_settled()
     assert engine.books()["delivered"] == 1
 
     assert busy(engine) == 1, "the orphan job may still overwrite what is newer"
     enqueue(person(1, city="newer"))
     engine.run_until(lambda: engine.books()["held"] == 1)
-    advance(engine.site, 601)
+    advance(engine.runtime, 601)
     engine.run_until_settled()
     assert engine.books()["delivered"] == 2
-    advance(engine.site, 601)
-    engine.site.schedule.tick(4)
+    advance(engine.runtime, 601)
+    engine.runtime.schedule.tick(4)
     assert busy(engine) == 0
 
 
@@ -463,20 +463,20 @@ def test_an_orphan_job_of_the_sandbox_never_overwrites_newer_data(make_engine, s
 def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it(engine, status):
     platform = facing(engine, reply(status))
     number = batch_on_its_way(engine)
-    site = engine.site
+    runtime = engine.runtime
 
     dispatch(engine)
 
-    assert site.schedule.state()["state"] == "stopped"
+    assert runtime.schedule.state()["state"] == "stopped"
     assert engine.books() | {"failed": 0, "batched": 1} == engine.books()
-    assert (batch(engine, number)["attempts"], batch(engine, number)["deliveries"]) == ("0", "0")
+    assert (batch(engine, number)["attempts"], batch(engine, number)["claims_count"]) == ("0", "0")
     dispatch(engine)
     assert len(platform.sent) == 1
-    advance(site, 61)
-    assert [bell.kind for bell in site.schedule.tick(4).bells if bell.kind == "dispatch"] == ["dispatch"]
+    advance(runtime, 61)
+    assert [bell.kind for bell in runtime.schedule.tick(4).bells if bell.kind == "dispatch"] == ["dispatch"]
     dispatch(engine)
-    assert "state" not in site.schedule.state()
-    assert platform.peer.heard[-1].method == "GET"
+    assert "state" not in runtime.schedule.state()
+    assert platform.peer.consume_wakeup[-1].method == "GET"
     engine.run_until_settled()
     assert engine.books()["delivered"] == 1
 
@@ -484,10 +484,10 @@ def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it
 def test_a_key_that_is_wrong_in_the_sandbox_stops_and_resumes_too(engine, sandbox):
     sandbox.dials(auth_down=True)
     enqueue(person(1))
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
     sandbox.dials(auth_down=False)
 
-    advance(engine.site, 61)
+    advance(engine.runtime, 61)
 
     engine.run_until_settled()
     assert engine.books()["delivered"] == 1
@@ -497,24 +497,24 @@ def test_probes_that_fail_come_at_growing_gaps(engine):
     peer = Peer(lambda _: reply(401))
     speak_to(peer, engine)
     batch_on_its_way(engine)
-    site, gaps = engine.site, []
+    runtime, gaps = engine.runtime, []
     dispatch(engine)
 
     for _ in range(6):
-        gaps.append(int(site.schedule.state()["probe_at"]) - site.schedule.now_ms())
-        advance(site, gaps[-1] / 1000 + 1)
+        gaps.append(int(runtime.schedule.state()["probe_at"]) - runtime.schedule.now_ms())
+        advance(runtime, gaps[-1] / 1000 + 1)
         dispatch(engine)
 
     assert [round(gap / PROBE_FIRST_MS) for gap in gaps] == [1, 2, 4, 8, 10, 10]
     assert max(gaps) <= PROBE_LAST_MS
-    assert sum(request.method == "PUT" for request in peer.heard) == 1
+    assert sum(request.method == "PUT" for request in peer.consume_wakeup) == 1
 
 
 def test_several_requests_refused_at_once_do_not_lengthen_the_wait(engine):
     for _ in range(8):
-        engine.site.schedule.stop("unauthorized", "the key is wrong")
+        engine.runtime.schedule.stop("unauthorized", "the key is wrong")
 
-    wait = int(engine.site.schedule.state()["probe_at"]) - engine.site.schedule.now_ms()
+    wait = int(engine.runtime.schedule.state()["probe_at"]) - engine.runtime.schedule.now_ms()
     assert wait <= PROBE_FIRST_MS
 
 
@@ -523,7 +523,7 @@ def test_a_person_resumes_a_stopped_destination_at_once(engine):
     batch_on_its_way(engine)
     dispatch(engine)
 
-    engine.site.schedule.resume(None)
+    engine.runtime.schedule.resume(None)
 
     engine.run_until_settled()
     assert engine.books()["delivered"] == 1
@@ -531,7 +531,7 @@ def test_a_person_resumes_a_stopped_destination_at_once(engine):
 
 def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refused(engine):
     def paused_meanwhile(_):
-        engine.site.schedule.pause(None, "a person said so")
+        engine.runtime.schedule.pause(None, "a person said so")
         return reply(401)
 
     speak_to(Peer(paused_meanwhile), engine)
@@ -539,7 +539,7 @@ def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refu
 
     dispatch(engine)
 
-    assert engine.site.schedule.state()["state"] == "paused"
+    assert engine.runtime.schedule.state()["state"] == "paused"
     assert engine.books()["batched"] == 1
 
 
@@ -547,9 +547,9 @@ def test_a_complaint_about_the_lists_stops_instead_of_failing_thousands(engine, 
     sandbox.dials(list_error="named")
     enqueue((person(n) for n in range(100)), list_ids=[LIST])
 
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
 
-    assert engine.site.schedule.state()["code"] == "bad_list"
+    assert engine.runtime.schedule.state()["code"] == "bad_list"
     assert engine.books() | {"failed": 0, "batched": 100} == engine.books()
 
 
@@ -558,8 +558,8 @@ def test_a_complaint_about_the_lists_stops_instead_of_failing_thousands(engine, 
 
 def crash(engine):
     """A worker takes the next batch and is never heard of again."""
-    claimed = engine.site.ledger.claim("dispatch")
-    advance(engine.site, 46)
+    claimed = engine.runtime.batch_store.claim("dispatch")
+    advance(engine.runtime, 46)
     return claimed
 
 
@@ -573,8 +573,8 @@ def test_a_batch_whose_worker_died_is_due_again_and_its_contacts_stay_busy_for_t
 
     assert engine.books()["delivered"] == 1
     assert busy(engine) == 1
-    advance(engine.site, 601)
-    engine.site.schedule.tick(4)
+    advance(engine.runtime, 601)
+    engine.runtime.schedule.tick(4)
     assert busy(engine) == 0
 
 
@@ -584,7 +584,7 @@ def test_a_worker_that_comes_back_late_changes_nothing(engine):
 
     def frozen(request):
         platform.peer.answer = platform.answer
-        advance(engine.site, 46)
+        advance(engine.runtime, 46)
         dispatch(engine)  # another worker takes over
         return reply(400, {"errors": [{"message": "no"}]})
 
@@ -612,10 +612,10 @@ def test_a_body_that_kills_three_workers_is_searched_and_only_the_killer_fails(e
 
     platform.peer.answer = deadly
     while engine.books()["batched"] and deaths < 60:
-        advance(engine.site, 46)
+        advance(engine.runtime, 46)
         try:
             dispatch(engine)
-            engine.site.tracking.poll("sendgrid")
+            engine.runtime.tracking.poll("sendgrid")
         except Died:
             deaths += 1
 
@@ -638,15 +638,15 @@ def test_three_crashes_of_a_deployment_blame_nobody(engine):
 
 def test_no_more_exchanges_are_under_way_than_there_are_slots(engine):
     platform = facing(engine)
-    engine.site.schedule.set_slots(1)
+    engine.runtime.schedule.set_slots(1)
     batch_on_its_way(engine)
-    held = engine.site.ledger.claim("dispatch")
+    held = engine.runtime.batch_store.claim("dispatch")
     batch_on_its_way(engine, person(2))
 
     dispatch(engine)
 
     assert platform.sent == []
-    engine.site.ledger.settle(held, Settlement(set={"state": "ready"}))
+    engine.runtime.batch_store.settle(held, Settlement(set={"state": "ready"}))
     dispatch(engine)
     assert len(platform.sent) == 1
 
@@ -655,9 +655,9 @@ def test_a_paused_lane_sends_nothing_and_its_neighbour_does(engine):
     platform = facing(engine)
     batch_on_its_way(engine)
     enqueue(person(2), list_ids=[LIST])
-    [lane] = [name for name in engine.site.schedule.lanes() if name != "sendgrid"]
-    engine.site.aggregation.aggregate(lane)
-    engine.site.schedule.pause("sendgrid", "a person said so")
+    [lane] = [name for name in engine.runtime.schedule.lanes() if name != "sendgrid"]
+    engine.runtime.aggregation.aggregate(lane)
+    engine.runtime.schedule.pause("sendgrid", "a person said so")
 
     for _ in range(3):
         dispatch(engine)

@@ -29,7 +29,7 @@ def people(count, first=0):
 
 def waiting(engine, lane="sendgrid"):
     """What waits in a lane, cancelled places left out."""
-    raws = engine.site.store.client.lrange(engine.site.store.keys(f"wait:{lane}"), 0, -1)
+    raws = engine.runtime.store.client.lrange(engine.runtime.store.keys(f"waiting:{lane}"), 0, -1)
     return [orjson.loads(raw) for raw in raws if raw]
 
 
@@ -47,9 +47,9 @@ def unlimited(client):
 
 def fill(engine):
     """Let what is used be more than intake may use, and what was left a moment ago be taken."""
-    client = engine.site.store.client
+    client = engine.runtime.store.client
     client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.1))
-    client.delete(engine.site.store.keys("room"))
+    client.delete(engine.runtime.store.keys("intake_allowance"))
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_ids_go_on_when_records_have_left_the_lane(engine):
 
 
 def test_refused_records_are_told_by_position_and_rule_and_the_rest_are_accepted(slow_engine):
-    heard = []
+    consume_wakeup = []
     records = [person(0), {"first_name": "nobody"}, person(2), "text", person(4, score=float("nan"))]
 
-    receipt = enqueue(iter(records), on_refused=heard.append)
+    receipt = enqueue(iter(records), on_refused=consume_wakeup.append)
 
     assert receipt.accepted == 2
     assert [(r.position, r.field, r.code) for r in receipt.refused] == [
@@ -87,17 +87,17 @@ def test_refused_records_are_told_by_position_and_rule_and_the_rest_are_accepted
         (3, "record", "not_an_object"),
         (4, "score", "not_finite"),
     ]
-    assert heard == receipt.refused
+    assert consume_wakeup == receipt.refused
     assert (receipt.refused_count, receipt.position) == (3, 5)
     assert waiting(slow_engine) == [person(0), person(2)]
 
 
 def test_a_receipt_lists_a_thousand_refusals_counts_the_rest_and_the_callback_hears_all(slow_engine):
-    heard = []
+    consume_wakeup = []
 
-    receipt = enqueue(({} for _ in range(LISTED + 50)), on_refused=heard.append)
+    receipt = enqueue(({} for _ in range(LISTED + 50)), on_refused=consume_wakeup.append)
 
-    assert (len(receipt.refused), receipt.refused_count, len(heard)) == (LISTED, LISTED + 50, LISTED + 50)
+    assert (len(receipt.refused), receipt.refused_count, len(consume_wakeup)) == (LISTED, LISTED + 50, LISTED + 50)
     assert (receipt.accepted, receipt.ranges) == (0, [])
 
 
@@ -143,12 +143,12 @@ def test_a_key_goes_on_after_a_first_run_that_broke_off(slow_engine):
 
 
 def test_a_call_repeated_because_its_reply_was_lost_counts_once(slow_engine):
-    site = slow_engine.site
+    runtime = slow_engine.runtime
     answers = []
 
     def twice(call):
-        append(site.store, call)
-        answers.append(append(site.store, call))
+        append(runtime.store, call)
+        answers.append(append(runtime.store, call))
         return answers[-1]
 
     [receipt] = intake.enqueue(people(3), [(slow_engine.parts.door(slow_engine.parts.lane(None)), twice)])
@@ -156,7 +156,7 @@ def test_a_call_repeated_because_its_reply_was_lost_counts_once(slow_engine):
     assert answers == [EnqueueReply("again", 0, 3)]
     assert (receipt.accepted, receipt.ranges) == (3, [(0, 2)])
     assert slow_engine.books()["accepted"] == 3
-    [lane] = books.read(site.store)
+    [lane] = books.read(runtime.store)
     assert lane.counts["repeated"] == 1
 
 
@@ -172,10 +172,10 @@ def test_a_full_lane_says_where_to_go_on_from_and_nothing_is_lost_or_doubled(mak
         except LaneFull as stopped:
             stops.append(stopped)
             position += stopped.position
-            engine.site.schedule.flush("sendgrid")
+            engine.runtime.schedule.flush("sendgrid")
             engine.run_until(lambda: engine.books()["waiting"] == 0)
 
-    engine.site.schedule.flush("sendgrid")
+    engine.runtime.schedule.flush("sendgrid")
     engine.run_until_settled()
     assert stops
     for stopped in stops:
@@ -193,7 +193,7 @@ def test_a_redis_short_of_memory_refuses_producers_and_lets_the_rest_drain(slow_
         enqueue(people(3, first=3))
 
     assert (stopped.value.position, stopped.value.receipt.accepted) == (0, 0)
-    slow_engine.site.schedule.flush("sendgrid")
+    slow_engine.runtime.schedule.flush("sendgrid")
     slow_engine.run_until_settled()
     assert slow_engine.books()["delivered"] == 3
 
@@ -233,7 +233,7 @@ def test_an_iterable_of_any_length_takes_constant_memory(slow_engine):
 
 
 def test_one_record_is_one_round_trip(slow_engine):
-    client = slow_engine.site.store.client
+    client = slow_engine.runtime.store.client
     enqueue(person(0))
     before = commands(client)
 
@@ -261,7 +261,7 @@ def test_one_record_is_one_round_trip(slow_engine):
 
 @pytest.mark.parametrize("count", [1, CALL_RECORDS, CALL_RECORDS + 1, 1300])
 def test_many_records_go_in_calls_of_a_few_hundred(slow_engine, count):
-    client = slow_engine.site.store.client
+    client = slow_engine.runtime.store.client
     enqueue(person(-1))
     before = commands(client)["evalsha"]
 
@@ -287,7 +287,7 @@ def test_a_wrong_list_or_destination_is_refused_by_name(slow_engine):
         enqueue(person(0), list_ids=["newsletter"])
     with pytest.raises(SettingError, match="nowhere"):
         enqueue(person(0), to="nowhere")
-    assert books.read(slow_engine.site.store) == []
+    assert books.read(slow_engine.runtime.store) == []
 
 
 @pytest.mark.parametrize("kind", ["one", "list", "generator", "async generator"])
@@ -331,7 +331,7 @@ def test_what_still_waits_is_cancelled_and_nothing_of_it_is_sent(slow_engine, sa
     assert cancel(drop) == 0
 
     slow_engine.assert_books_balance()
-    slow_engine.site.schedule.flush("sendgrid")
+    slow_engine.runtime.schedule.flush("sendgrid")
     slow_engine.run_until_settled()
     assert slow_engine.books() | {"discarded": 4, "delivered": 3, "accepted": 7} == slow_engine.books()
     assert {c["email"] for c in sandbox.contacts()} == {f"p{n}@example.com" for n in range(keep.accepted)}
@@ -353,10 +353,10 @@ def test_a_held_record_is_cancelled_too(engine, sandbox):
 
 def test_a_record_that_is_to_be_tried_again_is_cancelled_too(slow_engine):
     receipt = enqueue(person(1, first_name="x" * 51))
-    slow_engine.site.schedule.flush("sendgrid")
+    slow_engine.runtime.schedule.flush("sendgrid")
     slow_engine.run_until(lambda: slow_engine.books()["failed"] == 1)
-    site = slow_engine.site
-    assert site.failures.retry(list(site.failures)) == 1
+    runtime = slow_engine.runtime
+    assert runtime.failures.retry(list(runtime.failures)) == 1
 
     assert cancel(receipt) == 1
 

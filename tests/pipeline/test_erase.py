@@ -116,7 +116,7 @@ def erase(cli, *args):
 
 
 def waits(engine, sandbox):
-    engine.site.schedule.pause("sendgrid", "for a test")
+    engine.runtime.schedule.pause("sendgrid", "for a test")
     enqueue([person(1), ada(), person(2)])
 
 
@@ -136,13 +136,13 @@ def is_held(engine, sandbox):
     engine.run_until(lambda: engine.books()["batched"] == 2)
     enqueue([ada(city="Planted"), person(1, city="here")])
     engine.run_until(lambda: engine.books()["held"] == 2)
-    engine.site.schedule.pause("sendgrid", "for a test")
+    engine.runtime.schedule.pause("sendgrid", "for a test")
     deadline = round(engine.parts.settings.poll_deadline_s) + 1
-    advance(engine.site, deadline)
+    advance(engine.runtime, deadline)
     engine.run_until(lambda: engine.books()["batched"] == 0)
-    engine.site.failures.discard([failure.id for failure in engine.site.failures])
-    advance(engine.site, engine.parts.settings.orphan_wait_s + 1)
-    engine.run_until(lambda: not engine.site.store.client.exists(engine.site.store.keys("busy")))
+    engine.runtime.failures.discard([failure.id for failure in engine.runtime.failures])
+    advance(engine.runtime, engine.parts.settings.orphan_wait_s + 1)
+    engine.run_until(lambda: not engine.runtime.store.client.exists(engine.runtime.store.keys("inflight")))
 
 
 def has_failed(engine, sandbox):
@@ -152,8 +152,8 @@ def has_failed(engine, sandbox):
 
 def is_to_be_tried_again(engine, sandbox):
     has_failed(engine, sandbox)
-    engine.site.schedule.pause(None, "for a test")
-    engine.site.failures.retry(list(engine.site.failures))
+    engine.runtime.schedule.pause(None, "for a test")
+    engine.runtime.failures.retry(list(engine.runtime.failures))
 
 
 PLACES = {
@@ -214,8 +214,8 @@ def test_a_contact_is_also_found_by_its_other_identifiers(cli, make_engine, clie
     engine = make_engine(max_wait_s=3600)
     enqueue([{field: value, "first_name": NAME}, {field: f"{value}0"}, person(1, first_name=value)])
     enqueue([person(2, **{field: value}, last_name=LONG), person(3, last_name=LONG)], to="sendgrid")
-    engine.site.schedule.flush("sendgrid")
-    engine.site.schedule.pause(None, "for a test")
+    engine.runtime.schedule.flush("sendgrid")
+    engine.runtime.schedule.pause(None, "for a test")
 
     said = erase(cli, option, value)
 
@@ -308,15 +308,15 @@ def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure
     assert counts(said) == {"held": 1}
     assert (said.json["in_flight"], said.json["bodies"], said.json["complete"]) == (1, 1, False)
     assert "1 record in 1 body being sent or followed; run it again, or with --wait" in cli("erase", ADA, "--yes").err
-    engine.site.schedule.pause(None, "for a test")
+    engine.runtime.schedule.pause(None, "for a test")
     timed_out = cli("erase", ADA, "--yes", "--wait", "--timeout", 0.2)
     assert timed_out.code == 3
     assert "warning: no worker is running\nwarning: sendgrid is paused\n" in timed_out.err
-    engine.site.schedule.resume(None)
+    engine.runtime.schedule.resume(None)
     assert engine.books()["batched"] == 2
 
     # The deadline ends the import without a verdict: both records come back.
-    advance(engine.site, round(engine.parts.settings.poll_deadline_s) + 1)
+    advance(engine.runtime, round(engine.parts.settings.poll_deadline_s) + 1)
     with pumping(engine):
         said = cli("erase", ADA, "--yes", "--json", "--wait", "--timeout", 30)
 
@@ -340,13 +340,13 @@ def test_a_request_of_unknown_fate_is_on_its_way_until_its_contacts_are_free(cli
     speak_to(Peer(answer), engine)
     enqueue(ada())
     engine.run_until(lambda: not answers)
-    advance(engine.site, 5)
+    advance(engine.runtime, 5)
     engine.run_until(lambda: engine.books()["delivered"] == 1)
 
     said = erase(cli)
 
     assert (said.code, said.json["unknown"], said.json["in_flight"]) == (3, 1, 0)
-    advance(engine.site, 601)
+    advance(engine.runtime, 601)
     engine.pump()
     assert erase(cli).code == 0
     assert not traces_left(client)
@@ -355,7 +355,7 @@ def test_a_request_of_unknown_fate_is_on_its_way_until_its_contacts_are_free(cli
 def test_a_body_that_is_staged_and_never_committed_counts_as_on_its_way(cli, make_engine, client, monkeypatch):
     engine = make_engine(max_wait_s=3600)
     enqueue(ada())
-    engine.site.schedule.flush("sendgrid")
+    engine.runtime.schedule.flush("sendgrid")
 
     class Crash(BaseException):
         pass
@@ -365,12 +365,12 @@ def test_a_body_that_is_staged_and_never_committed_counts_as_on_its_way(cli, mak
 
     monkeypatch.setattr("contact_ingest.store.aggregation.AggregationStore.commit", die)
     with pytest.raises(Crash):
-        engine.site.aggregation.aggregate("sendgrid")
+        engine.runtime.aggregation.aggregate("sendgrid")
 
     said = erase(cli)
 
     assert (said.code, counts(said), said.json["in_flight"]) == (3, {"waiting": 1}, 1)
-    for key in client.scan_iter("*:b:*"):
+    for key in client.scan_iter("*:batch:*"):
         assert client.pttl(key) > 0
         client.delete(key)
     assert erase(cli).code == 0
@@ -427,16 +427,16 @@ def test_a_contact_is_erased_while_workers_run(cli, engine, client):
 
 def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(engine, monkeypatch):
     monkeypatch.setattr(scan, "CHUNK", 100)
-    engine.site.schedule.pause("sendgrid", "for a test")
+    engine.runtime.schedule.pause("sendgrid", "for a test")
     enqueue(person(n) for n in range(1000))
     seen = {}
 
-    for first, raws in RecordScan(engine.site.store).waiting("sendgrid"):
+    for first, raws in RecordScan(engine.runtime.store).waiting("sendgrid"):
         seen.update({first + at: orjson.loads(raw)["email"] for at, raw in enumerate(raws)})
         if first == 200:
-            engine.site.schedule.resume("sendgrid")
-            store = engine.site.store
-            store.client.ltrim(store.keys("wait:sendgrid"), 450, -1)
+            engine.runtime.schedule.resume("sendgrid")
+            store = engine.runtime.store
+            store.client.ltrim(store.keys("waiting:sendgrid"), 450, -1)
             store.client.hincrby(store.keys("lane:sendgrid"), "head", 450)
 
     expected = [*range(300), *range(450, 1000)]
@@ -445,22 +445,22 @@ def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(engine, monkeypatch
 
 def test_long_records_are_read_a_few_at_a_time(engine, monkeypatch):
     monkeypatch.setattr(scan, "CHUNK_BYTES", 50_000)
-    engine.site.schedule.pause("sendgrid", "for a test")
+    engine.runtime.schedule.pause("sendgrid", "for a test")
     enqueue(person(n, first_name="x" * 10_000) for n in range(20))
 
-    assert max(len(raws) for _, raws in RecordScan(engine.site.store).waiting("sendgrid")) == 4
+    assert max(len(raws) for _, raws in RecordScan(engine.runtime.store).waiting("sendgrid")) == 4
 
 
 def test_a_pass_in_which_something_moved_is_not_the_last(engine, monkeypatch):
     """A failure that is retried right behind the look at the lane would be missed by a single pass."""
     has_failed(engine, None)
-    engine.site.schedule.pause(None, "for a test")
-    erasure, site = engine.site.erasure, engine.site
+    engine.runtime.schedule.pause(None, "for a test")
+    erasure, runtime = engine.runtime.erasure, engine.runtime
     passes = []
 
     def told(*_):
         if not passes:
-            site.failures.retry(list(site.failures))
+            runtime.failures.retry(list(runtime.failures))
         passes.append(1)
 
     enqueue(person(9))
@@ -486,8 +486,8 @@ def test_nothing_of_a_delivered_contact_stays_in_redis(engine, client, sandbox):
     enqueue([ada(), person(1, last_name="[[fail-import]]"), person(2, last_name=LONG)])
     enqueue(ada(city="Planted"), key="nightly")
     engine.run_until_settled()
-    engine.site.failures.discard([failure.id for failure in engine.site.failures])
-    engine.run_until(lambda: not client.exists(engine.site.store.keys("busy")))
+    engine.runtime.failures.discard([failure.id for failure in engine.runtime.failures])
+    engine.run_until(lambda: not client.exists(engine.runtime.store.keys("inflight")))
 
     left = everything(client).lower()
 
@@ -516,7 +516,7 @@ def test_the_same_holds_for_platforms_that_refuse_at_once(cli, make_engine, clie
     assert engine.books() | {"delivered": 3, "failed": 1} == engine.books()
 
     assert counts(erase(cli)) == {"failed": 1}
-    engine.run_until(lambda: not client.exists(engine.site.store.keys("busy")))
+    engine.run_until(lambda: not client.exists(engine.runtime.store.keys("inflight")))
     assert not traces_left(client)
 
 
@@ -537,14 +537,14 @@ def test_the_error_file_of_an_import_goes_with_its_batch(cli, engine, client):
 
 def test_a_contact_can_be_erased_from_a_server_without_any_memory_left(engine, client):
     has_failed(engine, None)
-    engine.site.schedule.pause("sendgrid", "for a test")
+    engine.runtime.schedule.pause("sendgrid", "for a test")
     enqueue([person(1), ada()])
     client.config_set("maxmemory", 100_000)
     try:
         with pytest.raises(OutOfMemoryError):
             client.set("one", b"more")
 
-        found = Eraser([engine.site.erasure], engine.parts.mailbox).erase(DataSubject(ADA), lambda *_: None)
+        found = Eraser([engine.runtime.erasure], engine.parts.broker_queue).erase(DataSubject(ADA), lambda *_: None)
     finally:
         client.config_set("maxmemory", 0)
 

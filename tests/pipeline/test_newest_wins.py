@@ -20,11 +20,11 @@ def person(number, **more):
 
 
 def raws(engine):
-    return {failed.id: orjson.loads(failed.raw) for failed in engine.site.failures}
+    return {failed.id: orjson.loads(failed.raw) for failed in engine.runtime.failures}
 
 
 def retry(engine, *ids):
-    return engine.site.failures.retry(engine.site.failures.get(ids))
+    return engine.runtime.failures.retry(engine.runtime.failures.get(ids))
 
 
 def mend(sandbox):
@@ -32,7 +32,7 @@ def mend(sandbox):
 
 
 def again(engine, lane):
-    return list(map(int, engine.site.store.client.zrange(engine.site.store.keys(f"again:{lane}"), 0, -1)))
+    return list(map(int, engine.runtime.store.client.zrange(engine.runtime.store.keys(f"retry:{lane}"), 0, -1)))
 
 
 def fail(engine, *records, **options):
@@ -62,18 +62,18 @@ def held_up(engine, sandbox):
     enqueue(person(1, line="first"))
     engine.run_until(lambda: engine.books()["batched"] == 1)
     assert retry(engine, "sendgrid:0") == 1
-    engine.site.aggregation.aggregate("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
     return engine
 
 
 def test_a_newer_record_of_another_lane_takes_its_fields_from_a_retried_one(held_up, sandbox, lists):
     mend(sandbox)
-    held_up.site.schedule.pause("sendgrid", "so that the other lane goes first")
+    held_up.runtime.schedule.pause("sendgrid", "so that the other lane goes first")
     enqueue(person(1, city="new"), list_ids=lists)
     held_up.run_until(lambda: held_up.books()["delivered"] == 2)
     held_up.assert_books_balance()
 
-    held_up.site.schedule.resume("sendgrid")
+    held_up.runtime.schedule.resume("sendgrid")
     held_up.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
@@ -86,27 +86,27 @@ def test_a_retried_record_waits_in_its_place_while_its_contact_is_in_flight(held
     assert again(held_up, "sendgrid") == [0]
     assert held_up.books() | {"held": 1, "failed": 0, "batched": 1} == held_up.books()
     assert raws(held_up) == {}, "it is not listed as failed any more"
-    assert held_up.site.failures.get(["sendgrid:0"]) == []
-    assert held_up.site.failures.discard(["sendgrid:0"]) == 0, "what is on its way again is cancelled, not discarded"
+    assert held_up.runtime.failures.get(["sendgrid:0"]) == []
+    assert held_up.runtime.failures.discard(["sendgrid:0"]) == 0, "what is on its way again is cancelled, not discarded"
     held_up.assert_books_balance()
 
 
 def test_a_retried_record_can_be_cancelled(held_up):
-    assert cancel(held_up.site.store, "sendgrid", [(0, 0)]) == 1
-    assert cancel(held_up.site.store, "sendgrid", [(0, 0)]) == 0
+    assert cancel(held_up.runtime.store, "sendgrid", [(0, 0)]) == 1
+    assert cancel(held_up.runtime.store, "sendgrid", [(0, 0)]) == 0
     held_up.run_until_settled()
 
     assert held_up.books() | {"discarded": 1, "delivered": 1, "held": 0} == held_up.books()
     held_up.assert_books_balance()
-    client, keys = held_up.site.store.client, held_up.site.store.keys
+    client, keys = held_up.runtime.store.client, held_up.runtime.store.keys
     assert not client.exists(*(keys(name) for name in ("failed", "failed:at", "failed:keys", "failed:by")))
 
 
 def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(engine):
     fail(engine, person(1, city="old", last_name=LONG))
-    engine.site.schedule.pause("sendgrid", "a person said so")
+    engine.runtime.schedule.pause("sendgrid", "a person said so")
     retry(engine, "sendgrid:0")
-    engine.site.schedule.resume("sendgrid")
+    engine.runtime.schedule.resume("sendgrid")
     enqueue(person(1, city="new", last_name="short"))
 
     engine.run_until_settled()
@@ -117,9 +117,9 @@ def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(engine):
 
 def test_a_record_that_is_stripped_keeps_the_time_of_its_failure(engine):
     fail(engine, person(1, city="old", country="kept", last_name=LONG))
-    client, name = engine.site.store.client, engine.site.store.keys("failed:at")
+    client, name = engine.runtime.store.client, engine.runtime.store.keys("failures:by_time")
     before = client.zrange(name, 0, -1, withscores=True)
-    advance(engine.site, 3_600)
+    advance(engine.runtime, 3_600)
 
     fail(engine, person(1, city="new"))
 
@@ -160,8 +160,8 @@ def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_late
     newer = fail(engine, person(1, city="new", custom_fields={"later": "x"}), list_ids=lists)
     assert set(raws(engine)) == {"sendgrid:0", f"{newer}:0"}
     mend(sandbox)
-    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
-    advance(engine.site, 60)
+    engine.runtime.definitions._desk.exchange(engine.runtime.provider.create_field("later", "x"), None)
+    advance(engine.runtime, 60)
 
     for record_id in [("sendgrid:0", f"{newer}:0"), (f"{newer}:0", "sendgrid:0")][first]:
         retry(engine, record_id)
@@ -202,13 +202,13 @@ def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_i
     later = {"custom_fields": {"later": "x"}}
     fail(engine, person(1, city="0", **later), person(1, city="1", line="kept", **later))
     fail(engine, person(1, city="2", **later))
-    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
-    advance(engine.site, 60)
-    engine.site.schedule.pause("sendgrid", "until all are back")
+    engine.runtime.definitions._desk.exchange(engine.runtime.provider.create_field("later", "x"), None)
+    advance(engine.runtime, 60)
+    engine.runtime.schedule.pause("sendgrid", "until all are back")
 
     for record_id in ("sendgrid:2", "sendgrid:0", "sendgrid:1"):
         assert retry(engine, record_id) == 1
-    engine.site.schedule.resume("sendgrid")
+    engine.runtime.schedule.resume("sendgrid")
     engine.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
@@ -223,8 +223,8 @@ def test_a_record_refused_and_retried_while_an_older_one_is_held_goes_behind_it(
     engine.run_until(lambda: engine.books()["batched"] == 1)
     enqueue([person(1, city="1", line="kept"), person(1, city="2", custom_fields={"later": "x"})])
     engine.run_until(lambda: engine.books() | {"held": 1, "failed": 1} == engine.books())
-    engine.site.definitions._desk.exchange(engine.site.provider.create_field("later", "x"), None)
-    advance(engine.site, 60)
+    engine.runtime.definitions._desk.exchange(engine.runtime.provider.create_field("later", "x"), None)
+    advance(engine.runtime, 60)
 
     assert retry(engine, "sendgrid:2") == 1
     engine.run_until_settled()
@@ -252,24 +252,24 @@ def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for
     engine.run_until(lambda: engine.books()["failed"] == 1)
 
     retry(engine, "sendgrid:0")
-    engine.site.aggregation.aggregate("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
     assert engine.books() | {"held": 1, "batched": 1, "failed": 0} == engine.books()
-    advance(engine.site, 60)
+    advance(engine.runtime, 60)
     engine.run_until_settled()
 
     assert engine.books() | {"delivered": 2, "failed": 0} == engine.books()
-    assert len([request for request in peer.heard if request.method == "PUT"]) == 4
+    assert len([request for request in peer.consume_wakeup if request.method == "PUT"]) == 4
     engine.assert_books_balance()
 
 
 def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine):
     """One and two share the address, two and three the external id; each contradicts the one before it."""
-    heard = []
+    consume_wakeup = []
 
     def answer(request):
         if request.method == "PUT":
-            heard.append(orjson.loads(b"".join(request.body))["contacts"])
-            return reply(202, {"job_id": f"job-{len(heard)}"})
+            consume_wakeup.append(orjson.loads(b"".join(request.body))["contacts"])
+            return reply(202, {"job_id": f"job-{len(consume_wakeup)}"})
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
     speak_to(Peer(answer), engine)
@@ -283,11 +283,11 @@ def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine
     )
     engine.run_until_settled()
 
-    cities = [contact["city"] for contacts in heard for contact in contacts]
+    cities = [contact["city"] for contacts in consume_wakeup for contact in contacts]
     assert sorted(cities) == ["1", "2", "3", "4"]
     for older, newer in (("1", "2"), ("2", "3"), ("1", "4")):
         assert cities.index(older) < cities.index(newer)
-    assert [len(contacts) for contacts in heard].count(4) == 0
+    assert [len(contacts) for contacts in consume_wakeup].count(4) == 0
     engine.assert_books_balance()
 
 
@@ -303,10 +303,10 @@ def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_engin
 
     speak_to(Peer(answer), engine)
     enqueue([person(1), person(2)])
-    engine.site.schedule.flush("sendgrid")
+    engine.runtime.schedule.flush("sendgrid")
     engine.run_until(lambda: engine.books()["failed"] == 1)
     retry(engine, "sendgrid:0")
-    engine.site.aggregation.aggregate("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
 
     engine.run_until(lambda: engine.books()["delivered"] == 2)
 
@@ -329,11 +329,11 @@ def crowd(make_engine):
     enqueue(person(number, city="old") for number in range(count))
     engine.run_until(lambda: engine.books()["batched"] == count)
     while not engine.books()["failed"]:
-        advance(engine.site, 40)
+        advance(engine.runtime, 40)
         engine.pump()
     assert engine.books() | {"failed": count, "batched": 0} == engine.books(), "given up, and perhaps applied"
     answers["status"] = 202
-    assert engine.site.failures.retry(engine.site.failures) == count
+    assert engine.runtime.failures.retry(engine.runtime.failures) == count
     return engine
 
 
@@ -341,34 +341,34 @@ def test_a_crowd_of_retried_records_in_flight_does_not_hold_up_what_is_new(crowd
     held = crowd.books()["held"]
     enqueue(person(number) for number in range(100_000, 100_100))
 
-    crowd.site.aggregation.aggregate("sendgrid")
+    crowd.runtime.aggregation.aggregate("sendgrid")
 
     assert crowd.books() | {"batched": 100, "held": held} == crowd.books()
     crowd.assert_books_balance()
 
 
 def test_a_round_looks_at_a_part_of_the_crowd_and_the_next_ones_at_the_rest(crowd):
-    client, keys = crowd.site.store.client, crowd.site.store.keys
-    version = client.get(keys("v"))
+    client, keys = crowd.runtime.store.client, crowd.runtime.store.keys
+    version = client.get(keys("version"))
     seen = []
 
     for _ in range(4):
-        crowd.site.aggregation.aggregate("sendgrid")
-        due_ms = client.zscore(keys("aggdue"), "sendgrid") - crowd.site.schedule.now_ms()
+        crowd.runtime.aggregation.aggregate("sendgrid")
+        due_ms = client.zscore(keys("due:aggregate"), "sendgrid") - crowd.runtime.schedule.now_ms()
         seen.append((int(client.hget(keys("lane:sendgrid"), "again_at")), due_ms <= 100))
 
     assert [at for at, _ in seen] == [MAX_STAYING, 0, MAX_STAYING, 0]
     assert seen[0][1], "the rest is looked at soon"
-    assert client.get(keys("v")) == version, "a look alone stops nobody else"
+    assert client.get(keys("version")) == version, "a look alone stops nobody else"
 
 
 def test_the_crowd_goes_once_its_contacts_are_free(crowd):
     held = crowd.books()["held"]
-    advance(crowd.site, 601)
+    advance(crowd.runtime, 601)
 
     crowd.run_until_settled()
 
     assert crowd.books() | {"delivered": held, "failed": 0, "held": 0} == crowd.books()
     crowd.assert_books_balance()
-    advance(crowd.site, 601)
-    crowd.run_until(lambda: not crowd.site.store.client.hlen(crowd.site.store.keys("busy")))
+    advance(crowd.runtime, 601)
+    crowd.run_until(lambda: not crowd.runtime.store.client.hlen(crowd.runtime.store.keys("inflight")))

@@ -49,16 +49,16 @@ class Upstream:
 def engine(make_engine):
     made = make_engine(orphan_wait_s=WAIT_S, lease_s=LEASE_S)
     enqueue([{"email": f"p{number}@example.com", "city": "old"} for number in (1, 2)])
-    made.site.aggregation.aggregate("sendgrid")
+    made.runtime.aggregation.aggregate("sendgrid")
     return made
 
 
 def dispatch(engine, after_s=0.0):
     """Returns when that was, ms."""
-    advance(engine.site, after_s)
-    now_ms = engine.site.schedule.now_ms()
+    advance(engine.runtime, after_s)
+    now_ms = engine.runtime.schedule.now_ms()
     with contextlib.suppress(Died):
-        engine.site.delivery.dispatch("sendgrid")
+        engine.runtime.delivery.dispatch("sendgrid")
     return now_ms
 
 
@@ -86,11 +86,11 @@ def unknown(answer):
 
 
 def all_failed(engine):
-    site = engine.site
+    runtime = engine.runtime
     provider = Refusing(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
-    courier = AuthenticatedClient(Peer(Upstream(GATEWAY, reply(422))), provider, site.store)
-    desk = replace(site.desk, courier=courier, provider=provider)
-    engine.parts._sites["sendgrid"] = replace(site, desk=desk, provider=provider, delivery=Dispatcher(desk))
+    http_client = AuthenticatedClient(Peer(Upstream(GATEWAY, reply(422))), provider, runtime.store)
+    desk = replace(runtime.desk, http_client=http_client, provider=provider)
+    engine.parts._runtimes["sendgrid"] = replace(runtime, desk=desk, provider=provider, delivery=Dispatcher(desk))
     last_ms = dispatch(engine)
     dispatch(engine, 20)
     return last_ms
@@ -105,9 +105,9 @@ def gave_up(engine):
 def no_verdict(engine):
     speak_to(Peer(Upstream(ends=False)), engine)
     dispatch(engine)
-    advance(engine.site, 22_000)
-    now_ms = engine.site.schedule.now_ms()
-    engine.site.tracking.poll("sendgrid")
+    advance(engine.runtime, 22_000)
+    now_ms = engine.runtime.schedule.now_ms()
+    engine.runtime.tracking.poll("sendgrid")
     return now_ms
 
 
@@ -141,7 +141,7 @@ def frozen(engine):
 
     peer.answer = freeze
     speak_to(peer, engine)
-    engine.site.delivery.dispatch("sendgrid")
+    engine.runtime.delivery.dispatch("sendgrid")
     return moments[0]
 
 
@@ -168,26 +168,26 @@ PATHS = {
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_however_a_body_ends_its_contacts_wait_for_the_orphan_and_what_is_newer_with_them(engine, path):
-    client, keys = engine.site.store.client, engine.site.store.keys
+    client, keys = engine.runtime.store.client, engine.runtime.store.keys
     last_ms = path(engine)
     engine.run_until_settled()
     assert not engine.books()["batched"]
 
-    busy = client.hlen(keys("busy"))
+    busy = client.hlen(keys("inflight"))
     assert busy == 2, "a contact of the body is free"
-    [(_, free_ms)] = client.zrange(keys("free"), 0, -1, withscores=True)
+    [(_, free_ms)] = client.zrange(keys("quarantine"), 0, -1, withscores=True)
     assert 0 <= free_ms - last_ms - WAIT_S * 1000 < 5_000, "it counts from the last such attempt"
 
     enqueue({"email": "p1@example.com", "city": "new"})
     engine.run_until(lambda: engine.books()["held"] == 1)
-    engine.site.failures.retry(list(engine.site.failures))
-    advance(engine.site, (free_ms - engine.site.schedule.now_ms()) / 1000 - 5)
+    engine.runtime.failures.retry(list(engine.runtime.failures))
+    advance(engine.runtime, (free_ms - engine.runtime.schedule.now_ms()) / 1000 - 5)
     engine.pump()
-    assert client.hlen(keys("busy")) == 2
+    assert client.hlen(keys("inflight")) == 2
     assert not engine.books()["batched"], "it left before the orphan could have ended"
 
     speak_to(Peer(Upstream()), engine)
-    advance(engine.site, 10)
+    advance(engine.runtime, 10)
     engine.run_until_settled()
     assert engine.books() | {"held": 0, "failed": 0} == engine.books()
     engine.assert_books_balance()

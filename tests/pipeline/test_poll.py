@@ -21,11 +21,11 @@ def person(number, **more):
 
 
 def failures(engine):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.site.failures}
+    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.runtime.failures}
 
 
 def busy(engine):
-    return engine.site.store.client.hlen(engine.site.store.keys("busy"))
+    return engine.runtime.store.client.hlen(engine.runtime.store.keys("inflight"))
 
 
 class Jobs:
@@ -44,7 +44,7 @@ class Jobs:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def asked(self, endpoint="job"):
-        return sum(request.endpoint == endpoint for request in self.peer.heard)
+        return sum(request.endpoint == endpoint for request in self.peer.consume_wakeup)
 
 
 def job(status, **results):
@@ -56,15 +56,15 @@ def facing(engine, *reports, files=(), records=2):
     jobs = Jobs(*reports, files=files)
     speak_to(jobs.peer, engine)
     enqueue(person(n) for n in range(records))
-    engine.site.aggregation.aggregate("sendgrid")
-    engine.site.delivery.dispatch("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
+    engine.runtime.delivery.dispatch("sendgrid")
     assert engine.books()["batched"] == records
     return jobs
 
 
 def poll(engine, after_s=61):
-    advance(engine.site, after_s)
-    return engine.site.tracking.poll("sendgrid")
+    advance(engine.runtime, after_s)
+    return engine.runtime.tracking.poll("sendgrid")
 
 
 def assert_books(engine, **expected):
@@ -86,7 +86,7 @@ def test_rows_that_the_error_file_names_fail_with_its_reason_whatever_its_shape(
 
     assert set(failures(engine)) == {"p3@example.com", "p17@example.com"}
     about = failures(engine)["p3@example.com"]
-    assert (about["stage"], about["reason"]) == ("import", "the contact could not be imported")
+    assert (about["stage"], about["reason"]) == ("poll", "the contact could not be imported")
     assert_books(engine, delivered=18, failed=2, unattributed=0)
     assert len(list(sandbox.contacts())) == 18
 
@@ -107,19 +107,21 @@ def test_rows_that_a_broken_error_file_does_not_name_are_unattributed_not_guesse
 def test_an_error_file_that_can_be_had_once_is_fetched_once_and_kept_before_it_is_read(engine, sandbox):
     sandbox.dials(error_file_once=True)
     enqueue([person(1), person(2, last_name=MARK)])
-    site = engine.site
-    read, site.provider.read_error_file = site.provider.read_error_file, dying
+    runtime = engine.runtime
+    read, runtime.provider.read_error_file = runtime.provider.read_error_file, dying
     with pytest.raises(MemoryError):
         engine.run_until_settled()
-    site.provider.read_error_file = read
-    advance(site, 46)
+    runtime.provider.read_error_file = read
+    advance(runtime, 46)
     engine.run_until_settled()
 
     assert set(failures(engine)) == {"p2@example.com"}
     assert [entry["endpoint"] for entry in sandbox.journal()].count("sendgrid.error_file") == 1
     assert_books(engine, delivered=1, failed=1, unattributed=0)
-    assert not site.store.client.exists(site.store.keys("b:1:file")), "it names people, and nobody needs it any more"
-    assert not site.store.client.hexists(site.store.keys("b:1"), "errors_url")
+    assert not runtime.store.client.exists(runtime.store.keys("batch:1:error_file")), (
+        "it names people, and nobody needs it any more"
+    )
+    assert not runtime.store.client.hexists(runtime.store.keys("batch:1"), "errors_url")
 
 
 def dying(*_):
@@ -135,7 +137,7 @@ def test_rows_that_are_counted_but_not_named_end_as_delivered_and_unattributed(e
 
     assert set(failures(engine)) == {"p3@example.com"}
     assert_books(engine, delivered=19, failed=1, unattributed=3)
-    [lane] = read_books(engine.site.store)
+    [lane] = read_books(engine.runtime.store)
     assert lane.balanced
 
 
@@ -156,7 +158,7 @@ def test_a_job_that_fails_as_a_whole_fails_all_its_rows(engine, sandbox):
 
     assert_books(engine, delivered=0, failed=5)
     sandbox.dials(job_failed=0.0)
-    engine.site.failures.retry(list(engine.site.failures))
+    engine.runtime.failures.retry(list(engine.runtime.failures))
     engine.run_until_settled()
     assert_books(engine, delivered=5, failed=0)
 
@@ -204,14 +206,14 @@ def test_a_job_without_an_end_is_asked_about_until_the_deadline_and_then_fails_a
         poll(engine)
     assert_books(engine, batched=2, failed=0)
     assert jobs.asked() >= 19, "one look less where the platform was asked first whether it is there"
-    advance(engine.site, 6 * HOUR_S)
+    advance(engine.runtime, 6 * HOUR_S)
     poll(engine)
 
     assert {about["code"] for about in failures(engine).values()} == {"no_verdict"}
     assert seen in failures(engine)["p0@example.com"]["reason"]
     assert_books(engine, batched=0, failed=2)
     assert busy(engine) == 2, "the import may end yet: newer records of its contacts wait as for an orphan"
-    advance(engine.site, 2)
+    advance(engine.runtime, 2)
     engine.pump()
     assert busy(engine) == 0
 
@@ -219,11 +221,11 @@ def test_a_job_without_an_end_is_asked_about_until_the_deadline_and_then_fails_a
 def test_gaps_between_looks_grow_from_seconds_to_a_minute_and_no_further(make_engine):
     engine = make_engine(poll_first_s=5)
     facing(engine, job("pending"))
-    site, gaps = engine.site, []
+    runtime, gaps = engine.runtime, []
 
     for _ in range(15):
-        [(_, at)] = site.store.client.zrange(site.store.keys("polls"), 0, -1, withscores=True)
-        gaps.append((at - site.schedule.now_ms()) / 1000)
+        [(_, at)] = runtime.store.client.zrange(runtime.store.keys("due:poll"), 0, -1, withscores=True)
+        gaps.append((at - runtime.schedule.now_ms()) / 1000)
         poll(engine, gaps[-1] + 0.1)
 
     assert 4 < gaps[0] <= 5
@@ -235,7 +237,7 @@ def test_a_job_is_not_asked_about_before_its_time(make_engine):
     engine = make_engine(poll_first_s=5)
     jobs = facing(engine, job("pending"))
 
-    engine.site.tracking.poll("sendgrid")
+    engine.runtime.tracking.poll("sendgrid")
 
     assert jobs.asked() == 0
 
@@ -290,9 +292,9 @@ def test_an_errored_job_without_numbers_and_file_counts_one_at_least(engine):
     ["http://169.254.169.254/latest/errors.csv", "https://127.0.0.1/errors.csv", "http://files.example.com/errors.csv"],
 )
 def test_an_error_file_at_a_private_or_plain_address_is_not_fetched(engine, url):
-    site = engine.site
+    runtime = engine.runtime
     jobs = Jobs(job("errored", requested_count=3, errored_count=1, errors_url=url))
-    transport = site.desk.courier
+    transport = runtime.desk.http_client
 
     def answer(request):
         return transport.exchange(request, deadline_s=5) if request.endpoint == "error_file" else jobs.answer(request)
@@ -300,8 +302,8 @@ def test_an_error_file_at_a_private_or_plain_address_is_not_fetched(engine, url)
     peer = Peer(answer)
     speak_to(peer, engine)
     enqueue(person(n) for n in range(3))
-    engine.site.aggregation.aggregate("sendgrid")
-    engine.site.delivery.dispatch("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
+    engine.runtime.delivery.dispatch("sendgrid")
 
     poll(engine)
     try:
@@ -314,12 +316,14 @@ def test_an_error_file_at_a_private_or_plain_address_is_not_fetched(engine, url)
 
 def test_no_credentials_go_with_the_request_for_an_error_file(engine):
     file = reply(200, b"email,error\np1@example.com,no\n")
-    jobs = facing(engine, job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL), files=[file])
+    jobs = facing(
+        engine, job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL), files=[file]
+    )
 
     poll(engine)
     poll(engine)
 
-    [request] = [request for request in jobs.peer.heard if request.endpoint == "error_file"]
+    [request] = [request for request in jobs.peer.consume_wakeup if request.endpoint == "error_file"]
     assert request.public_only
     assert "SG." not in str(dict(request.headers))
     assert "authorization" not in {name.lower() for name in request.headers}
@@ -328,7 +332,9 @@ def test_no_credentials_go_with_the_request_for_an_error_file(engine):
 def test_an_error_file_that_cannot_be_had_at_the_moment_is_tried_again(engine):
     file = reply(200, b"email,error\np1@example.com,no\n")
     troubles = [reply(503), NotSent("connect"), FateUnknown("reset"), file]
-    jobs = facing(engine, job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL), files=troubles)
+    jobs = facing(
+        engine, job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL), files=troubles
+    )
 
     for _ in range(5):
         poll(engine)
@@ -342,7 +348,10 @@ def test_an_error_file_that_cannot_be_had_at_the_moment_is_tried_again(engine):
 def test_without_its_error_file_a_job_ends_by_its_numbers_and_the_innocent_are_not_blamed(make_engine, deadline_s):
     engine = make_engine(poll_deadline_s=deadline_s)
     facing(
-        engine, job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL), files=[reply(503)], records=5
+        engine,
+        job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL),
+        files=[reply(503)],
+        records=5,
     )
 
     for _ in range(70):
@@ -378,8 +387,8 @@ def test_a_crash_between_two_steps_of_many_failures_blames_nobody_else(engine):
     report = job("errored", requested_count=3_000, errored_count=2_500, errors_url=FILE_URL)
     facing(engine, report, files=[reply(200, b"email,error\n" + lines)], records=3_000)
     poll(engine)
-    site = engine.site
-    settle, calls = site.ledger.settle, []
+    runtime = engine.runtime
+    settle, calls = runtime.batch_store.settle, []
 
     def dies_at_the_third(*args, **more):
         calls.append(1)
@@ -387,10 +396,10 @@ def test_a_crash_between_two_steps_of_many_failures_blames_nobody_else(engine):
             raise MemoryError
         return settle(*args, **more)
 
-    site.ledger.settle = dies_at_the_third
+    runtime.batch_store.settle = dies_at_the_third
     with pytest.raises(MemoryError):
         poll(engine)
-    site.ledger.settle = settle
+    runtime.batch_store.settle = settle
     assert engine.books()["failed"] == 2_000
     engine.assert_books_balance()
     poll(engine)
@@ -417,17 +426,17 @@ def test_a_refused_key_while_following_stops_the_destination_and_loses_no_job(en
     poll(engine)
     poll(engine)
 
-    assert engine.site.schedule.state()["state"] == "stopped"
+    assert engine.runtime.schedule.state()["state"] == "stopped"
     assert jobs.asked() == 1
-    engine.site.schedule.resume(None)
+    engine.runtime.schedule.resume(None)
     poll(engine)
     assert_books(engine, delivered=2, failed=0)
 
 
 def test_a_worker_that_dies_while_it_asks_leaves_the_job_to_another(engine):
     facing(engine, job("completed"))
-    advance(engine.site, 61)
-    assert engine.site.ledger.claim("poll").number
+    advance(engine.runtime, 61)
+    assert engine.runtime.batch_store.claim("poll").number
 
     poll(engine, 1)
     assert_books(engine, batched=2)
@@ -438,7 +447,7 @@ def test_a_worker_that_dies_while_it_asks_leaves_the_job_to_another(engine):
 
 def test_a_job_is_followed_while_its_destination_is_paused(engine):
     facing(engine, job("completed"))
-    engine.site.schedule.pause(None, "a person said so")
+    engine.runtime.schedule.pause(None, "a person said so")
 
     poll(engine)
 

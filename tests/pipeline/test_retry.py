@@ -22,7 +22,7 @@ def failed(engine, sandbox):
     """Failures of three kinds, an hour between the second and the third."""
     enqueue([person(1, last_name=LONG), person(2, last_name="[[fail-import]]")])
     engine.run_until_settled()
-    advance(engine.site, 3600)
+    advance(engine.runtime, 3600)
     enqueue([person(3, last_name=LONG)])
     engine.run_until_settled()
     assert engine.books()["failed"] == 3
@@ -30,11 +30,11 @@ def failed(engine, sandbox):
 
 
 def found(engine, **which):
-    return {failure.id for failure in engine.site.replay.find(FailureFilter(**which))}
+    return {failure.id for failure in engine.runtime.replay.find(FailureFilter(**which))}
 
 
 def test_failures_are_found_by_reason_batch_lane_record_and_time(failed):
-    by_id = {one.id: one for one in failed.site.failures}
+    by_id = {one.id: one for one in failed.runtime.failures}
     middle = by_id["sendgrid:2"].about["last_ms"]
 
     assert found(failed) == {"sendgrid:0", "sendgrid:1", "sendgrid:2"}
@@ -51,7 +51,7 @@ def test_failures_are_found_by_reason_batch_lane_record_and_time(failed):
 def test_what_is_meant_goes_back_and_the_rest_stays(failed, sandbox):
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
-    assert failed.site.replay.retry(FailureFilter(code="import_error")) == 1
+    assert failed.runtime.replay.retry(FailureFilter(code="import_error")) == 1
     failed.run_until_settled()
 
     assert failed.books() | {"accepted": 3, "delivered": 1, "failed": 2} == failed.books()
@@ -60,11 +60,11 @@ def test_what_is_meant_goes_back_and_the_rest_stays(failed, sandbox):
 
 
 def test_a_retry_that_fails_again_keeps_id_and_first_time_and_counts_its_attempts(failed):
-    before = next(one for one in failed.site.failures if one.id == "sendgrid:1")
-    failed.site.replay.retry(FailureFilter(record="sendgrid:1"))
+    before = next(one for one in failed.runtime.failures if one.id == "sendgrid:1")
+    failed.runtime.replay.retry(FailureFilter(record="sendgrid:1"))
     failed.run_until_settled()
 
-    after = next(one for one in failed.site.failures if one.id == "sendgrid:1")
+    after = next(one for one in failed.runtime.failures if one.id == "sendgrid:1")
     assert after.raw == before.raw
     assert (before.about["attempts"], after.about["attempts"]) == (1, 2)
     assert after.about["first_ms"] == before.about["first_ms"] < after.about["last_ms"]
@@ -72,10 +72,10 @@ def test_a_retry_that_fails_again_keeps_id_and_first_time_and_counts_its_attempt
 
 
 def test_retrying_twice_moves_each_once(failed):
-    chosen = list(failed.site.failures)
+    chosen = list(failed.runtime.failures)
 
-    assert failed.site.failures.retry(chosen) == 3
-    assert failed.site.failures.retry(chosen) == 0
+    assert failed.runtime.failures.retry(chosen) == 3
+    assert failed.runtime.failures.retry(chosen) == 0
     assert failed.books() | {"held": 3, "failed": 0} == failed.books()
     failed.assert_books_balance()
 
@@ -84,31 +84,33 @@ def test_more_than_a_page_goes_back_oldest_first(engine):
     count = PAGE + 100
     enqueue(person(number, last_name=LONG) for number in reversed(range(count)))
     engine.run_until_settled()
-    site = engine.site
+    runtime = engine.runtime
     # Whatever the order they failed in.
     numbers = {f"sendgrid:{seq}": (seq * 7919) % count for seq in range(count)}
-    site.store.client.zadd(site.store.keys("failed:at"), numbers)
+    runtime.store.client.zadd(runtime.store.keys("failures:by_time"), numbers)
 
-    assert site.replay.retry(FailureFilter()) == count
+    assert runtime.replay.retry(FailureFilter()) == count
 
-    assert list(map(int, site.store.client.zrange(site.store.keys("again:sendgrid"), 0, -1))) == list(range(count))
+    assert list(map(int, runtime.store.client.zrange(runtime.store.keys("retry:sendgrid"), 0, -1))) == list(
+        range(count)
+    )
 
 
 def test_a_retried_record_is_older_than_all_that_waits(engine, sandbox):
     enqueue(person(1, city="old", country="kept", last_name=LONG))
     engine.run_until_settled()
-    [failure] = engine.site.failures
-    engine.site.schedule.pause(None, "a person said so")
+    [failure] = engine.runtime.failures
+    engine.runtime.schedule.pause(None, "a person said so")
     enqueue(person(1, city="new", last_name="short"))
 
-    engine.site.failures.retry([failure])
-    engine.site.schedule.resume(None)
+    engine.runtime.failures.retry([failure])
+    engine.runtime.schedule.resume(None)
     engine.run_until_settled()
 
     # It is refused again for its name; what the newer one has set is not its to say any more.
     [contact] = sandbox.contacts()
     assert contact["city"] == "new"
-    [left] = engine.site.failures
+    [left] = engine.runtime.failures
     assert orjson.loads(left.raw) == {"email": "p1@example.com", "country": "kept"}
 
 
@@ -116,35 +118,35 @@ def test_failures_of_several_lanes_go_back_to_their_own(engine):
     lanes = {enqueue(person(1, last_name=LONG), list_ids=lists).lane for lists in ([], [LIST])}
     engine.run_until_settled()
 
-    assert engine.site.replay.retry(FailureFilter()) == 2
+    assert engine.runtime.replay.retry(FailureFilter()) == 2
 
     for lane in lanes:
-        assert engine.site.store.client.zcard(engine.site.store.keys(f"again:{lane}")) == 1
+        assert engine.runtime.store.client.zcard(engine.runtime.store.keys(f"retry:{lane}")) == 1
     engine.assert_books_balance()
 
 
 def test_discarded_failures_are_gone_and_counted(failed):
-    assert failed.site.failures.discard(["sendgrid:0", "sendgrid:2", "sendgrid:77"]) == 2
-    assert failed.site.failures.discard(["sendgrid:0"]) == 0
+    assert failed.runtime.failures.discard(["sendgrid:0", "sendgrid:2", "sendgrid:77"]) == 2
+    assert failed.runtime.failures.discard(["sendgrid:0"]) == 0
 
     assert failed.books() | {"failed": 1, "discarded": 2} == failed.books()
     failed.assert_books_balance()
 
 
 def test_failures_past_their_age_are_discarded_and_younger_ones_stay(failed):
-    assert failed.site.schedule.sweep(10**12, 1800 * 1000) == (0, 2)
+    assert failed.runtime.schedule.sweep(10**12, 1800 * 1000) == (0, 2)
 
     assert found(failed) == {"sendgrid:2"}
     failed.assert_books_balance()
 
 
 def test_a_failure_tells_its_story_and_shows_the_contact_only_when_asked(failed):
-    failure = next(one for one in failed.site.failures if one.id == "sendgrid:1")
+    failure = next(one for one in failed.runtime.failures if one.id == "sendgrid:1")
 
     public = failure.public(contents=False)
 
     assert (public["record"], public["lane"], public["destination"]) == ("sendgrid:1", "sendgrid", "sendgrid")
-    assert (public["code"], public["stage"], public["attempts"]) == ("import_error", "import", 1)
+    assert (public["code"], public["stage"], public["attempts"]) == ("import_error", "poll", 1)
     assert public["first_at"].endswith("Z")
     assert "p2@" not in orjson.dumps(public).decode() + repr(failure)
     shown = orjson.loads(orjson.dumps(failure.public(contents=True)))
@@ -152,7 +154,7 @@ def test_a_failure_tells_its_story_and_shows_the_contact_only_when_asked(failed)
 
 
 def test_a_failure_reads_back_whatever_lines_its_record_holds():
-    about = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3,"departed":4,"origins":[["a",1,4]]}'
+    about = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3,"packed_version":4,"field_versions":[["a",1,4]]}'
     blob = about + b'\n{"a":"\\n"}\n{"b":1}'
 
     failure = Failure.read("lane+1:7", blob)

@@ -155,14 +155,14 @@ def stored(case, platform, sandbox):
 
 def batches(engine):
     """The hashes of all batches there have been."""
-    store = engine.site.store
-    keys = store.client.scan_iter(match=re.sub(r"([{}\[\]])", r"\\\1", store.keys("b:")) + "*", count=1000)
+    store = engine.runtime.store
+    keys = store.client.scan_iter(match=re.sub(r"([{}\[\]])", r"\\\1", store.keys("batch:")) + "*", count=1000)
     hashes = [key for key in keys if re.fullmatch(rb"\d+", key.rpartition(b":")[2])]
     return [{k.decode(): v.decode() for k, v in store.client.hgetall(key).items()} for key in hashes]
 
 
 def failures(engine):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.site.failures}
+    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.runtime.failures}
 
 
 def upsert_of(provider, *records):
@@ -190,7 +190,7 @@ def test_contacts_arrive_with_the_values_they_were_given(engine, platform, case,
 
 
 def test_no_body_holds_more_contacts_than_the_platform_takes(engine, platform, case, sandbox):
-    most = engine.site.provider.limits(Lane(platform, platform)).max_contacts
+    most = engine.runtime.provider.limits(Lane(platform, platform)).max_contacts
     enqueue({"email": f"p{i}@private.example"} for i in range(most + 3))
 
     engine.run_until_settled()
@@ -204,7 +204,7 @@ def test_no_body_holds_more_contacts_than_the_platform_takes(engine, platform, c
 def test_no_body_is_over_the_cap_in_bytes_nor_another_size_than_was_counted(make, platform, case, sandbox, caplog):
     caplog.set_level("INFO", logger="contact_ingest")
     engine = make(max_body_bytes=65_536)
-    limits = engine.site.provider.limits(Lane(platform, platform))
+    limits = engine.runtime.provider.limits(Lane(platform, platform))
     wide = {"first_name": "é" * 50, "last_name": "n" * 40}
     enqueue({**person(i), **wide} for i in range(1_000 if limits.max_contacts > 1 else 40))
 
@@ -243,7 +243,7 @@ def test_bad_records_fail_alone_and_can_be_retried(engine, platform, case, sandb
     assert failures(engine)["p3@private.example"]["code"] == "too_long"
     assert len(stored(case, platform, sandbox)) == engine.books()["delivered"] == 10
 
-    assert engine.site.replay.retry(FailureFilter()) == 2
+    assert engine.runtime.replay.retry(FailureFilter()) == 2
     engine.run_until_settled()
 
     assert [about["attempts"] for about in failures(engine).values()] == [2, 2]
@@ -255,8 +255,8 @@ def test_bad_records_fail_alone_and_can_be_retried(engine, platform, case, sandb
 def test_trouble_is_no_success_and_a_limit_spends_no_attempt(engine, platform, case, sandbox, fault, attempts):
     sandbox.dials(script=[fault], faults_on=[case.endpoint])
     enqueue(person(1))
-    engine.site.aggregation.aggregate(platform)
-    engine.site.delivery.dispatch(platform)
+    engine.runtime.aggregation.aggregate(platform)
+    engine.runtime.delivery.dispatch(platform)
 
     assert len(upserts(case, sandbox)) == 1
     assert engine.books()["delivered"] == 0
@@ -273,7 +273,7 @@ def test_a_refused_key_stops_the_destination_and_fails_nobody(engine, platform, 
     sandbox.dials(auth_down=True)
     enqueue(person(i) for i in range(3))
 
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
     spent = len(upserts(case, sandbox))
     engine.pump()
 
@@ -282,7 +282,7 @@ def test_a_refused_key_stops_the_destination_and_fails_nobody(engine, platform, 
     assert (books["failed"], books["delivered"], books["waiting"] + books["batched"]) == (0, 0, 3)
 
     sandbox.dials(auth_down=False)
-    engine.site.schedule.resume(None)
+    engine.runtime.schedule.resume(None)
     engine.run_until_settled()
 
     assert len(stored(case, platform, sandbox)) == 3
@@ -293,9 +293,9 @@ def test_no_log_line_names_anybody_or_holds_a_key(engine, case, sandbox, caplog)
     caplog.set_level("DEBUG")
     sandbox.dials(script=["503"], faults_on=[case.endpoint], auth_down=True)
     enqueue([person(1), person(2, last_name=TOO_LONG), person(3, last_name=case.marker)])
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
     sandbox.dials(auth_down=False)
-    engine.site.schedule.resume(None)
+    engine.runtime.schedule.resume(None)
     engine.run_until_settled()
 
     said = "\n".join(repr(vars(record)) + record.getMessage() for record in caplog.records)
@@ -306,10 +306,10 @@ def test_no_log_line_names_anybody_or_holds_a_key(engine, case, sandbox, caplog)
 
 
 def test_no_repr_shows_a_person_or_a_key(engine, case, sandbox):
-    provider, courier = engine.site.provider, engine.site.desk.courier
+    provider, http_client = engine.runtime.provider, engine.runtime.desk.http_client
     record = person(3, last_name=case.marker)
     request = upsert_of(provider, record)
-    reply = courier.exchange(request, deadline_s=10)
+    reply = http_client.exchange(request, deadline_s=10)
     signed = provider.sign(request, SigningContext("a-token", time.time(), "0" * 32))
 
     parts = (provider, provider.prepare(orjson.dumps(record), FieldTable()), request, signed, reply)

@@ -79,7 +79,7 @@ def test_bad_records_of_a_registered_platform_fail_alone_with_its_reason(registe
 
     engine.run_until_settled()
 
-    failed = {orjson.loads(each.raw)["email"]: each.about for each in engine.site.failures}
+    failed = {orjson.loads(each.raw)["email"]: each.about for each in engine.runtime.failures}
     assert {mail: (about["stage"], about["code"]) for mail, about in failed.items()} == {
         "p3@example.com": ("dispatch", "refused"),
         "p5@example.com": ("aggregate", "too_long"),
@@ -105,7 +105,7 @@ def test_a_wrong_key_stops_a_registered_platform_and_fails_nobody(registered, ma
     engine = make_toy_engine(api_key="another")
     enqueue(person(1))
 
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
 
     assert engine.books()["failed"] == 0
     assert engine.books()["batched"] == 1
@@ -120,7 +120,7 @@ def test_a_platform_of_an_installed_package_delivers(tmp_path, monkeypatch, make
 
     engine.run_until_settled()
 
-    assert type(engine.site.provider).__module__ == "toy_platform"
+    assert type(engine.runtime.provider).__module__ == "toy_platform"
     assert server.stored == {f"p{i}@example.com": f"Name {i}" for i in range(3)}
     engine.assert_books_balance()
 

@@ -12,7 +12,7 @@ def person(number, **more):
 
 
 def meddle(engine, key, name, by):
-    engine.site.store.client.hincrby(engine.site.store.keys(key), name, by)
+    engine.runtime.store.client.hincrby(engine.runtime.store.keys(key), name, by)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def lane(engine, sandbox):
     engine.run_until(lambda: engine.books()["batched"] == 2)
     enqueue(person(3, city="again"))
     engine.run_until(lambda: engine.books()["held"] == 1)
-    engine.site.schedule.pause("sendgrid", "a person said so")
+    engine.runtime.schedule.pause("sendgrid", "a person said so")
     enqueue([person(5), person(6)])
     return engine
 
@@ -34,11 +34,11 @@ def lane(engine, sandbox):
 def test_every_record_is_in_exactly_one_place(lane):
     expected = {"accepted": 8, "waiting": 2, "held": 1, "batched": 2, "delivered": 1, "merged": 1, "failed": 1}
 
-    [found] = books.read(lane.site.store)
+    [found] = books.read(lane.runtime.store)
 
     assert {name: found.counts[name] for name in BOOKS if found.counts[name]} == expected
     assert found.balanced
-    assert books.disagreements(lane.site.store, "sendgrid") == []
+    assert books.disagreements(lane.runtime.store, "sendgrid") == []
 
 
 @pytest.mark.parametrize("name", ["accepted", "waiting", "held", "batched", "failed", "delivered", "merged"])
@@ -46,37 +46,37 @@ def test_every_record_is_in_exactly_one_place(lane):
 def test_a_counter_that_is_off_by_one_is_told(lane, name, by):
     meddle(lane, "books:sendgrid", name, by)
 
-    wrong = books.disagreements(lane.site.store, "sendgrid")
+    wrong = books.disagreements(lane.runtime.store, "sendgrid")
 
     assert any(name in line or "not the sum" in line for line in wrong)
 
 
-@pytest.mark.parametrize("key", ["wait:sendgrid", "held:sendgrid"])
+@pytest.mark.parametrize("key", ["waiting:sendgrid", "held:sendgrid"])
 def test_a_record_that_has_vanished_is_told(lane, key):
-    lane.site.store.client.lpop(lane.site.store.keys(key))
+    lane.runtime.store.client.lpop(lane.runtime.store.keys(key))
 
-    assert books.disagreements(lane.site.store, "sendgrid")
+    assert books.disagreements(lane.runtime.store, "sendgrid")
 
 
 def test_a_failure_that_has_vanished_is_told(lane):
-    client, keys = lane.site.store.client, lane.site.store.keys
-    client.hdel(keys("failed"), *client.hkeys(keys("failed")))
+    client, keys = lane.runtime.store.client, lane.runtime.store.keys
+    client.hdel(keys("failures"), *client.hkeys(keys("failures")))
 
-    assert books.disagreements(lane.site.store, "sendgrid") == ["sendgrid: the books say 1 failed, the keys 0"]
+    assert books.disagreements(lane.runtime.store, "sendgrid") == ["sendgrid: the books say 1 failed, the keys 0"]
 
 
 def test_two_errors_that_cancel_each_other_are_told_by_the_recount(lane):
     meddle(lane, "books:sendgrid", "waiting", 1)
     meddle(lane, "books:sendgrid", "held", -1)
 
-    assert books.read(lane.site.store)[0].balanced
-    assert len(books.disagreements(lane.site.store, "sendgrid")) == 2
+    assert books.read(lane.runtime.store)[0].balanced
+    assert len(books.disagreements(lane.runtime.store, "sendgrid")) == 2
 
 
 def test_unattributed_rows_stand_beside_the_books(lane):
     meddle(lane, "books:sendgrid", "unattributed", 5)
 
-    assert books.disagreements(lane.site.store, "sendgrid") == []
+    assert books.disagreements(lane.runtime.store, "sendgrid") == []
 
 
 def test_totals_are_the_sum_of_the_lanes():
@@ -88,10 +88,10 @@ def test_totals_are_the_sum_of_the_lanes():
 
 def test_settled_batches_are_forgotten_after_their_time_and_the_books_stay(lane, sandbox):
     before = lane.books()
-    site = lane.site
-    live = site.store.client.zcard(site.store.keys("batches"))
+    runtime = lane.runtime
+    live = runtime.store.client.zcard(runtime.store.keys("batches"))
 
-    assert site.schedule.sweep(-1_000, 10**12) == (live - 1, 0)
+    assert runtime.schedule.sweep(-1_000, 10**12) == (live - 1, 0)
 
     assert lane.books() == before
     lane.assert_books_balance()

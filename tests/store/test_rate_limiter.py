@@ -75,7 +75,9 @@ def test_ten_workers_use_nine_tenths_of_a_configured_limit_and_are_never_refused
     journal = limited.journal()
     assert statuses(journal)[429] == 0
     assert rate_reached(journal) >= 0.9
-    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:b:[0-9]*")} == {1}
+    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:batch:[0-9]*")} == {
+        1
+    }
 
 
 def test_ten_workers_learn_the_limit_from_headers_and_are_never_refused_once_they_know(make_engine, limited):
@@ -87,100 +89,102 @@ def test_ten_workers_learn_the_limit_from_headers_and_are_never_refused_once_the
     journal = limited.journal()
     assert statuses(journal)[429] == 0
     assert rate_reached(journal) >= 0.5
-    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:b:[0-9]*")} == {1}
+    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:batch:[0-9]*")} == {
+        1
+    }
 
 
 @pytest.fixture
-def throttle(engine):
-    return RateLimiter(engine.site.store, "account", {"upsert": (2, 60.0)}, lease_ms=45_000)
+def rate_limiter(engine):
+    return RateLimiter(engine.runtime.store, "account", {"upsert": (2, 60.0)}, lease_ms=45_000)
 
 
-def test_a_permit_is_held_until_one_window_after_its_reply(throttle, engine):
-    first, second, third = (throttle.acquire("upsert") for _ in range(3))
+def test_a_permit_is_held_until_one_window_after_its_reply(rate_limiter, engine):
+    first, second, third = (rate_limiter.acquire("upsert") for _ in range(3))
 
     assert (first.granted, second.granted, third.granted) == (True, True, False)
-    throttle.note(first, RateHeaders())
-    assert not throttle.acquire("upsert").granted
-    engine.parts.client.set(throttle._keys("clock"), 60_001)
-    assert throttle.acquire("upsert").granted
-    assert not throttle.acquire("upsert").granted
+    rate_limiter.note(first, RateHeaders())
+    assert not rate_limiter.acquire("upsert").granted
+    engine.parts.client.set(rate_limiter._keys("clock_offset"), 60_001)
+    assert rate_limiter.acquire("upsert").granted
+    assert not rate_limiter.acquire("upsert").granted
 
 
-def test_a_request_that_was_not_made_gives_its_permit_back(throttle):
-    first = throttle.acquire("upsert")
-    throttle.acquire("upsert")
+def test_a_request_that_was_not_made_gives_its_permit_back(rate_limiter):
+    first = rate_limiter.acquire("upsert")
+    rate_limiter.acquire("upsert")
 
-    throttle.release(first)
+    rate_limiter.release(first)
 
-    assert throttle.acquire("upsert").granted
+    assert rate_limiter.acquire("upsert").granted
 
 
-def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(throttle):
-    permit = throttle.acquire("upsert")
+def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(rate_limiter):
+    permit = rate_limiter.acquire("upsert")
 
-    assert throttle.note(permit, RateHeaders(), how="refused", after_s=7.0) == 7000
+    assert rate_limiter.note(permit, RateHeaders(), how="refused", after_s=7.0) == 7000
 
-    waiting = throttle.acquire("upsert")
+    waiting = rate_limiter.acquire("upsert")
     assert not waiting.granted
     assert 6000 < waiting.wait_ms <= 7000
 
 
-def test_refusals_that_do_not_say_how_long_back_off_further_each_time(throttle, engine):
+def test_refusals_that_do_not_say_how_long_back_off_further_each_time(rate_limiter, engine):
     waits = []
     for number in range(3):
-        engine.parts.client.set(throttle._keys("clock"), number * 120_000)
-        waits.append(throttle.note(throttle.acquire("upsert"), RateHeaders(), how="refused"))
+        engine.parts.client.set(rate_limiter._keys("clock_offset"), number * 120_000)
+        waits.append(rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(), how="refused"))
 
     assert waits == [2000, 4000, 8000]
 
 
 def test_fewer_left_than_our_own_permits_explain_means_somebody_else_sends_too(engine):
-    throttle = RateLimiter(engine.site.store, "shared", {"upsert": (100, 60.0)}, lease_ms=45_000)
+    rate_limiter = RateLimiter(engine.runtime.store, "shared", {"upsert": (100, 60.0)}, lease_ms=45_000)
 
-    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=100, remaining=0, reset_s=5.0))
+    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=100, remaining=0, reset_s=5.0))
 
-    waiting = throttle.acquire("upsert")
+    waiting = rate_limiter.acquire("upsert")
     assert not waiting.granted
     assert 4000 < waiting.wait_ms <= 5000
 
 
 def test_before_anything_is_known_one_request_goes_ahead(engine):
-    throttle = RateLimiter(engine.site.store, "new", {}, lease_ms=45_000)
-    first = throttle.acquire("upsert")
+    rate_limiter = RateLimiter(engine.runtime.store, "new", {}, lease_ms=45_000)
+    first = rate_limiter.acquire("upsert")
 
     assert first.granted
-    assert not throttle.acquire("upsert").granted
-    throttle.note(first, RateHeaders())
-    assert all(throttle.acquire("upsert").granted for _ in range(20))
+    assert not rate_limiter.acquire("upsert").granted
+    rate_limiter.note(first, RateHeaders())
+    assert all(rate_limiter.acquire("upsert").granted for _ in range(20))
 
 
-def test_endpoints_have_limits_of_their_own(throttle):
-    throttle.acquire("upsert")
-    throttle.acquire("upsert")
+def test_endpoints_have_limits_of_their_own(rate_limiter):
+    rate_limiter.acquire("upsert")
+    rate_limiter.acquire("upsert")
 
-    assert not throttle.acquire("upsert").granted
-    assert throttle.acquire("job").granted
+    assert not rate_limiter.acquire("upsert").granted
+    assert rate_limiter.acquire("job").granted
 
 
-def window_s(throttle, engine):
+def window_s(rate_limiter, engine):
     """How long a permit is held after its reply."""
-    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
-    base = throttle._keys
+    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
+    base = rate_limiter._keys
     [(_, until_ms)] = engine.parts.client.zrange(base("permits:upsert"), -1, -1, withscores=True)
     seconds, micros = engine.parts.client.time()
-    return (until_ms - int(engine.parts.client.get(base("clock")) or 0)) / 1000 - seconds - micros / 1e6
+    return (until_ms - int(engine.parts.client.get(base("clock_offset")) or 0)) / 1000 - seconds - micros / 1e6
 
 
 def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(engine):
-    throttle = RateLimiter(engine.site.store, "learning", {}, lease_ms=45_000)
-    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
-    assert 58 < window_s(throttle, engine) <= 60
+    rate_limiter = RateLimiter(engine.runtime.store, "learning", {}, lease_ms=45_000)
+    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+    assert 58 < window_s(rate_limiter, engine) <= 60
 
-    throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
-    assert window_s(throttle, engine) > 890
+    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
+    assert window_s(rate_limiter, engine) > 890
     for hour in (1, 2):
-        engine.parts.client.set(throttle._keys("clock"), hour * 3_601_000)
-        throttle.note(throttle.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
-        assert window_s(throttle, engine) > (890 if hour == 1 else 58)
+        engine.parts.client.set(rate_limiter._keys("clock_offset"), hour * 3_601_000)
+        rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+        assert window_s(rate_limiter, engine) > (890 if hour == 1 else 58)
 
-    assert window_s(throttle, engine) <= 60
+    assert window_s(rate_limiter, engine) <= 60

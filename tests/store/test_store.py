@@ -80,9 +80,9 @@ def test_no_interleaving_of_steps_does_so_on_a_real_server_either(redis_server):
 
 
 def test_a_script_that_the_server_has_forgotten_is_sent_again(engine):
-    engine.site.store.client.script_flush()
+    engine.runtime.store.client.script_flush()
 
-    assert engine.site.schedule.tick(4).bells == ()
+    assert engine.runtime.schedule.tick(4).bells == ()
 
 
 def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
@@ -97,23 +97,23 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
         destination = Destination(platform="sendgrid", api_key="SG.k", base_url="http://127.0.0.1:9")
         settings_ = Settings(REDIS_URL=server.url, max_wait_s=0)
         parts = Engine(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
-        site = parts.site("sendgrid")
-        desk = replace(site.desk, courier=AuthenticatedClient(Peer(answer), site.provider, site.store))
+        runtime = parts.runtime("sendgrid")
+        desk = replace(runtime.desk, http_client=AuthenticatedClient(Peer(answer), runtime.provider, runtime.store))
         records = [{"email": f"p{number}@example.com"} for number in range(500)]
-        enqueue.enqueue(records, [(parts.door(PLAIN), lambda call: append(site.store, call))])
-        site.aggregation.aggregate("sendgrid")
+        enqueue.enqueue(records, [(parts.door(PLAIN), lambda call: append(runtime.store, call))])
+        runtime.aggregation.aggregate("sendgrid")
 
         for _ in range(8):
             parts.client.config_set("maxmemory", 0)  # the clock is a key too
-            advance(site, 65)
+            advance(runtime, 65)
             parts.client.config_set("maxmemory", 100_000)  # far less than there is
             with pytest.raises(OutOfMemoryError):
                 parts.client.set("one", b"more")
-            bells = {bell.kind for bell in site.schedule.tick(4).bells}
+            bells = {bell.kind for bell in runtime.schedule.tick(4).bells}
             for kind, journey in (("dispatch", Dispatcher(desk).dispatch), ("poll", Poller(desk).poll)):
                 if kind in bells:
                     journey("sendgrid")
 
-        [lane] = books.read(site.store)
+        [lane] = books.read(runtime.store)
         assert lane.counts | {"delivered": 500, "batched": 0} == lane.counts
         parts.close()

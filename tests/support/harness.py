@@ -163,8 +163,8 @@ class Stage:
         self.client.close()
 
     @property
-    def site(self) -> DestinationRuntime:
-        return self.parts.site("sendgrid")
+    def runtime(self) -> DestinationRuntime:
+        return self.parts.runtime("sendgrid")
 
     @property
     def broker_options(self) -> dict[str, Any]:
@@ -194,25 +194,25 @@ class Stage:
             yield process
 
     def wait_for_heartbeat(self, process: WorkerProcess) -> None:
-        fleet = Workers(self.client, self.prefix)
+        workers = Workers(self.client, self.prefix)
         name = f"{socket.gethostname()}:{process.pid}"
-        wait_until(lambda: process.has_ended or name in {m.name for m in fleet.members()}, 30, lambda: process.log)
+        wait_until(lambda: process.has_ended or name in {m.name for m in workers.members()}, 30, lambda: process.log)
         assert not process.has_ended, process.log
 
     def enqueue(self, records: Iterable[Mapping[str, Any]], key: str | None = None, wait_s: float = 0) -> Receipt:
         """The door, without the process-wide wiring, so that stages can be used side by side."""
         lane = self.parts.lane("sendgrid")
         door = self.parts.door(lane, key=key)
-        [receipt] = enqueue.enqueue(records, [(door, lambda call: append(self.site.store, call))], wait_s)
+        [receipt] = enqueue.enqueue(records, [(door, lambda call: append(self.runtime.store, call))], wait_s)
         return receipt
 
     def follow(self, kind: str, target: str) -> None:
         """Do in this process what a bell says."""
-        site = self.site
+        runtime = self.runtime
         journeys = {
-            "aggregate": site.aggregation.aggregate,
-            "dispatch": site.delivery.dispatch,
-            "poll": site.tracking.poll,
+            "aggregate": runtime.aggregation.aggregate,
+            "dispatch": runtime.delivery.dispatch,
+            "poll": runtime.tracking.poll,
         }
         journeys[kind](target)
 
@@ -229,15 +229,15 @@ class Stage:
         return self.books(destination)
 
     def batches(self) -> dict[int, dict[str, str]]:
-        k = self.site.store.keys
+        k = self.runtime.store.keys
         numbers = map(int, self.client.zrange(k("batches"), 0, -1))
-        found = {number: self.client.hgetall(k(f"b:{number}")) for number in numbers}
+        found = {number: self.client.hgetall(k(f"batch:{number}")) for number in numbers}
         return {n: {name.decode(): value.decode() for name, value in fields.items()} for n, fields in found.items()}
 
     def assert_books_balance(self) -> None:
-        for lane in books.read(self.site.store):
+        for lane in books.read(self.runtime.store):
             assert lane.balanced, lane
-            assert books.disagreements(self.site.store, lane.lane) == []
+            assert books.disagreements(self.runtime.store, lane.lane) == []
 
     def bells(self) -> list[dict[str, Any]]:
         """The raw messages that lie in the broker, oldest first."""

@@ -16,21 +16,21 @@ class Harness:
         self.parts = parts
 
     @property
-    def site(self) -> DestinationRuntime:
-        return self.parts.site(self.parts.destinations[0])
+    def runtime(self) -> DestinationRuntime:
+        return self.parts.runtime(self.parts.destinations[0])
 
     def ring(self, bell: WakeUp) -> tuple[WakeUp, ...]:
-        site = self.parts.site(self.parts.destination_of(bell.target))
+        runtime = self.parts.runtime(self.parts.destination_of(bell.target))
         if bell.kind == "aggregate":
-            return site.aggregation.aggregate(bell.target)
+            return runtime.aggregation.aggregate(bell.target)
         journey: Callable[[str], tuple[WakeUp, ...]] = (
-            site.delivery.dispatch if bell.kind == "dispatch" else site.tracking.poll
+            runtime.delivery.dispatch if bell.kind == "dispatch" else runtime.tracking.poll
         )
         return journey(bell.target)
 
     def pump(self) -> int:
         """Look once, and do everything that follows from it at once; returns ms until something else is due."""
-        ticks = [site.schedule.tick(4) for site in self.parts.sites()]
+        ticks = [runtime.schedule.tick(4) for runtime in self.parts.runtimes()]
         bells = deque(bell for tick in ticks for bell in tick.bells)
         while bells:
             bells.extend(self.ring(bells.popleft()))
@@ -48,11 +48,11 @@ class Harness:
         self.run_until(lambda: not any(self.books()[name] for name in ("waiting", "held", "batched")), timeout_s)
 
     def books(self, destination: str | None = None) -> dict[str, int]:
-        site = self.parts.site(destination) if destination else self.site
-        return books.totals(books.read(site.store))
+        runtime = self.parts.runtime(destination) if destination else self.runtime
+        return books.totals(books.read(runtime.store))
 
     def assert_books_balance(self) -> None:
-        for site in self.parts.sites():
-            for lane in books.read(site.store):
+        for runtime in self.parts.runtimes():
+            for lane in books.read(runtime.store):
                 assert lane.balanced, lane
-                assert books.disagreements(site.store, lane.lane) == []
+                assert books.disagreements(runtime.store, lane.lane) == []

@@ -26,10 +26,10 @@ class Peer:
 
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
-        self.heard: list[Request] = []
+        self.consume_wakeup: list[Request] = []
 
     def exchange(self, request: Request, *, deadline_s: float | None = None) -> Response:
-        self.heard.append(request)
+        self.consume_wakeup.append(request)
         answer = self.answer(request)
         if isinstance(answer, BaseException):
             raise answer
@@ -41,17 +41,17 @@ class Peer:
 
 def speak_to(peer: Peer, engine: Any) -> None:
     """Let the engine's only destination be this peer."""
-    site = engine.site
-    site.desk.courier.close()
-    desk = replace(site.desk, courier=AuthenticatedClient(peer, site.provider, site.store))
-    engine.parts._sites[site.name] = replace(site, desk=desk, delivery=Dispatcher(desk), tracking=Poller(desk))
+    runtime = engine.runtime
+    runtime.desk.http_client.close()
+    desk = replace(runtime.desk, http_client=AuthenticatedClient(peer, runtime.provider, runtime.store))
+    engine.parts._runtimes[runtime.name] = replace(runtime, desk=desk, delivery=Dispatcher(desk), tracking=Poller(desk))
 
 
-def advance(site: Any, seconds: float) -> None:
+def advance(runtime: Any, seconds: float) -> None:
     """Turn the server's clock forward, for the destination and its limits; bells rung before it are long over."""
-    client, store = site.store.client, site.store
-    limits = Keys(store.keys.prefix, f"limit-{site.provider.account}").base
+    client, store = runtime.store.client, runtime.store
+    limits = Keys(store.keys.prefix, f"limit-{runtime.provider.account}").base
     for base in (store.keys.base, limits):
-        client.incrby(f"{base}clock", round(seconds * 1000))
-    for bell in client.scan_iter(match=store.keys("bell:*").replace("{", "\\{"), count=1000):
+        client.incrby(f"{base}clock_offset", round(seconds * 1000))
+    for bell in client.scan_iter(match=store.keys("wakeup:*").replace("{", "\\{"), count=1000):
         client.delete(bell)

@@ -63,8 +63,9 @@ NOBODY = ("gave_up", "no_verdict", "poison")
 
 #: Everything that may be there for ever, as keys.py lists it.
 PERMANENT = re.compile(
-    r"v|serial|salt|clock|seen|lead|lanes|dest|aggdue|due|later|polls|polls:later|free|busy|active|batches|failed|failed:(?:at|keys|by)"
-    r"|(?:lane|wait|again|held|marks|books):.+|b:\d+|b:\d+:(?:body|rows|entries|keys)"
+    r"version|batch_seq|identity_salt|clock_offset|clock_last|clock_setback|lanes|state|due:aggregate|due:(?:dispatch|poll)(?::low)?"
+    r"|quarantine|inflight|claims|batches|failures(?::by_time|:digests|:by_digest)?"
+    r"|(?:lane|waiting|retry|held|arrivals|books):.+|batch:\d+|batch:\d+:(?:body|offsets|records|digests)"
 )
 
 SETS = st.sets(st.sampled_from(["city", "country", "line"]), min_size=1)
@@ -100,23 +101,23 @@ class StoreMachine(RuleBasedStateMachine):
         destination = Destination(platform="sendgrid", api_key="SG.k", base_url="http://127.0.0.1:9")
         self.parts = Engine(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
         self.parts.client = self.client
-        site = self.parts.site("sendgrid")
+        runtime = self.parts.runtime("sendgrid")
         self.records = Records()
         self.platform = Platform(self.records)
         provider = Small(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
-        courier = AuthenticatedClient(Peer(self.platform.answer), provider, site.store)
-        desk = replace(site.desk, courier=courier, provider=provider)
-        self.bench = AggregationStore(site.store)
-        aggregation = Aggregator(self.bench, provider, NO_RULES, PACE, site.definitions, site.schedule)
-        self.site = replace(
-            site,
+        http_client = AuthenticatedClient(Peer(self.platform.answer), provider, runtime.store)
+        desk = replace(runtime.desk, http_client=http_client, provider=provider)
+        self.bench = AggregationStore(runtime.store)
+        aggregation = Aggregator(self.bench, provider, NO_RULES, PACE, runtime.definitions, runtime.schedule)
+        self.runtime = replace(
+            runtime,
             provider=provider,
             desk=desk,
             aggregation=aggregation,
             delivery=Dispatcher(desk),
             tracking=Poller(desk),
         )
-        self.store = site.store
+        self.store = runtime.store
         for lane in LANES:
             self.put(lane, [(PEOPLE[n], {"city"}, False) for n in range(3)])
         self.leave(PLAIN.name)
@@ -142,7 +143,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(lane=st.sampled_from(LANES), flush=st.booleans())
     def age(self, lane, flush):
         if flush:
-            self.site.schedule.flush(lane.name)
+            self.runtime.schedule.flush(lane.name)
         else:
             self.advance(6)
         self.cut(lane.name)
@@ -161,7 +162,7 @@ class StoreMachine(RuleBasedStateMachine):
     def two_aggregators_see_the_same_version(self, lane, other, arrivals):
         for each in (lane, other):
             self.put(each, arrivals)
-            self.site.schedule.flush(each.name)
+            self.runtime.schedule.flush(each.name)
         mine, theirs = self.bench.look(lane.name), self.bench.look(other.name)
         first = self.run_round(lane, mine)
         second = self.run_round(other, theirs)
@@ -170,38 +171,38 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(lane=st.sampled_from(LANES), what=st.sampled_from(["cancel", "retry", "poll"]), arrivals=ARRIVALS)
     def something_comes_between_look_and_commit(self, lane, what, arrivals):
         self.put(lane, arrivals)
-        self.site.schedule.flush(lane.name)
+        self.runtime.schedule.flush(lane.name)
         look = self.bench.look(lane.name)
-        version = self.client.get(self.store.keys("v"))
+        version = self.client.get(self.store.keys("version"))
         if what == "cancel":
             with self.vanishing():
                 moved = cancel(self.store, lane.name, [(look.head, look.head + 1)])
         elif what == "retry":
-            moved = self.site.failures.retry(list(self.site.failures))
+            moved = self.runtime.failures.retry(list(self.runtime.failures))
         else:
             self.poll("named")
             self.poll("named")
-            moved = self.client.get(self.store.keys("v")) != version
+            moved = self.client.get(self.store.keys("version")) != version
         done = self.run_round(lane, look)
         assert not (moved and has_committed(done)), f"a {what} in between went unnoticed"
 
-    @precondition(lambda self: self.has("due") or self.has("later"))
+    @precondition(lambda self: self.has("due:dispatch") or self.has("due:dispatch:low"))
     @rule(mood=st.sampled_from(["pending", "pending", "named", "rejected", "too_large", "limited", "retry", "stop"]))
     def dispatch(self, mood):
         self.send(mood, 1)
 
-    @precondition(lambda self: self.has("due"))
+    @precondition(lambda self: self.has("due:dispatch"))
     @rule(mood=st.sampled_from(["unknown", "unreadable", "gateway", "not_sent", "crash", "crash_after"]))
     def dispatch_that_breaks_off(self, mood):
         self.send(mood, 20)
 
-    @precondition(lambda self: self.has("due"))
+    @precondition(lambda self: self.has("due:dispatch"))
     @rule(mood=st.sampled_from(["retry", "unknown", "gateway"]))
     def dispatch_for_the_last_time(self, mood):
         """The window for the same bytes is over."""
         self.send(mood, 90_000)
 
-    @precondition(lambda self: self.has("due"))
+    @precondition(lambda self: self.has("due:dispatch"))
     @rule(
         mood=st.sampled_from(["unknown", "gateway", "crash_after"]),
         after_s=st.sampled_from([1, 90_000]),
@@ -216,7 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.leave(lane.name)
         self.send_and_follow(1)
 
-    @precondition(lambda self: self.has("polls") or self.has("polls:later"))
+    @precondition(lambda self: self.has("due:poll") or self.has("due:poll:low"))
     @rule(lane=st.sampled_from(LANES), arrivals=ARRIVALS)
     def a_job_is_given_up_and_newer_records_follow(self, lane, arrivals):
         self.follow("pending", 21_700)
@@ -224,7 +225,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.leave(lane.name)
         self.send_and_follow(1)
 
-    @precondition(lambda self: self.has("polls") or self.has("polls:later"))
+    @precondition(lambda self: self.has("due:poll") or self.has("due:poll:low"))
     @rule(
         mood=st.sampled_from(
             ["done", "done", "done", "named", "pending", "retry", "limited", "unreadable", "stop", "crash"]
@@ -233,40 +234,40 @@ class StoreMachine(RuleBasedStateMachine):
     def poll(self, mood):
         self.follow(mood, 30)
 
-    @precondition(lambda self: self.has("polls") or self.has("polls:later"))
+    @precondition(lambda self: self.has("due:poll") or self.has("due:poll:low"))
     @rule()
     def poll_for_the_last_time(self):
         self.follow("pending", 21_700)
 
-    @precondition(lambda self: self.has("failed:at"))
+    @precondition(lambda self: self.has("failures:by_time"))
     @rule(data=st.data())
     def retry_failures(self, data):
-        failures = list(self.site.failures)
-        self.site.failures.retry(data.draw(st.lists(st.sampled_from(failures), unique_by=lambda f: f.id)))
+        failures = list(self.runtime.failures)
+        self.runtime.failures.retry(data.draw(st.lists(st.sampled_from(failures), unique_by=lambda f: f.id)))
 
-    @precondition(lambda self: self.has("failed:at"))
+    @precondition(lambda self: self.has("failures:by_time"))
     @rule(lane=st.sampled_from(LANES))
     def retry_all_failures(self, lane):
-        self.site.failures.retry(list(self.site.failures))
+        self.runtime.failures.retry(list(self.runtime.failures))
         self.cut(lane.name)
 
-    @precondition(lambda self: self.has("failed:at"))
+    @precondition(lambda self: self.has("failures:by_time"))
     @rule(data=st.data(), retried=st.booleans())
     def a_newer_record_comes_by_the_other_lane(self, data, retried):
-        failed = data.draw(st.sampled_from(list(self.site.failures)))
+        failed = data.draw(st.sampled_from(list(self.runtime.failures)))
         row = orjson.loads(failed.raw)
         if retried:
-            self.site.failures.retry([failed])
+            self.runtime.failures.retry([failed])
         [other] = (lane for lane in LANES if lane.name != failed.lane)
         self.put(other, [({kind: row[kind] for kind in KINDS if kind in row}, set(FIELDS) & row.keys(), False)])
         self.leave(other.name)
 
-    @precondition(lambda self: self.has("failed:at"))
+    @precondition(lambda self: self.has("failures:by_time"))
     @rule(data=st.data())
     def discard_failures(self, data):
-        ids = [failed.id for failed in self.site.failures]
+        ids = [failed.id for failed in self.runtime.failures]
         with self.vanishing():
-            self.site.failures.discard(data.draw(st.lists(st.sampled_from(ids), max_size=2)))
+            self.runtime.failures.discard(data.draw(st.lists(st.sampled_from(ids), max_size=2)))
 
     @rule(lane=st.sampled_from(LANES), first=st.integers(0, 30), count=st.integers(1, 5))
     def cancel(self, lane, first, count):
@@ -276,13 +277,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(lane=st.sampled_from([None, PLAIN.name, LISTED.name]), on=st.integers(0, 3))
     def pause_or_resume(self, lane, on):
         if on == 3:
-            self.site.schedule.pause(lane, "for a test")
+            self.runtime.schedule.pause(lane, "for a test")
         else:
-            self.site.schedule.resume(lane)
+            self.runtime.schedule.resume(lane)
 
     @rule(strict=st.booleans())
     def a_rule_is_mended_or_comes_back(self, strict):
-        self.site.provider.strict = strict
+        self.runtime.provider.strict = strict
 
     @rule()
     def leases_lapse(self):
@@ -290,29 +291,29 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def a_worker_that_was_frozen_comes_back(self):
-        batch = self.site.ledger.claim("dispatch")
+        batch = self.runtime.batch_store.claim("dispatch")
         if isinstance(batch, Batch):
             self.send("pending", LEASE_S + 1)
-            if self.client.hget(self.store.keys(f"b:{batch.number}"), "fence") != batch.fields["fence"].encode():
+            if self.client.hget(self.store.keys(f"batch:{batch.number}"), "fence") != batch.fields["fence"].encode():
                 with pytest.raises(StaleFence):
-                    self.site.ledger.settle(batch, Settlement(delivered=1))
+                    self.runtime.batch_store.settle(batch, Settlement(delivered=1))
 
     @precondition(lambda self: hasattr(self, "store") and self.platform.orphans)
     @rule(data=st.data())
     def an_orphan_job_ends(self, data):
         self.platform.finish_orphan(data.draw(st.integers(0, len(self.platform.orphans) - 1)))
 
-    @precondition(lambda self: self.has("free"))
+    @precondition(lambda self: self.has("quarantine"))
     @rule(lane=st.sampled_from(LANES))
     def the_wait_for_orphans_ends(self, lane):
         self.advance(ORPHAN_S + 1)
-        self.site.schedule.tick(4)
+        self.runtime.schedule.tick(4)
         self.cut(lane.name)
 
     @rule(age_s=st.sampled_from([100, 10_000]))
     def sweep(self, age_s):
         with self.vanishing():
-            self.site.schedule.sweep(age_s * 1000, age_s * 1000)
+            self.runtime.schedule.sweep(age_s * 1000, age_s * 1000)
 
     # What always holds.
 
@@ -324,54 +325,54 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def busy_contacts_are_those_of_live_bodies_each_in_one(self):
         expected = {}
-        for root in self.numbers("b:*:keys"):
-            name = self.store.keys(f"b:{root}:keys")
+        for root in self.numbers("batch:*:digests"):
+            name = self.store.keys(f"batch:{root}:digests")
             if self.client.ttl(name) == -1:
                 blob = self.client.get(name)
                 keys = [blob[at : at + 8] for at in range(0, len(blob), 8)]
                 assert expected.keys().isdisjoint(keys), "a contact is in flight twice"
                 expected |= dict.fromkeys(keys, str(root).encode())
-        assert self.client.hgetall(self.store.keys("busy")) == expected
+        assert self.client.hgetall(self.store.keys("inflight")) == expected
 
     @invariant()
     def a_live_body_has_its_bytes_and_a_dead_one_none(self):
         k = self.store.keys
-        for root in self.numbers("b:*:body"):
-            if self.client.ttl(k(f"b:{root}:body")) == -1:
-                assert int(self.client.hget(k(f"b:{root}"), "parts")) > 0
+        for root in self.numbers("batch:*:body"):
+            if self.client.ttl(k(f"batch:{root}:body")) == -1:
+                assert int(self.client.hget(k(f"batch:{root}"), "parts")) > 0
         for number in map(int, self.client.zrange(k("batches"), 0, -1)):
-            state, root = self.client.hmget(k(f"b:{number}"), "state", "root")
+            state, root = self.client.hmget(k(f"batch:{number}"), "state", "root")
             due = [zset for zset in QUEUES if self.client.zscore(k(zset), number) is not None]
             assert len(due) == (state != b"done"), "a batch has to be due exactly once until it is done"
             if state != b"done":
-                assert self.client.ttl(k(f"b:{int(root)}:body")) == -1
+                assert self.client.ttl(k(f"batch:{int(root)}:body")) == -1
 
     @invariant()
     def contacts_of_a_request_of_unknown_fate_stay_busy(self):
         k = self.store.keys
         for number in map(int, self.client.zrange(k("batches"), 0, -1)):
-            until = self.client.hget(k(f"b:{number}"), "orphan_until")
-            if until and int(until) > self.site.schedule.now_ms() + 1_000:
-                assert self.client.exists(k(f"b:{number}:keys"))
+            until = self.client.hget(k(f"batch:{number}"), "orphan_until")
+            if until and int(until) > self.runtime.schedule.now_ms() + 1_000:
+                assert self.client.exists(k(f"batch:{number}:digests"))
 
     @invariant()
     def failures_are_listed_or_tried_again_and_known_by_whom_they_are_about(self):
         k = self.store.keys
-        ids = {key.decode() for key in self.client.hkeys(k("failed"))}
-        listed = {key.decode() for key in self.client.zrange(k("failed:at"), 0, -1)}
-        again = {f"{lane}:{int(seq)}" for lane in self.lanes() for seq in self.client.zrange(k(f"again:{lane}"), 0, -1)}
+        ids = {key.decode() for key in self.client.hkeys(k("failures"))}
+        listed = {key.decode() for key in self.client.zrange(k("failures:by_time"), 0, -1)}
+        again = {f"{lane}:{int(seq)}" for lane in self.lanes() for seq in self.client.zrange(k(f"retry:{lane}"), 0, -1)}
         assert listed.isdisjoint(again)
         assert ids == listed | again
         by = {}
-        for record_id, blob in self.client.hgetall(k("failed:keys")).items():
+        for record_id, blob in self.client.hgetall(k("failures:digests")).items():
             for at in range(0, len(blob), 8):
                 by.setdefault(blob[at : at + 8], set()).add(record_id.decode())
-        found = self.client.hgetall(k("failed:by"))
+        found = self.client.hgetall(k("failures:by_digest"))
         assert {digest: set(text.decode().split()) for digest, text in found.items()} == by
 
     @invariant()
     def whoever_has_failed_was_blamed_by_somebody(self):
-        for failed in self.site.failures if self.lanes() else ():
+        for failed in self.runtime.failures if self.lanes() else ():
             if failed.about["stage"] == "aggregate":
                 made_of = [(failed.lane, seq) for seq in (failed.entry.seq, *failed.entry.merged)]
                 assert self.records.may_be_refused(made_of, orjson.loads(failed.raw)), failed.about
@@ -383,7 +384,7 @@ class StoreMachine(RuleBasedStateMachine):
         k = self.store.keys if self.lanes() else str
         for lane in self.lanes():
             if any(self.client.exists(k(f"{what}:{lane}")) for what in ("wait", "again", "held")):
-                assert self.client.zscore(k("aggdue"), lane) is not None, f"{lane} is not armed"
+                assert self.client.zscore(k("due:aggregate"), lane) is not None, f"{lane} is not armed"
 
     @invariant()
     def what_is_not_listed_as_permanent_expires(self):
@@ -406,17 +407,17 @@ class StoreMachine(RuleBasedStateMachine):
             self.records.add(lane.name, seq, row)
 
     def cut(self, lane: str) -> None:
-        self.site.aggregation.aggregate(lane)
+        self.runtime.aggregation.aggregate(lane)
         self.records.see(self.on_lane())
 
     def leave(self, lane: str) -> None:
-        self.site.schedule.flush(lane)
+        self.runtime.schedule.flush(lane)
         self.cut(lane)
 
     def run_round(self, lane: Lane, look: LaneSnapshot) -> RoundResult | None:
         if look.paused or look.dest.get("state") in ("paused", "stopped"):
             return None
-        preparation = RecordEncoder(self.site.provider, look.salt, FieldTable(), frozenset(), look.now_ms)
+        preparation = RecordEncoder(self.runtime.provider, look.salt, FieldTable(), frozenset(), look.now_ms)
         done = LaneAggregation(self.bench, look, lane, preparation, PACE).run(2)
         self.records.see(self.on_lane())
         return done
@@ -425,16 +426,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.platform.mood = mood
         self.advance(after_s)
         with contextlib.suppress(Crash):
-            self.site.delivery.dispatch("sendgrid")
+            self.runtime.delivery.dispatch("sendgrid")
 
     def follow(self, mood: str, after_s: float) -> None:
         self.platform.mood = mood
         self.advance(after_s)
         with contextlib.suppress(Crash):
-            self.site.tracking.poll("sendgrid")
+            self.runtime.tracking.poll("sendgrid")
         k = self.store.keys
-        numbers = [int(n) for zset in ("polls", "polls:later") for n in self.client.zrange(k(zset), 0, -1)]
-        self.platform.abandon({self.client.hget(k(f"b:{number}"), "job").decode() for number in numbers})
+        numbers = [int(n) for zset in ("due:poll", "due:poll:low") for n in self.client.zrange(k(zset), 0, -1)]
+        self.platform.abandon({self.client.hget(k(f"batch:{number}"), "job").decode() for number in numbers})
 
     def send_and_follow(self, after_s: float) -> None:
         self.send("pending", after_s)
@@ -448,11 +449,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     def numbers(self, pattern: str) -> list[int]:
         found = self.client.scan_iter(match=f"*:{pattern}", count=1000)
-        return [int(key.decode().split("}:b:")[1].split(":")[0]) for key in found]
+        return [int(key.decode().split("}:batch:")[1].split(":")[0]) for key in found]
 
     def advance(self, seconds: float) -> None:
         self.platform.grow_older(seconds)
-        advance(self.site, seconds)
+        advance(self.runtime, seconds)
 
     def held(self, lane: str) -> list[QueuedRecord]:
         return self.bench.held(lane, 1_000)
@@ -470,7 +471,7 @@ class StoreMachine(RuleBasedStateMachine):
     def not_delivered(self) -> set[Place]:
         """The same with what has failed, or is to be tried again."""
         found = self.on_lane()
-        for key, blob in self.client.hgetall(self.store.keys("failed")).items():
+        for key, blob in self.client.hgetall(self.store.keys("failures")).items():
             failed = Failure.read(key.decode(), blob)
             found |= {(failed.lane, seq) for seq in (failed.entry.seq, *failed.entry.merged)}
         return found
@@ -485,14 +486,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     def drain(self):
         """Everything works again: all that came finds its end, and all that failed goes again."""
-        self.site.provider.strict = False
+        self.runtime.provider.strict = False
         self.settle()
-        self.site.failures.retry(list(self.site.failures))
+        self.runtime.failures.retry(list(self.runtime.failures))
         self.settle()
         for _ in range(20):
             self.advance(ORPHAN_S + 1)
-            self.site.schedule.tick(4)
-        assert self.client.hlen(self.store.keys("busy")) == 0
+            self.runtime.schedule.tick(4)
+        assert self.client.hlen(self.store.keys("inflight")) == 0
         self.books_balance_and_a_recount_says_the_same()
         totals = books.totals(books.read(self.store))
         assert totals["failed"] == 0
@@ -502,7 +503,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def settle(self):
         for lane in (None, PLAIN.name, LISTED.name):
-            self.site.schedule.resume(lane)
+            self.runtime.schedule.resume(lane)
         for _ in range(300):
             totals = books.totals(books.read(self.store))
             if not any(totals[name] for name in ("waiting", "held", "batched")):
@@ -513,7 +514,7 @@ class StoreMachine(RuleBasedStateMachine):
             for _ in range(3):
                 self.send("pending", 0)
                 self.follow("done", 0)
-            self.site.schedule.tick(4)
+            self.runtime.schedule.tick(4)
         raise AssertionError(f"not settled: {totals}")
 
 

@@ -68,7 +68,7 @@ def cases() -> list[tuple[str, str]]:
 
 
 #: Where a freeze is worst: with a body staged, a batch claimed, a request made, an error file fetched.
-FREEZES = [(step, "STOP") for step in ("aggregate.staged", "dispatch.claimed", "dispatch.sent", "settle.before")]
+FREEZES = [(step, "STOP") for step in ("aggregate.staged", "dispatch.claimed", "dispatch.sent", "batch_settle.before")]
 CASES = cases()
 
 
@@ -126,9 +126,12 @@ def recover(case: tuple[str, str], redis_url: str, directory: Path) -> Recovery:
                 exit_code,
                 first_progress_s,
                 stage.books(),
-                books.disagreements(stage.site.store, "sendgrid"),
+                books.disagreements(stage.runtime.store, "sendgrid"),
                 [c["email"] for c in sandbox.contacts()],
-                {re.findall(rb'"email":"([^"@]+)', f.raw)[0].decode(): f.about["reason"] for f in stage.site.failures},
+                {
+                    re.findall(rb'"email":"([^"@]+)', f.raw)[0].decode(): f.about["reason"]
+                    for f in stage.runtime.failures
+                },
                 upserts(sandbox) - before,
                 struck.log,
             )
@@ -222,8 +225,10 @@ def test_a_producer_or_operator_that_dies_at_a_step_may_do_it_again(client, redi
         wait_until(lambda: pump(stage, accepted), 20, stage.books)
         stage.assert_books_balance()
         assert {name: count for name, count in stage.books().items() if count} == AFTERWARDS.get(script, PLAIN)
-        stage.site.schedule.tick(4)
-        wait_until(lambda: stage.site.schedule.tick(4) and not stage.client.zcard(stage.site.store.keys("active")), 5)
+        stage.runtime.schedule.tick(4)
+        wait_until(
+            lambda: stage.runtime.schedule.tick(4) and not stage.client.zcard(stage.runtime.store.keys("claims")), 5
+        )
 
 
 #: The books in the end: five that fail, and ten that arrive.
@@ -263,7 +268,7 @@ def lossy(client, redis_server, proxy, sandbox, tmp_path) -> Iterator[Stage]:
 
 def pump(stage: Stage, of: int = RECORDS) -> bool:
     """Do what is due, as bells would have it; true once all is settled."""
-    for bell in stage.site.schedule.tick(4).bells:
+    for bell in stage.runtime.schedule.tick(4).bells:
         stage.follow(bell.kind, bell.target)
     return stage.is_settled(of=of)
 
@@ -271,10 +276,10 @@ def pump(stage: Stage, of: int = RECORDS) -> bool:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client, sandbox, script, monkeypatch):
     """Each script once on a journey that crosses all of them; the reply to its first call is lost."""
-    site = lossy.site
+    runtime = lossy.runtime
     domain = "lost-reply.example"
     # A custom field asks for the account's definitions, which is what `slot` is for.
-    site.definitions._desk.exchange(site.provider.create_field("favourite", "blue"), None)
+    runtime.definitions._desk.exchange(runtime.provider.create_field("favourite", "blue"), None)
     if script == "stage":  # what is done only while memory is full
         monkeypatch.setattr(
             "contact_ingest.store.aggregation.look_at_memory", lambda _client: Memory(1_000_000, 1_000_000)
@@ -284,18 +289,18 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     began_s = time.monotonic()
     receipt = lossy.enqueue({**record, "custom_fields": {"favourite": "blue"}} for record in records(domain))
     doomed = lossy.enqueue([person(RECORDS, domain)])
-    cancelled = cancel(site.store, doomed.lane, doomed.ranges)
+    cancelled = cancel(runtime.store, doomed.lane, doomed.ranges)
     wait_until(lambda: pump(lossy), 30, lossy.books)
-    site.schedule.arm("sendgrid", 0)
-    site.desk.throttle.close()
-    site.schedule.hasten()
-    site.schedule.may_ring("dispatch", 4)
-    AggregationStore(site.store).held("sendgrid", 1)
-    site.replay.retry(FailureFilter(code=next(iter(site.failures)).about["code"]))
+    runtime.schedule.arm("sendgrid", 0)
+    runtime.desk.rate_limiter.close()
+    runtime.schedule.make_due_now()
+    runtime.schedule.may_ring("dispatch", 4)
+    AggregationStore(runtime.store).held("sendgrid", 1)
+    runtime.replay.retry(FailureFilter(code=next(iter(runtime.failures)).about["code"]))
     wait_until(lambda: pump(lossy), 30, lossy.books)
-    site.store.run("discard", *(failed.id for failed in site.failures))
-    site.schedule.sweep(0, 0)
-    books.recount(site.store, "sendgrid")
+    runtime.store.run("failure_discard", *(failed.id for failed in runtime.failures))
+    runtime.schedule.sweep(0, 0)
+    books.recount(runtime.store, "sendgrid")
 
     assert proxy.lost == 1, "the script did not run"
     assert time.monotonic() - began_s < LEASE_S, "a lost reply cost a whole lease"
@@ -309,8 +314,8 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     }
     arrived = [c["email"] for c in sandbox.contacts()]
     assert len(arrived) == len(set(arrived)) == RECORDS - len(BAD)
-    assert client.hlen(site.store.keys("busy")) == 0
-    assert client.zcard(site.store.keys("active")) == 0
+    assert client.hlen(runtime.store.keys("inflight")) == 0
+    assert client.zcard(runtime.store.keys("claims")) == 0
 
 
 def test_the_books_balance_though_every_script_loses_its_first_reply(lossy, proxy, sandbox):

@@ -132,7 +132,7 @@ def test_a_field_that_differs_and_a_contact_too_many_are_found():
             )
         )
         sandbox.seed("loops", [{**want[0], "firstName": "Other"}, *want[1:-1], {"email": "stranger@example.com"}])
-        found = check(people, LOOPS, sandbox, parts.site("loops"), names)
+        found = check(people, LOOPS, sandbox, parts.runtime("loops"), names)
         parts.close()
 
     assert found.delivered == 18
@@ -191,8 +191,8 @@ def test_the_variables_that_the_sandbox_command_prints_make_a_destination_of_eac
             monkeypatch.setenv(name, value)
         parts = Engine(Settings.load())
         parts.validate()
-        for site in parts.sites():
-            assert site.provider.probe().url.startswith(url)
+        for runtime in parts.runtimes():
+            assert runtime.provider.probe().url.startswith(url)
     finally:
         child.kill()
         child.communicate()

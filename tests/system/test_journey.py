@@ -35,11 +35,11 @@ def test_a_bad_record_of_each_kind_fails_alone_with_its_reason(engine, sandbox):
 
     engine.run_until_settled()
 
-    failed = {orjson.loads(f.raw)["email"]: f.about for f in engine.site.failures}
+    failed = {orjson.loads(f.raw)["email"]: f.about for f in engine.runtime.failures}
     assert set(failed) == {f"p{i}@example.com" for i in bad}
     assert failed["p900@example.com"]["stage"] == "aggregate"
     assert "last_name" in failed["p900@example.com"]["reason"]
-    assert failed["p700@example.com"]["stage"] == "import"
+    assert failed["p700@example.com"]["stage"] == "poll"
     assert engine.books()["delivered"] == 995
     assert len(list(sandbox.contacts())) == 995
     engine.assert_books_balance()

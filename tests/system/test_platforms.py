@@ -33,7 +33,7 @@ def requests(sandbox, endpoint):
 
 
 def codes(engine, destination):
-    return Counter(failed.about["code"] for failed in engine.parts.site(destination).failures)
+    return Counter(failed.about["code"] for failed in engine.parts.runtime(destination).failures)
 
 
 def test_five_thousand_contacts_are_five_requests_and_each_bad_row_fails_by_its_own_code(three, sandbox):
@@ -72,12 +72,12 @@ def test_a_token_that_is_refused_in_the_middle_is_renewed_once_and_nobody_notice
 def test_an_expired_wsse_clock_is_reported_as_such(make_engine, sandbox):
     table = {"platform": "emarsys", "username": "sandbox001", "secret": "sandbox-secret"}
     engine = make_engine(destinations={"emarsys": {**table, "base_url": f"{sandbox.url}/api"}})
-    engine.parts.client.set(engine.site.store.keys("clock"), -600_000)
+    engine.parts.client.set(engine.runtime.store.keys("clock_offset"), -600_000)
     enqueue({"email": "a@example.com"})
 
-    engine.run_until(lambda: engine.site.schedule.state().get("state") == "stopped")
+    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
 
-    assert "clock" in engine.site.schedule.state()["why"]
+    assert "clock" in engine.runtime.schedule.state()["why"]
     assert engine.books()["failed"] == 0
 
 
@@ -101,7 +101,7 @@ def test_a_storm_of_refusals_spends_no_attempt(three, sandbox):
 
     engine.run_until_settled(60)
 
-    attempts = {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:b:[0-9]*")}
+    attempts = {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:batch:[0-9]*")}
     assert attempts == {1}
     assert engine.books()["delivered"] == 5
 
@@ -141,7 +141,7 @@ def test_what_a_platform_cannot_hold_is_refused_there_and_delivered_elsewhere(th
     engine.run_until(lambda: engine.books("loops")["failed"] and engine.books("emarsys")["delivered"])
     engine.run_until(lambda: engine.books("sendgrid")["delivered"])
 
-    (failed,) = engine.parts.site("loops").failures
+    (failed,) = engine.parts.runtime("loops").failures
     assert failed.about["reason"].startswith("city: ")
     assert orjson.loads(failed.raw)["city"] == "Ulm"
 
@@ -167,7 +167,7 @@ def test_the_books_of_several_destinations_stand_side_by_side(three):
     enqueue([{"email": "a@example.com"}, {"email": "b@example.com"}], to={"sendgrid": {}, "loops": {}})
 
     for name in ("sendgrid", "loops"):
-        (lane,) = books.read(engine.parts.site(name).store)
+        (lane,) = books.read(engine.parts.runtime(name).store)
         assert (lane.lane, lane.counts["accepted"]) == (name, 2)
 
 

@@ -197,9 +197,11 @@ def test_a_lane_rests_and_says_so_when_not_even_a_small_body_finds_room(stage):
     stage.follow("aggregate", "sendgrid")
 
     assert stage.batches() == {}
-    [status] = lanes(read_destination(stage.site.store, stage.site.desk.throttle.standing()), attended=True)
+    [status] = lanes(read_destination(stage.runtime.store, stage.runtime.desk.rate_limiter.standing()), attended=True)
     assert "no memory left" in status.why
-    due_ms = stage.client.zscore(stage.site.store.keys("aggdue"), "sendgrid") - stage.site.schedule.now_ms()
+    due_ms = (
+        stage.client.zscore(stage.runtime.store.keys("due:aggregate"), "sendgrid") - stage.runtime.schedule.now_ms()
+    )
     assert due_ms > FULL_MS / 2, "it is looked at again and again"
     stage.client.config_set("maxmemory", 0)
     stage.follow("aggregate", "sendgrid")
@@ -224,7 +226,7 @@ def test_what_was_staged_is_given_back_when_memory_ends_midway(stage, monkeypatc
     [(number, batch)] = stage.batches().items()
     assert number == 2
     assert int(batch["bytes"]) <= SMALL_BYTES
-    assert {key for key in stage.client.scan_iter("*:b:*") if stage.client.ttl(key) != -1} == set()
+    assert {key for key in stage.client.scan_iter("*:batch:*") if stage.client.ttl(key) != -1} == set()
     stage.assert_books_balance()
 
 
@@ -239,10 +241,10 @@ def test_a_full_redis_is_a_full_lane_to_a_producer_and_nothing_is_half_written(s
     before = keys_and_values(stage)
     for is_measured in (True, False):
         if is_measured:
-            assert int(stage.client.get(stage.site.store.keys("room")) or 0) > 1_000_000
+            assert int(stage.client.get(stage.runtime.store.keys("intake_allowance")) or 0) > 1_000_000
         else:
-            stage.client.delete(stage.site.store.keys("room"))
-            before.pop(stage.site.store.keys("room").encode(), None)
+            stage.client.delete(stage.runtime.store.keys("intake_allowance"))
+            before.pop(stage.runtime.store.keys("intake_allowance").encode(), None)
 
         with pytest.raises(LaneFull, match=r"^the memory of Redis is full$") as stopped:
             stage.enqueue([large(2)])
@@ -281,7 +283,7 @@ def drained_later(engine, after_s: float = 0.3) -> Iterator[None]:
     def drain() -> None:
         ends.wait(after_s)
         while not ends.wait(0.02):
-            engine.site.schedule.flush("sendgrid")
+            engine.runtime.schedule.flush("sendgrid")
             engine.pump()
 
     thread = threading.Thread(target=drain)
@@ -297,7 +299,7 @@ def test_an_enqueue_waits_for_room_and_loses_and_doubles_nothing(narrow, sandbox
     with drained_later(narrow):
         receipt = enqueue((large(number) for number in range(5_000)), wait_s=30)
         narrow.run_until(lambda: narrow.books()["waiting"] == 0)
-    narrow.site.schedule.flush("sendgrid")
+    narrow.runtime.schedule.flush("sendgrid")
     narrow.run_until_settled()
 
     assert receipt.ranges == [(0, 4_999)]
@@ -378,11 +380,11 @@ def test_a_redis_that_restarts_is_waited_out_and_nothing_is_counted_twice(sandbo
 
 def test_a_call_may_be_repeated_for_as_long_as_its_producer_waits(narrow):
     """Its id must not be forgotten before: a reply lost at first would count twice."""
-    client, keys = narrow.site.store.client, narrow.site.store.keys
+    client, keys = narrow.runtime.store.client, narrow.runtime.store.keys
 
     enqueue(person(1), wait_s=600)
 
-    [name] = client.keys(keys("call:*"))
+    [name] = client.keys(keys("idempotency:*"))
     assert client.pttl(name) > 600_000
 
 
@@ -415,16 +417,16 @@ def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_wor
     lane = stage.parts.lane("sendgrid")
     narrow = intake.EnqueueOptions(lane, LaneLimits(1_000_000, 0, 30_000, 6_000_000), 1_000_000)
     with pytest.raises(LaneFull):
-        intake.enqueue(map(large, itertools.count()), [(narrow, lambda call: append(stage.site.store, call))])
+        intake.enqueue(map(large, itertools.count()), [(narrow, lambda call: append(stage.runtime.store, call))])
     before = stage.books()["accepted"]
-    stage.site.schedule.pause(None, "for a test")
+    stage.runtime.schedule.pause(None, "for a test")
     for part in range(3):
         records = [large(number) for number in range(10_000 + part * 200, 10_000 + part * 200 + 200)]
         bells.send_task("contacts.enqueue", [records], asked)
 
     with stage.worker(pool="solo") as worker:
         wait_until(lambda: stage.client.llen(stage.queue) == 0 or stage.books()["accepted"] > before, 5)
-        stage.site.schedule.resume(None)
+        stage.runtime.schedule.resume(None)
         wait_until(lambda: stage.is_settled(of=before + 600), 30, lambda: (stage.books(), worker.log[-3000:]))
         assert stage.books()["delivered"] == before + 600
         assert "@example.com" not in worker.log

@@ -94,7 +94,7 @@ def account(make_engine, sandbox):
             sandbox.dials(emarsys_fields=[{"id": 1001, "name": "it", "kind": kind}])
         else:
             sample = "2026-01-31" if kind in ("Date", "date") else SAMPLES[kind]
-            engine.site.desk.exchange(engine.site.provider.create_field("it", sample), None)
+            engine.runtime.desk.exchange(engine.runtime.provider.create_field("it", sample), None)
         return engine
 
     return make
@@ -119,7 +119,7 @@ def test_null_empty_zero_and_false_mean_what_the_table_says(account, sandbox, pl
 
     engine.run_until_settled()
 
-    failed = [failure.about["stage"] for failure in engine.site.failures]
+    failed = [failure.about["stage"] for failure in engine.runtime.failures]
     assert failed == (["aggregate"] if outcome == "refused" else [])
     if outcome == "kept":
         assert str(stored(platform, sandbox)) == str(value)

@@ -205,11 +205,11 @@ def test_two_installs_share_a_server_and_do_not_see_each_other(redis_server, cli
         yours.enqueue(person(i, domain="yours.example") for i in range(5))
         mine.enqueue(person(i, domain="mine.example") for i in range(5))
         assert mine.wait_until_settled(5)["delivered"] == 5
-        assert [member.name.endswith(f":{worker.pid}") for member in mine.parts.fleet.members()] == [True]
+        assert [member.name.endswith(f":{worker.pid}") for member in mine.parts.workers.members()] == [True]
         assert worker.stop() == 0
 
     assert yours.books()["waiting"] == 5
-    assert yours.parts.fleet.members() == []
+    assert yours.parts.workers.members() == []
     assert {contact["email"].partition("@")[2] for contact in sandbox.contacts()} == {"mine.example"}
     assert {key.decode().partition(":")[0] for key in client.scan_iter("*")} == {"mine", "yours"}
 
@@ -306,7 +306,7 @@ def test_no_line_of_a_worker_shows_the_password_of_redis(client, acl_url, stage)
 def test_the_password_is_in_no_repr(acl_url):
     parts = Engine(Settings(REDIS_URL=acl_url).model_copy(update={"destinations": {"s": sendgrid()}}))
 
-    shown = f"{parts.settings!r} {parts!r} {parts.client!r} {parts.broker!r} {parts.site('s').store!r}"
+    shown = f"{parts.settings!r} {parts!r} {parts.client!r} {parts.broker!r} {parts.runtime('s').store!r}"
     parts.close()
 
     assert "pa55word" not in shown

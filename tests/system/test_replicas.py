@@ -32,7 +32,7 @@ def test_an_enqueue_waits_for_its_replicas(make_engine, replica):
     enqueue(RECORD)
 
     with Redis.from_url(replica.url) as client:
-        assert client.llen(engine.site.store.keys("wait:sendgrid")) == 1
+        assert client.llen(engine.runtime.store.keys("waiting:sendgrid")) == 1
 
 
 def test_an_async_enqueue_waits_for_its_replicas(make_engine, replica):
@@ -45,17 +45,17 @@ def test_an_async_enqueue_waits_for_its_replicas(make_engine, replica):
     asyncio.run(put())
 
     with Redis.from_url(replica.url) as client:
-        assert client.llen(engine.site.store.keys("wait:sendgrid")) == 1
+        assert client.llen(engine.runtime.store.keys("waiting:sendgrid")) == 1
 
 
 def test_nothing_is_sent_before_the_replica_knows_that_it_is_under_way(make_engine, replica, sandbox):
     """One that takes over without knowing would send newer data beside a job that is still running."""
     engine = make_engine(store_ack_replicas=1)
     enqueue(RECORD)
-    engine.site.aggregation.aggregate("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
     os.kill(replica.pid, signal.SIGSTOP)
     try:
-        engine.site.delivery.dispatch("sendgrid")
+        engine.runtime.delivery.dispatch("sendgrid")
         assert sandbox.totals()["by_endpoint"] == {}
     finally:
         os.kill(replica.pid, signal.SIGCONT)
@@ -67,12 +67,12 @@ def test_nothing_is_sent_before_the_replica_knows_that_it_is_under_way(make_engi
 def test_nothing_is_asked_either_before_the_replica_knows_which_permits_are_spent(make_engine, replica, sandbox):
     engine = make_engine(store_ack_replicas=1)
     enqueue(RECORD)
-    engine.site.aggregation.aggregate("sendgrid")
-    engine.site.delivery.dispatch("sendgrid")
-    advance(engine.site, 1)
+    engine.runtime.aggregation.aggregate("sendgrid")
+    engine.runtime.delivery.dispatch("sendgrid")
+    advance(engine.runtime, 1)
     os.kill(replica.pid, signal.SIGSTOP)
     try:
-        assert engine.site.tracking.poll("sendgrid") == ()
+        assert engine.runtime.tracking.poll("sendgrid") == ()
         assert "sendgrid.imports" not in sandbox.totals()["by_endpoint"]
     finally:
         os.kill(replica.pid, signal.SIGCONT)
@@ -84,16 +84,16 @@ def test_nothing_is_asked_either_before_the_replica_knows_which_permits_are_spen
 def test_with_too_few_replicas_nothing_is_sent_and_the_batch_is_due_again(make_engine, sandbox, caplog):
     engine = make_engine()
     enqueue(RECORD)
-    engine.site.aggregation.aggregate("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
 
     alone = make_engine(store_ack_replicas=1)
-    assert alone.site.delivery.dispatch("sendgrid") == ()
+    assert alone.runtime.delivery.dispatch("sendgrid") == ()
 
     assert sandbox.totals()["by_endpoint"] == {}
     assert "too few replicas" in caplog.text
-    batch = engine.site.store.client.hgetall(engine.site.store.keys("b:1"))
-    assert (batch[b"state"], batch[b"deliveries"], batch[b"attempts"]) == (b"ready", b"0", b"0")
-    assert engine.site.store.client.hget(engine.site.store.keys("b:1"), "orphan_until") is None
+    batch = engine.runtime.store.client.hgetall(engine.runtime.store.keys("batch:1"))
+    assert (batch[b"state"], batch[b"claims_count"], batch[b"attempts"]) == (b"ready", b"0", b"0")
+    assert engine.runtime.store.client.hget(engine.runtime.store.keys("batch:1"), "orphan_until") is None
     engine.run_until_settled()
     assert engine.books()["delivered"] == 1
 
@@ -106,4 +106,4 @@ def test_too_few_replicas_are_an_error_and_the_same_key_again_counts_nothing_twi
             enqueue(RECORD, key="nightly")
         assert raised.value.position == 0
 
-    assert books.read(engine.site.store)[0].counts["accepted"] == 1
+    assert books.read(engine.runtime.store)[0].counts["accepted"] == 1

@@ -14,27 +14,27 @@ from contact_ingest.store.batches import Settlement
 
 def cut(engine, *emails):
     enqueue([{"email": email} for email in emails])
-    engine.site.aggregation.aggregate("sendgrid")
+    engine.runtime.aggregation.aggregate("sendgrid")
 
 
 def restored(engine):
     """Everything written so far is lost."""
-    engine.site.store.client.flushall()
+    engine.runtime.store.client.flushall()
 
 
 def test_a_verdict_on_a_batch_of_the_lost_state_is_not_written_on_another_of_its_number(engine):
     cut(engine, "old@example.com")
-    old = engine.site.ledger.claim("dispatch")
+    old = engine.runtime.batch_store.claim("dispatch")
     restored(engine)
     cut(engine, "new@example.com")
-    new = engine.site.ledger.claim("dispatch")
+    new = engine.runtime.batch_store.claim("dispatch")
     assert (new.number, new.fields["fence"]) == (old.number, old.fields["fence"])
 
     with pytest.raises(StaleFence):
-        engine.site.ledger.settle(old, Settlement(ended=True, delivered=1))
+        engine.runtime.batch_store.settle(old, Settlement(ended=True, delivered=1))
 
     assert engine.books()["batched"] == 1
-    engine.site.ledger.settle(new, Settlement(ended=True, delivered=1))
+    engine.runtime.batch_store.settle(new, Settlement(ended=True, delivered=1))
     assert engine.books()["delivered"] == 1
 
 
@@ -44,33 +44,33 @@ def test_a_worker_that_was_sending_when_the_state_was_lost_delivers_nothing_of_t
             return reply(200, {"custom_fields": []})
         restored(engine)
         cut(engine, "new@example.com")
-        engine.site.ledger.claim("dispatch")
+        engine.runtime.batch_store.claim("dispatch")
         return reply(202, {"job_id": "job-1"})
 
     speak_to(Peer(lost_meanwhile), engine)
     cut(engine, "old@example.com")
 
-    assert engine.site.delivery.dispatch("sendgrid") == ()
+    assert engine.runtime.delivery.dispatch("sendgrid") == ()
 
-    store = engine.site.store
-    assert store.client.hget(store.keys("b:1"), "state") == b"sending"
+    store = engine.runtime.store
+    assert store.client.hget(store.keys("batch:1"), "state") == b"sending"
     engine.assert_books_balance()
 
 
 def test_a_body_that_two_have_staged_under_one_number_is_not_committed(engine):
     """Another was interrupted between two pieces of it, and goes on."""
     enqueue({"email": "someone@example.com"})
-    site, lane = engine.site, "sendgrid"
-    bench = AggregationStore(site.store)
-    body = Payload(site.provider.limits(Lane(lane, lane)))
+    runtime, lane = engine.runtime, "sendgrid"
+    bench = AggregationStore(runtime.store)
+    body = Payload(runtime.provider.limits(Lane(lane, lane)))
     body.add(b'{"email":"someone@example.com"}')
     packed = body.close()
     number = bench.stage(packed, b'0\t{"email":"someone@example.com"}', b"12345678")
     cut = AggregationCommit(lane, bench.look(lane).version, cut=1, bodies=[(number, 1, len(packed.body))])
 
-    site.store.client.append(site.store.keys(f"b:{number}:body"), b"a piece of another's")
+    runtime.store.client.append(runtime.store.keys(f"batch:{number}:body"), b"a piece of another's")
     assert not bench.commit(cut)
 
-    site.store.client.set(site.store.keys(f"b:{number}:body"), packed.body)
+    runtime.store.client.set(runtime.store.keys(f"batch:{number}:body"), packed.body)
     assert bench.commit(cut)
     assert engine.books() | {"waiting": 0, "batched": 1} == engine.books()

@@ -45,7 +45,7 @@ def test_a_worker_asked_to_end_before_a_silent_platform_hands_back_what_it_had(s
         (batch,) = stage.batches().values()
         assert (batch["state"], batch["attempts"]) == ("ready", "1")
         assert int(batch["orphan_until"]) > 0
-        assert stage.client.zcard(stage.site.store.keys("active")) == 0
+        assert stage.client.zcard(stage.runtime.store.keys("claims")) == 0
     stage.assert_books_balance()
 
     sandbox.dials(black_hole=False)
@@ -124,24 +124,24 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stage, sandbox):
 
 def is_heard_of(stage: Stage, worker: WorkerProcess) -> bool:
     assert not worker.has_ended, worker.log
-    return any(member.name.endswith(f":{worker.pid}") for member in stage.parts.fleet.members())
+    return any(member.name.endswith(f":{worker.pid}") for member in stage.parts.workers.members())
 
 
 def test_an_hour_without_any_worker_changes_only_when(stage, sandbox):
     """Something in each state is left behind; bells, tokens and leases are long over when the next worker comes."""
-    site = stage.site
+    runtime = stage.runtime
     stage.enqueue([person(0)])
     stage.follow("aggregate", "sendgrid")
     stage.follow("dispatch", "sendgrid")  # at the platform
     stage.enqueue([person(1)])
     stage.follow("aggregate", "sendgrid")
-    site.ledger.claim("dispatch")  # in the hand of a worker that is gone
+    runtime.batch_store.claim("dispatch")  # in the hand of a worker that is gone
     stage.enqueue([person(2)])
     stage.follow("aggregate", "sendgrid")  # cut, not sent
     stage.enqueue([person(3), person(0, city="newer")])  # waiting, one behind its own contact
-    site.schedule.tick(4)  # rung, and never heard
+    runtime.schedule.tick(4)  # rung, and never heard
 
-    advance(site, 3_600)
+    advance(runtime, 3_600)
 
     with stage.worker():
         totals = stage.wait_until_settled(5)

@@ -220,7 +220,7 @@ def test_bells_carry_names_and_expire(app, stage):
 
     def follow() -> bool:
         """Ring what is due, look at the messages, then do what they say."""
-        publish(stage.site.schedule.tick(4).bells)
+        publish(stage.runtime.schedule.tick(4).bells)
         for message in stage.bells():
             args, kwargs, _ = orjson.loads(base64.b64decode(message["body"]))
             assert args == ["sendgrid"]
@@ -243,20 +243,20 @@ def test_no_more_bells_lie_unheard_than_there_are_workers_to_hear_them(app, stag
     from contact_ingest.tasks.notify import notify, publish  # noqa: PLC0415
 
     set_engine(stage.parts)
-    site = stage.site
-    site.schedule.set_slots(3)
+    runtime = stage.runtime
+    runtime.schedule.set_slots(3)
     for number in range(10):
         stage.enqueue([person(number)])
         stage.follow("aggregate", "sendgrid")
 
     notify([WakeUp("dispatch", "sendgrid")] * 10)
-    publish(bell for bell in site.schedule.tick(8).bells if bell.kind == "dispatch")
+    publish(bell for bell in runtime.schedule.tick(8).bells if bell.kind == "dispatch")
     assert len(stage.bells()) == 3
 
-    site.ledger.claim("dispatch", heard=False)  # a stretch goes on: nobody has taken a bell out
+    runtime.batch_store.claim("dispatch", consume_wakeup=False)  # a stretch goes on: nobody has taken a bell out
     notify([WakeUp("dispatch", "sendgrid")])
     assert len(stage.bells()) == 3
-    site.ledger.claim("dispatch")
+    runtime.batch_store.claim("dispatch")
     notify([WakeUp("dispatch", "sendgrid")] * 2)
     assert len(stage.bells()) == 4
 
@@ -280,7 +280,7 @@ def test_a_producer_with_nothing_but_the_broker_can_enqueue_and_its_repeats_coun
 def repeated(stage: Stage) -> list[dict[str, int]]:
     from contact_ingest.store import books  # noqa: PLC0415
 
-    return [lane.counts for lane in books.read(stage.site.store)]
+    return [lane.counts for lane in books.read(stage.runtime.store)]
 
 
 def test_a_pickle_message_is_refused_and_no_unreadable_message_is_quoted_in_the_log(stage, producer, tmp_path):

@@ -218,7 +218,7 @@ def dark_door(stage: Stage, url: str):
 
     def enqueue(records, list_ids):
         lane = parts.lane("dark", list_ids=list_ids)
-        intake.enqueue(records, [(parts.door(lane), lambda call: append(parts.site("dark").store, call))])
+        intake.enqueue(records, [(parts.door(lane), lambda call: append(parts.runtime("dark").store, call))])
 
     return enqueue
 
@@ -226,7 +226,7 @@ def dark_door(stage: Stage, url: str):
 def test_a_lost_bell_costs_only_a_moment(stage, bells):
     """The bell is rung, silences the next, and is gone from the broker before anybody hears it."""
     stage.enqueue(person(i) for i in range(10))
-    (bell,) = stage.site.schedule.tick(4).bells
+    (bell,) = stage.runtime.schedule.tick(4).bells
     bells.send_task(f"contacts.{bell.kind}", [bell.target])
     assert stage.client.delete(stage.queue) == 1
     lost_s = time.monotonic()
@@ -272,6 +272,6 @@ def test_a_worker_survives_a_restart_of_redis_with_a_batch_in_hand(sandbox, tmp_
 
 def test_a_worker_says_that_it_lives_under_its_own_name(stage):
     with stage.worker(pool="threads", concurrency=3) as worker:
-        (member,) = stage.parts.fleet.members()
+        (member,) = stage.parts.workers.members()
         assert (member.name, member.slots) == (f"{socket.gethostname()}:{worker.pid}", 3)
         assert member.silent_s < 5

@@ -14,7 +14,7 @@ from contact_ingest.operations.status import span, why_batch
 from contact_ingest.store import inspect
 from contact_ingest.store.inspect import BatchView
 
-_COUNTS = ("rows", "bytes", "attempts", "deliveries")
+_COUNTS = ("rows", "bytes", "attempts", "claims_count")
 _ENDED = ("delivered", "failed", "unattributed")
 _COLUMNS = ("batch", "lane", "state", *_COUNTS, "job", "code", "age", *_ENDED, "request_id")
 _NUMBERS = ("batch", "age", *_COUNTS, *_ENDED)
@@ -26,7 +26,7 @@ class State(StrEnum):
     ready = "ready"
     sending = "sending"
     polling = "polling"
-    checking = "checking"
+    fetching_errors = "fetching_errors"
     done = "done"
 
 
@@ -46,9 +46,9 @@ def batches(
 ) -> None:
     """List batches, newest first. Settled ones are listed for seven days."""
     shown: list[tuple[int, dict[str, Any]]] = []
-    for site in runtimes_of(opened(), to, lane):
-        now_ms = site.schedule.now_ms()
-        found = (b for b in inspect.newest_batches(site.store) if _is_meant(b, lane, state))
+    for runtime in runtimes_of(opened(), to, lane):
+        now_ms = runtime.schedule.now_ms()
+        found = (b for b in inspect.newest_batches(runtime.store) if _is_meant(b, lane, state))
         shown += [(batch.count("created_ms"), batch.summary(now_ms)) for batch in islice(found, limit)]
     shown.sort(key=lambda pair: (pair[0], pair[1]["batch"]), reverse=True)
     rows = [row for _, row in shown[:limit]]
@@ -67,9 +67,9 @@ def batch(
     json: Json = False,
 ) -> None:
     """Show everything about one batch: where it is and why, its parents and its parts. Never its contents."""
-    site, view = _one(runtimes_of(opened(), to), batch_id)
-    now_ms = site.schedule.now_ms()
-    parts = inspect.children(site.store, view)
+    runtime, view = _one(runtimes_of(opened(), to), batch_id)
+    now_ms = runtime.schedule.now_ms()
+    parts = inspect.children(runtime.store, view)
     shown = {**view.detail(now_ms), "children": parts, "why": why_batch(view, now_ms, parts)}
     if json:
         show_json(shown)
@@ -77,7 +77,11 @@ def batch(
     search = shown.pop("search")
     texts = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in shown.items()}
     if view.is_search:
-        texts |= {"rows probed": search["send"], "rows suspected": search["rest"], "rows set aside": search["aside"]}
+        texts |= {
+            "rows probed": search["sending"],
+            "rows suspected": search["suspects"],
+            "rows set aside": search["parked"],
+        }
     show_table(["", ""], [[name, value] for name, value in texts.items() if value not in (None, "")])
 
 
@@ -85,11 +89,11 @@ def _is_meant(batch: BatchView, lane: str | None, state: State | None) -> bool:
     return lane in (None, batch.lane) and state in (None, batch.state)
 
 
-def _one(sites: list[DestinationRuntime], number: int) -> tuple[DestinationRuntime, BatchView]:
+def _one(runtimes: list[DestinationRuntime], number: int) -> tuple[DestinationRuntime, BatchView]:
     """The batch of this number; numbers are given out by destination."""
-    found = [(site, view) for site in sites if (view := inspect.batch(site.store, number)) is not None]
+    found = [(runtime, view) for runtime in runtimes if (view := inspect.batch(runtime.store, number)) is not None]
     if not found:
         raise SettingError(f"batch {number}", "there is none, or it was settled too long ago to be listed")
     if len(found) > 1:
-        raise SettingError("--to", f"name a destination; {' and '.join(site.name for site, _ in found)} have one")
+        raise SettingError("--to", f"name a destination; {' and '.join(runtime.name for runtime, _ in found)} have one")
     return found[0]

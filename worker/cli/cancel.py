@@ -38,10 +38,10 @@ def cancel(
         raise SettingError("cancel", "give a lane and places such as 120-419, or --receipt FILE")
     else:
         wanted = list(map(_range, ranges))
-    (site,) = runtimes_of(opened(writes=True), None, lane)
-    most = next(found.counts["accepted"] for found in books.read(site.store) if found.lane == lane)
+    (runtime,) = runtimes_of(opened(writes=True), None, lane)
+    most = next(found.counts["accepted"] for found in books.read(runtime.store) if found.lane == lane)
     reachable = [(first, min(last, most - 1)) for first, last in wanted]
-    gone = cancel_ranges(site.store, lane, reachable)
+    gone = cancel_ranges(runtime.store, lane, reachable)
     if json:
         show_json({"lane": lane, "discarded": gone})
     else:

@@ -129,7 +129,7 @@ def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
 
 def _load(parts: Engine, lane: Lane, source: Source, load: Load, order: Order) -> None:
     filling = EnqueueBuffer(parts.door(lane, on_refused=load.refuse), WaitBudget(order.wait_s))
-    store, replicas = parts.site(lane.destination).store, parts.settings.store_ack_replicas
+    store, replicas = parts.runtime(lane.destination).store, parts.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""
     try:
@@ -180,13 +180,13 @@ def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bo
 
 
 def _check(parts: Engine, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
-    site = parts.site(lane.destination)
+    runtime = parts.runtime(lane.destination)
     try:
-        table = site.definitions.cached()
+        table = runtime.definitions.cached()
     except RedisError:
         table = FieldTable()
     with _bar(source) as bar:
-        load.check(site.provider, table, parts.settings.max_record_bytes, _shower(bar, source, load))
+        load.check(runtime.provider, table, parts.settings.max_record_bytes, _shower(bar, source, load))
     if json:
         found = {"dry_run": True, "lane": lane.name, "would_accept": load.checked, "needs_fields": load.unready}
         show_json({**found, "dropped_fields": load.dropped, **_findings(source, load)})

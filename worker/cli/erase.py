@@ -72,7 +72,7 @@ def erase(
     address = sys.stdin.readline().strip() if email == "-" else email
     subject = DataSubject(address, external_id, phone_number_id, anonymous_id)
     parts = opened(writes=not dry_run)
-    everywhere = Eraser((site.erasure for site in parts.sites()), parts.mailbox)
+    everywhere = Eraser((runtime.erasure for runtime in parts.runtimes()), parts.broker_queue)
     if dry_run:
         _show(_with_progress(everywhere, lambda told: everywhere.look(subject, told)), {"dry_run": True}, json=json)
         return
@@ -134,12 +134,12 @@ def _with_progress(everywhere: Eraser, work: Callable[[Callable[[int, str], None
 
 def _warn(parts: Engine) -> None:
     """What is in flight ends only where somebody works on it."""
-    if all(member.silent_s >= GONE_S for member in parts.fleet.members()):
+    if all(member.silent_s >= GONE_S for member in parts.workers.members()):
         note("warning: no worker is running")
-    for site in parts.sites():
-        state = site.schedule.state()
+    for runtime in parts.runtimes():
+        state = runtime.schedule.state()
         if state.get("state"):
-            note(f"warning: {site.name} is {state['state']}")
+            note(f"warning: {runtime.name} is {state['state']}")
 
 
 def _on_its_way(found: ErasureCounts) -> str:

@@ -128,8 +128,8 @@ def _write_sheet(out: BinaryIO, found: Iterator[Failure], custom: set[str]) -> t
 
 def _found(to: str | None, lane: str | None, narrowed: FailureOptions) -> Iterator[Failure]:
     """Everything that can be wrong with the question is found out now, not when the first failure is read."""
-    chosen = [(site, narrowed.at(site)) for site in runtimes_of(opened(), to, lane)]
-    return (failed for site, which in chosen for failed in site.replay.find(which))
+    chosen = [(runtime, narrowed.at(runtime)) for runtime in runtimes_of(opened(), to, lane)]
+    return (failed for runtime, which in chosen for failed in runtime.replay.find(which))
 
 
 def _out(file: str) -> AbstractContextManager[BinaryIO]:

@@ -38,8 +38,8 @@ def flush(
     """
     parts = opened(writes=True)
     chosen = lanes_of(parts, to, lane)
-    for site, name in chosen:
-        site.schedule.flush(name)
+    for runtime, name in chosen:
+        runtime.schedule.flush(name)
     if not wait:
         found = _look(parts, chosen)
         _show(found, {"timed_out": False}, json=json)
@@ -54,8 +54,8 @@ def flush(
 
 def _look(parts: Engine, chosen: list[tuple[DestinationRuntime, str]]) -> list[LaneStatus]:
     names = {name for _, name in chosen}
-    sites = list(dict.fromkeys(site.name for site, _ in chosen))
-    found = statuses(parts, [parts.site(name) for name in sites])
+    runtimes = list(dict.fromkeys(runtime.name for runtime, _ in chosen))
+    found = statuses(parts, [parts.runtime(name) for name in runtimes])
     return [status for status in found if status.view.books.lane in names]
 
 
@@ -85,9 +85,9 @@ def _wait(
 
 def _flush_again(chosen: list[tuple[DestinationRuntime, str]], found: list[LaneStatus]) -> None:
     counts = {status.view.books.lane: status.view.books.counts for status in found}
-    for site, name in chosen:
+    for runtime, name in chosen:
         if counts[name]["waiting"] or counts[name]["held"]:
-            site.schedule.flush(name)
+            runtime.schedule.flush(name)
 
 
 def _left(found: list[LaneStatus]) -> int:

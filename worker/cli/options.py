@@ -41,11 +41,11 @@ def opened(*, writes: bool = False) -> Engine:
 def runtimes_of(parts: Engine, to: str | None, lane: str | None = None) -> list[DestinationRuntime]:
     """The destinations meant: the one of the lane, the one named, or all."""
     if lane is None:
-        return [parts.site(to)] if to is not None else list(parts.sites())
+        return [parts.runtime(to)] if to is not None else list(parts.runtimes())
     destination = parts.destination_of(lane)
     if to not in (None, destination):
         raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
-    known = {name: site for site in parts.sites() for name in site.schedule.lanes()}
+    known = {name: runtime for runtime in parts.runtimes() for name in runtime.schedule.lanes()}
     if lane not in known:
         raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(sorted(known)) or 'none so far'}")
     return [known[lane]]
@@ -61,7 +61,9 @@ def runtime_of(parts: Engine, to: str | None, lane: str | None) -> DestinationRu
 
 def lanes_of(parts: Engine, to: str | None, lane: str | None) -> list[tuple[DestinationRuntime, str]]:
     return [
-        (site, name) for site in runtimes_of(parts, to, lane) for name in ([lane] if lane else site.schedule.lanes())
+        (runtime, name)
+        for runtime in runtimes_of(parts, to, lane)
+        for name in ([lane] if lane else runtime.schedule.lanes())
     ]
 
 
@@ -100,8 +102,8 @@ class FailureOptions:
     def is_narrow(self) -> bool:
         return any(part is not None for part in (self._code, self._batch, self._lane, self._since, self._until))
 
-    def at(self, site: DestinationRuntime) -> FailureFilter:
-        now_ms = site.schedule.now_ms() if self._since or self._until else 0
+    def at(self, runtime: DestinationRuntime) -> FailureFilter:
+        now_ms = runtime.schedule.now_ms() if self._since or self._until else 0
         return FailureFilter(
             code=self._code,
             batch=self._batch,

@@ -20,22 +20,22 @@ def pause(
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Shown in status.")] = "",
 ) -> None:
     """Hold a lane, or a whole destination. Imports under way are still followed to their end."""
-    site = runtime_of(opened(writes=True), to, lane)
-    site.schedule.pause(lane, why[:500])
-    say(f"{lane or site.name} is paused.")
+    runtime = runtime_of(opened(writes=True), to, lane)
+    runtime.schedule.pause(lane, why[:500])
+    say(f"{lane or runtime.name} is paused.")
 
 
 def resume(to: To = None, lane: Lane = None) -> None:
     """Go on at once, after a pause, after a stop, or while a platform that did not answer is left alone."""
-    site = runtime_of(opened(writes=True), to, lane)
+    runtime = runtime_of(opened(writes=True), to, lane)
     if lane is None:
-        site.desk.throttle.close()
-        site.schedule.hasten()
-    site.schedule.resume(lane)
-    say(f"{lane or site.name} goes on.")
-    view = read_destination(site.store, site.desk.throttle.standing())
+        runtime.desk.rate_limiter.close()
+        runtime.schedule.make_due_now()
+    runtime.schedule.resume(lane)
+    say(f"{lane or runtime.name} goes on.")
+    view = read_destination(runtime.store, runtime.desk.rate_limiter.standing())
     paused = [found.books.lane for found in view.lanes if found.paused is not None and lane in (None, found.books.lane)]
     if paused:
         say(f"Still paused by themselves: {', '.join(paused)}")
     if lane is not None and view.state.get("state") in ("paused", "stopped"):
-        say(f"But its destination is {view.state['state']}: contact-ingest resume --to {site.name}")
+        say(f"But its destination is {view.state['state']}: contact-ingest resume --to {runtime.name}")

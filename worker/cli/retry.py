@@ -38,13 +38,13 @@ def retry(
         raise SettingError("retry", "name records, narrow with an option, or say --all")
     parts = opened(writes=not dry_run)
     moved = 0
-    for site, wanted in _wanted(parts, records, runtimes_of(parts, to, lane)):
-        which = narrowed.at(site)
+    for runtime, wanted in _wanted(parts, records, runtimes_of(parts, to, lane)):
+        which = narrowed.at(runtime)
         if wanted is not None:
             chosen = list(filter(which.holds, wanted))
-            moved += len(chosen) if dry_run else site.failures.retry(chosen)
+            moved += len(chosen) if dry_run else runtime.failures.retry(chosen)
         else:
-            moved += sum(1 for _ in site.replay.find(which)) if dry_run else site.replay.retry(which)
+            moved += sum(1 for _ in runtime.replay.find(which)) if dry_run else runtime.replay.retry(which)
     if json:
         show_json({"retried": moved, "dry_run": dry_run})
     else:
@@ -52,18 +52,18 @@ def retry(
 
 
 def _wanted(
-    parts: Engine, records: list[str] | None, sites: list[DestinationRuntime]
+    parts: Engine, records: list[str] | None, runtimes: list[DestinationRuntime]
 ) -> list[tuple[DestinationRuntime, list[Failure] | None]]:
     """The destinations meant, each with the failures that were named, if any were. Nothing moves if one is unknown."""
     if not records:
-        return [(site, None) for site in sites]
+        return [(runtime, None) for runtime in runtimes]
     ids = list(dict.fromkeys(records))
     found: list[tuple[DestinationRuntime, list[Failure] | None]] = []
     known: set[str] = set()
-    for site in sites:
-        mine = site.failures.get([i for i in ids if parts.destination_of(i.rpartition(":")[0]) == site.name])
+    for runtime in runtimes:
+        mine = runtime.failures.get([i for i in ids if parts.destination_of(i.rpartition(":")[0]) == runtime.name])
         known.update(failed.id for failed in mine)
-        found.append((site, mine))
+        found.append((runtime, mine))
     if unknown := [record for record in ids if record not in known]:
         raise SettingError("retry", f"not among the failed records: {', '.join(unknown[:20])}")
     return found

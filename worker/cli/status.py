@@ -39,10 +39,10 @@ def status(
     Exits with 1 if the books of a lane do not balance.
     """
     parts = opened()
-    sites = runtimes_of(parts, to, lane)
+    runtimes = runtimes_of(parts, to, lane)
     if watch:
-        _watch(parts, sites, lane, json=json)
-    found = statuses(parts, sites, lane)
+        _watch(parts, runtimes, lane, json=json)
+    found = statuses(parts, runtimes, lane)
     if json:
         show_json(report(found))
     else:
@@ -51,30 +51,30 @@ def status(
         raise typer.Exit(EXIT_WRONG)
 
 
-def statuses(parts: Engine, sites: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
+def statuses(parts: Engine, runtimes: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
     """Every lane of these destinations, or the one, explained."""
-    attended = any(member.silent_s < GONE_S for member in parts.fleet.members())
-    found = [status for site in sites for status in lanes(_look(site), attended=attended)]
+    attended = any(member.silent_s < GONE_S for member in parts.workers.members())
+    found = [status for runtime in runtimes for status in lanes(_look(runtime), attended=attended)]
     return [status for status in found if lane in (None, status.view.books.lane)]
 
 
-def _look(site: DestinationRuntime) -> DestinationView:
-    return read_destination(site.store, site.desk.throttle.standing())
+def _look(runtime: DestinationRuntime) -> DestinationView:
+    return read_destination(runtime.store, runtime.desk.rate_limiter.standing())
 
 
 def report(found: list[LaneStatus]) -> dict[str, Any]:
     return {"lanes": [status.public() for status in found], "totals": sums(found)}
 
 
-def _watch(parts: Engine, sites: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
+def _watch(parts: Engine, runtimes: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
     """Until Ctrl-C, which ends it with its own exit code."""
     if json:
         while True:
-            show_json(report(statuses(parts, sites, lane)))
+            show_json(report(statuses(parts, runtimes, lane)))
             time.sleep(EVERY_S)
     with Live(console=console(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_table(statuses(parts, sites, lane)), refresh=True)
+            live.update(_table(statuses(parts, runtimes, lane)), refresh=True)
             time.sleep(EVERY_S)
 
 

@@ -22,12 +22,14 @@ FieldVersion = tuple[int, int]
 
 def merge_records(older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord:
     """Both as one under the newer number. What the newer one has from a record before the older one gives way to it."""
-    if newer.origins:
+    if newer.field_versions:
         newer = without_newer_fields(newer, older, same_lane=True)
     old, new = orjson.loads(older.raw), orjson.loads(newer.raw)
     set_anew = set(_paths(new))
     known = _origins(older)
-    inherited = ((path, *known.get(path, (older.seq, older.departed))) for path in _paths(old) if path not in set_anew)
+    inherited = (
+        (path, *known.get(path, (older.seq, older.packed_version))) for path in _paths(old) if path not in set_anew
+    )
     # A copy: what orjson returns keeps 4 KB alive, however short it is.
     raw = b"%b" % orjson.dumps(merge_fields(old, new))
     return replace(
@@ -36,14 +38,14 @@ def merge_records(older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord:
         merged=(*older.merged, older.seq, *newer.merged),
         attempts=max(older.attempts, newer.attempts),
         first_ms=older.first_ms or newer.first_ms,
-        origins=(*(origin for origin in newer.origins if origin[0] in set_anew), *inherited),
+        field_versions=(*(origin for origin in newer.field_versions if origin[0] in set_anew), *inherited),
     )
 
 
 def with_packed_version(entry: QueuedRecord, version: int) -> QueuedRecord:
     """The entry as of the commit that took it off its lane. What had left before stays as it was."""
-    origins = tuple((path, seq, departed or version) for path, seq, departed in entry.origins)
-    return replace(entry, departed=entry.departed or version, origins=origins)
+    field_versions = tuple((path, seq, packed_version or version) for path, seq, packed_version in entry.field_versions)
+    return replace(entry, packed_version=entry.packed_version or version, field_versions=field_versions)
 
 
 def without_newer_fields(old: QueuedRecord, newer: QueuedRecord, *, same_lane: bool) -> QueuedRecord:
@@ -60,12 +62,12 @@ def without_newer_fields(old: QueuedRecord, newer: QueuedRecord, *, same_lane: b
 
 
 def _origins(entry: QueuedRecord) -> dict[str, FieldVersion]:
-    return {path: (seq, departed) for path, seq, departed in entry.origins}
+    return {path: (seq, packed_version) for path, seq, packed_version in entry.field_versions}
 
 
 def _fields(entry: QueuedRecord, record: Mapping[str, Any]) -> dict[str, FieldVersion]:
     """What an entry's record sets, and which record set it so."""
-    known, own = _origins(entry), (entry.seq, entry.departed)
+    known, own = _origins(entry), (entry.seq, entry.packed_version)
     return {path: known.get(path, own) for path in _paths(record)}
 
 

@@ -61,8 +61,8 @@ class QueuedRecord:
     merged: tuple[int, ...] = ()
     attempts: int = 0
     first_ms: int = 0
-    departed: int = 0
-    origins: tuple[tuple[str, int, int], ...] = ()
+    packed_version: int = 0
+    field_versions: tuple[tuple[str, int, int], ...] = ()
 
     def __repr__(self) -> str:
         return f"Entry({self.seq}, {len(self.raw)} bytes)"
@@ -71,7 +71,7 @@ class QueuedRecord:
         """`header TAB json`: orjson escapes tabs and line feeds, so neither occurs inside."""
         if not self.merged and not self.attempts:
             return b"%d\t%b" % (self.seq, self.raw)
-        head = [self.seq, self.merged, self.attempts, self.first_ms, self.departed, self.origins]
+        head = [self.seq, self.merged, self.attempts, self.first_ms, self.packed_version, self.field_versions]
         return b"%b\t%b" % (orjson.dumps(head), self.raw)
 
     @classmethod
@@ -79,8 +79,8 @@ class QueuedRecord:
         head, _, raw = line.partition(b"\t")
         if not head.startswith(b"["):
             return cls(int(head), raw)
-        seq, merged, attempts, first_ms, departed, origins = orjson.loads(head)
-        return cls(seq, raw, tuple(merged), attempts, first_ms, departed, tuple(map(tuple, origins)))
+        seq, merged, attempts, first_ms, packed_version, field_versions = orjson.loads(head)
+        return cls(seq, raw, tuple(merged), attempts, first_ms, packed_version, tuple(map(tuple, field_versions)))
 
 
 def validate_record(record: object, max_bytes: int) -> bytes:

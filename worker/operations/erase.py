@@ -214,9 +214,9 @@ class DestinationEraser:
 class Eraser:
     """All destinations of an install, and its broker where that can be looked into."""
 
-    def __init__(self, erasures: Iterable[DestinationEraser], mailbox: BrokerQueue | None) -> None:
+    def __init__(self, erasures: Iterable[DestinationEraser], broker_queue: BrokerQueue | None) -> None:
         self._erasures = list(erasures)
-        self._mailbox = mailbox
+        self._broker_queue = broker_queue
 
     def size(self) -> int:
         return sum(each.size() for each in self._erasures)
@@ -247,7 +247,7 @@ class Eraser:
 
     def _queued(self, subject: DataSubject) -> int:
         matchers = [each.matcher(subject) for each in self._erasures]
-        records = self._mailbox.records() if self._mailbox is not None else ()
+        records = self._broker_queue.records() if self._broker_queue is not None else ()
         return sum(any(matcher.is_about(raw) for matcher in matchers) for raw in records)
 
 

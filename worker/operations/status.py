@@ -81,7 +81,7 @@ def why_batch(batch: BatchView, now_ms: int, children: Sequence[int]) -> str:
         "done": f"its rows went on as {_counted(len(children), 'batch', 'batches')}" if children else ended,
         "sending": f"a worker is sending it; if that worker dies, it is due again {again}",
         "polling": f"the platform has taken it in as a job{_last_seen(batch)}; asked about {again}",
-        "checking": f"the job has ended with errors; its error file is fetched {again}",
+        "fetching_errors": f"the job has ended with errors; its error file is fetched {again}",
     }
     if batch.state in words:
         return words[batch.state]
@@ -138,7 +138,7 @@ def _moving(view: DestinationView, lane: LaneView, mine: Sequence[BatchView]) ->
     if to_send:
         return "sending", _sending(view, to_send)
     if mine:
-        files = sum(batch.state == "checking" for batch in mine)
+        files = sum(batch.state == "fetching_errors" for batch in mine)
         if files == len(mine):
             return "importing", f"fetching the error files of {_counted(files, 'import', 'imports')}"
         return "importing", f"{_counted(len(mine) - files, 'import', 'imports')} pending at the platform"
@@ -152,8 +152,8 @@ def _sending(view: DestinationView, to_send: Sequence[BatchView]) -> str:
     limit_ms = int(view.state.get("wait_until", 0))
     if len(ready) < len(to_send):
         return f"sending: {_counted(len(to_send), 'batch', 'batches')} to go"
-    if held_ms := view.standing.held_ms("upsert"):
-        return f"the platform answers, and fails to take batches in; tried again in {span(held_ms / 1000)}"
+    if blocked_ms := view.standing.blocked_ms("upsert"):
+        return f"the platform answers, and fails to take batches in; tried again in {span(blocked_ms / 1000)}"
     if due and limit_ms > now_ms:
         return f"waiting for the rate limit, {span(-((now_ms - limit_ms) // 1000))} more"
     if any(batch.is_search for batch in to_send):
@@ -207,7 +207,7 @@ def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], stat
     """What happens next, and when."""
     if state == STOPPED:
         return f"probe {soon(int(view.state.get('probe_at', 0)), view.now_ms)}"
-    words = {"ready": "send", "sending": "answer", "polling": "ask", "checking": "fetch"}
+    words = {"ready": "send", "sending": "answer", "polling": "ask", "fetching_errors": "fetch"}
     events = [(batch.due_ms or 0, words.get(batch.state, batch.state)) for batch in mine]
     if state == PAUSED:
         events = [(at_ms, what) for at_ms, what in events if what in ("ask", "fetch")]

@@ -95,11 +95,11 @@ class BisectState:
 def bisect_fields(search: BisectState) -> dict[str, Any]:
     """A search as fields of a batch."""
     return {
-        "send": orjson.dumps(search.send).decode(),
-        "rest": orjson.dumps(search.rest).decode(),
-        "aside": orjson.dumps(search.aside).decode(),
-        "group": search.group,
-        "passed": search.passed,
+        "sending": orjson.dumps(search.send).decode(),
+        "suspects": orjson.dumps(search.rest).decode(),
+        "parked": orjson.dumps(search.aside).decode(),
+        "group_size": search.group,
+        "good_in_a_row": search.passed,
         "rows": size(search.all),
     }
 
@@ -107,9 +107,9 @@ def bisect_fields(search: BisectState) -> dict[str, Any]:
 def read_bisect_state(fields: Mapping[str, str]) -> BisectState:
     send, rest, aside = (
         tuple((int(start), int(stop)) for start, stop in orjson.loads(fields[name]))
-        for name in ("send", "rest", "aside")
+        for name in ("sending", "suspects", "parked")
     )
-    return BisectState(send, rest, aside, int(fields.get("group", 0)), int(fields.get("passed", 0)))
+    return BisectState(send, rest, aside, int(fields.get("group_size", 0)), int(fields.get("good_in_a_row", 0)))
 
 
 def after_refusal(search: BisectState) -> BisectState:

@@ -63,7 +63,7 @@ class Checkpoint:
 
     consumed: int = 0
     taken: int = 0
-    tombs: int = 0
+    cancelled: int = 0
     merged: int = 0
     dropped: int = 0
     held: list[EncodedRecord] = field(default_factory=list)
@@ -129,19 +129,19 @@ class Packer:
         """At a bound: commit what there is before going on."""
         return self.holds_most or self.refuses_most
 
-    def expect(self, held: Iterable[EncodedRecord]) -> None:
+    def note_held(self, held: Iterable[EncodedRecord]) -> None:
         """What is held is fed behind the retried records, although some may have been refused while it was held."""
         for item in held:
             first = min((item.entry.seq, *item.entry.merged))
             for digest in item.digests:
                 self._expected[digest] = min(first, self._expected.get(digest, first))
 
-    def feed(self, item: EncodedRecord | None, busy: AbstractSet[bytes]) -> FinishedPayload | None:
+    def add(self, item: EncodedRecord | None, busy: AbstractSet[bytes]) -> FinishedPayload | None:
         """Take the next record (None: a cancelled one), retried ones first; returns a body if this one closed it."""
         closed = None
         if item is None:
-            self.now.tombs += 1
-        elif item.entry.departed:
+            self.now.cancelled += 1
+        elif item.entry.packed_version:
             return self._feed_retried(item, busy)
         elif item.encoded is None or self._is_too_large(item):
             self._refuse(item)
@@ -154,7 +154,7 @@ class Packer:
         self.now.consumed += 1
         return closed
 
-    def close(self) -> FinishedPayload | None:
+    def flush(self) -> FinishedPayload | None:
         """End the body being cut, if there is anything in it, and mark how far the walk has come."""
         closed = None
         if self._items:
@@ -199,7 +199,9 @@ class Packer:
 
     def _set_mark(self) -> None:
         now = self.now
-        self.mark = Checkpoint(now.consumed, now.taken, now.tombs, now.merged, now.dropped, list(now.held), now.refused)
+        self.mark = Checkpoint(
+            now.consumed, now.taken, now.cancelled, now.merged, now.dropped, list(now.held), now.refused
+        )
 
     def _pack(self, item: EncodedRecord) -> tuple[bool, FinishedPayload | None]:
         """Whether it is in a body now, and the body that it closed."""
@@ -208,7 +210,7 @@ class Packer:
             return len(rows) == 1 and self._merge(rows.pop(), item), None
         assert item.encoded is not None
         fits = self._body.fits(item.encoded) and self._open_bytes < MAX_KEPT_BYTES
-        closed = None if fits else self.close()
+        closed = None if fits else self.flush()
         row = self._body.add(item.encoded)
         item.encoded = PACKED
         self._items.append(item)
@@ -236,7 +238,9 @@ class Packer:
     def _merged(self, older: EncodedRecord, newer: EncodedRecord) -> EncodedRecord | None:
         """Both records as one under the newer id, or None if an identifier contradicts. They come in the order of their
         ids: what is held, too, was in that order when it was put aside."""
-        if contradict(older.identities, newer.identities) or bool(older.entry.departed) != bool(newer.entry.departed):
+        if contradict(older.identities, newer.identities) or bool(older.entry.packed_version) != bool(
+            newer.entry.packed_version
+        ):
             return None
         return self._repack(merge_records(older.entry, newer.entry))
 

@@ -21,7 +21,7 @@ class Limits:
     max_bytes: int
     prefix: bytes
     suffix: bytes
-    enough_bytes: int = sys.maxsize
+    soft_max_bytes: int = sys.maxsize
 
     @property
     def max_contact_bytes(self) -> int:
@@ -46,7 +46,7 @@ class Payload:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._enough = min(limits.max_bytes, limits.enough_bytes)
+        self._enough = min(limits.max_bytes, limits.soft_max_bytes)
         self._bytes = bytearray(limits.prefix)
         self._starts = array(OFFSETS)
         self._replaced: dict[int, bytes] = {}

@@ -95,9 +95,9 @@ class Aggregator:
             room = self._room(look, memory, pace, where)
             if room <= 0:
                 return RoundResult(due_ms=FULL_MS if memory.is_spent else AHEAD_MS)
-            preparation = RecordEncoder(self._provider, look.salt, fields, tried, look.now_ms, self._rules)
+            encoder = RecordEncoder(self._provider, look.salt, fields, tried, look.now_ms, self._rules)
             try:
-                done = LaneAggregation(self._bench, look, where, preparation, pace).run(room)
+                done = LaneAggregation(self._bench, look, where, encoder, pace).run(room)
             except StoreFull:  # others were faster at what was left; all that was staged has been given back
                 refused = True
                 continue
@@ -109,11 +109,13 @@ class Aggregator:
         """How this round may cut, so that what it stages finds room."""
         share = memory.left // SHARES
         if refused or (memory.most and share < SMALL_BYTES):
-            return replace(self._pace, max_bodies=1, enough_bytes=SMALL_BYTES, beyond=True)
+            return replace(self._pace, max_bodies=1, soft_max_bytes=SMALL_BYTES, beyond=True)
         if not memory.most:
             return self._pace
         largest = self._provider.limits(lane).max_bytes
-        return replace(self._pace, max_bodies=max(1, min(self._pace.max_bodies, share // largest)), enough_bytes=share)
+        return replace(
+            self._pace, max_bodies=max(1, min(self._pace.max_bodies, share // largest)), soft_max_bytes=share
+        )
 
     def _room(self, look: LaneSnapshot, memory: Memory, pace: AggregationPolicy, lane: Lane) -> int:
         """How many bodies may be cut now."""

@@ -40,7 +40,7 @@ class AggregationPolicy:
     ahead: int = 16
     max_open: int = 64
     max_bodies: int = 8
-    enough_bytes: int = sys.maxsize
+    soft_max_bytes: int = sys.maxsize
     beyond: bool = False
 
 
@@ -61,24 +61,24 @@ class LaneAggregation:
         bench: AggregationStore,
         look: LaneSnapshot,
         lane: Lane,
-        preparation: RecordEncoder,
+        encoder: RecordEncoder,
         pace: AggregationPolicy,
     ) -> None:
         self._bench = bench
         self._look = look
         self._lane = lane.name
         self._options = lane
-        self._preparation = preparation
+        self._encoder = encoder
         self._pace = pace
         self._superseding = Superseder(bench, lane.name, reads=bool(look.failed))
-        self._retried = RetryQueueReader(bench, look, lane.name, preparation)
+        self._retried = RetryQueueReader(bench, look, lane.name, encoder)
 
     def run(self, room: int) -> RoundResult | None:
         """Walk and commit; None if somebody was faster."""
         limits = self._limits()
-        walk = Packer(
+        packer = Packer(
             limits,
-            self._preparation.item,
+            self._encoder.encode,
             max_held=self._pace.max_held,
             max_refused=MAX_REFUSED,
             max_held_bytes=self._pace.max_held_bytes,
@@ -86,14 +86,14 @@ class LaneAggregation:
         held = self._bench.held(self._lane, self._look.held) if self._look.held else []
         cut = AggregationCommit(self._lane, self._look.version)
         try:
-            sizes = self._walk(walk, held, cut, room)
+            sizes = self._walk(packer, held, cut, room)
         except (FieldsNeeded, StoreFull):
             self._bench.unstage(n for n, _, _ in cut.bodies)
             raise
-        self._balance(walk, cut, held, sizes)
+        self._balance(packer, cut, held, sizes)
         if not cut.moves:
             # As many are held as may be, and none of them is free: there is nothing to do before one is.
-            self._bench.go_on_at(self._lane, cut.again_at)
+            self._bench.go_on_at(self._lane, cut.retry_cursor)
             return RoundResult(due_ms=max(LEFT_MS, cut.due_ms))
         failpoint("aggregate.staged")
         if not self._bench.commit(cut):
@@ -105,25 +105,25 @@ class LaneAggregation:
             bells.append(WakeUp("aggregate", self._lane))
         return RoundResult(tuple(bells), cut.due_ms, committed=True)
 
-    def _walk(self, walk: Packer, held: Sequence[QueuedRecord], cut: AggregationCommit, room: int) -> list[int]:
+    def _walk(self, packer: Packer, held: Sequence[QueuedRecord], cut: AggregationCommit, room: int) -> list[int]:
         """Feed records until a bound is reached or they are all walked; returns the bytes of each in the lane."""
         sizes: list[int] = []
-        aside = [self._preparation.item(entry) for entry in held]
-        walk.expect(aside if self._look.again else ())
-        goes_on = all(self._feed(walk, items, cut, room) for items in self._retried.chunks())
+        aside = [self._encoder.encode(entry) for entry in held]
+        packer.note_held(aside if self._look.again else ())
+        goes_on = all(self._feed(packer, items, cut, room) for items in self._retried.chunks())
         for items, lengths in self._chunks(aside) if goes_on else ():
             sizes += lengths
-            if not self._feed(walk, items, cut, room):
+            if not self._feed(packer, items, cut, room):
                 break
-        self._end(walk, cut, room, ended=walk.now.consumed == self._reach())
+        self._end(packer, cut, room, ended=packer.now.consumed == self._reach())
         return sizes
 
     def _limits(self) -> Limits:
         cap = self._look.dest.get("cap_bytes")
         if cap is not None and self._look.now_ms - int(self._look.dest.get("cap_at", 0)) > CAP_BELIEVED_MS:
             cap = None  # once a day a body of full size asks whether the cap has gone
-        limits = self._preparation.provider.limits(self._options, None if cap is None else int(cap))
-        return replace(limits, enough_bytes=self._pace.enough_bytes)
+        limits = self._encoder.provider.limits(self._options, None if cap is None else int(cap))
+        return replace(limits, soft_max_bytes=self._pace.soft_max_bytes)
 
     def _reach(self) -> int:
         return self._look.held + self._look.waiting
@@ -140,73 +140,73 @@ class LaneAggregation:
             seqs = range(look.head + start, look.head + start + len(raws))
             start += len(raws)
             items = [
-                self._preparation.item(QueuedRecord(seq, raw)) if raw else None
+                self._encoder.encode(QueuedRecord(seq, raw)) if raw else None
                 for seq, raw in zip(seqs, raws, strict=True)
             ]
             yield items, list(map(len, raws))
 
-    def _feed(self, walk: Packer, items: Sequence[EncodedRecord | None], cut: AggregationCommit, room: int) -> bool:
+    def _feed(self, packer: Packer, items: Sequence[EncodedRecord | None], cut: AggregationCommit, room: int) -> bool:
         """Feed one chunk; False when the round has to end."""
         keys = [digest for item in items if item is not None for digest in item.digests]
         busy = self._bench.busy(keys) if self._look.busy else set()
         for item in items:
-            if (closed := walk.feed(item, busy)) is not None:
-                self._stage(closed, walk, cut)
+            if (closed := packer.add(item, busy)) is not None:
+                self._stage(closed, packer, cut)
                 del closed  # megabytes that the next body should not grow beside
-                if len(cut.bodies) >= room or walk.mark.taken >= MAX_TAKEN:
+                if len(cut.bodies) >= room or packer.mark.taken >= MAX_TAKEN:
                     return False
-            if walk.is_full:
+            if packer.is_full:
                 return False
         return True
 
-    def _end(self, walk: Packer, cut: AggregationCommit, room: int, *, ended: bool) -> None:
+    def _end(self, packer: Packer, cut: AggregationCommit, room: int, *, ended: bool) -> None:
         """Decide whether the body being cut goes as it is."""
         if len(cut.bodies) >= room:
             return
-        at_once = walk.open_rows == 0 or walk.body_is_full or walk.refuses_most
-        if at_once or ((ended or walk.is_full) and self._is_due(walk)):
-            closed = walk.close()
+        at_once = packer.open_rows == 0 or packer.body_is_full or packer.refuses_most
+        if at_once or ((ended or packer.is_full) and self._is_due(packer)):
+            closed = packer.flush()
             if closed is not None:
-                self._stage(closed, walk, cut)
+                self._stage(closed, packer, cut)
 
-    def _is_due(self, walk: Packer) -> bool:
+    def _is_due(self, packer: Packer) -> bool:
         """Whether the oldest record of the unfinished body has waited long enough, or is to be flushed."""
         look = self._look
-        at = walk.mark.consumed - look.held
-        if at < 0 or walk.mark.taken < walk.now.taken:
+        at = packer.mark.consumed - look.held
+        if at < 0 or packer.mark.taken < packer.now.taken:
             return look.held_at is None or look.now_ms - look.held_at >= self._pace.max_wait_ms
         seq = look.head + at
         return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
 
-    def _stage(self, closed: FinishedPayload, walk: Packer, cut: AggregationCommit) -> None:
+    def _stage(self, closed: FinishedPayload, packer: Packer, cut: AggregationCommit) -> None:
         number = self._bench.stage(closed.packed, closed.entries, closed.keys, beyond=self._pace.beyond)
         cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
-        self._superseding.body(closed.items, walk.refused, set(walk.taken))
+        self._superseding.body(closed.items, packer.refused, set(packer.taken))
 
     def _balance(
-        self, walk: Packer, cut: AggregationCommit, held: Sequence[QueuedRecord], sizes: Sequence[int]
+        self, packer: Packer, cut: AggregationCommit, held: Sequence[QueuedRecord], sizes: Sequence[int]
     ) -> None:
         """Fill in the numbers of the commit; they must add up before anything moves."""
-        look, mark = self._look, walk.mark
+        look, mark = self._look, packer.mark
         gone = min(mark.consumed, len(held))
         cut.cut = mark.consumed - gone
-        cut.tombs, cut.merged, cut.dropped = mark.tombs, mark.merged, mark.dropped
+        cut.cancelled, cut.merged, cut.dropped = mark.cancelled, mark.merged, mark.dropped
         cut.bytes = sum(sizes[: mark.consumed])
-        cut.taken = walk.taken[: mark.taken]
+        cut.taken = packer.taken[: mark.taken]
         left = [*(item.entry for item in mark.held), *held[gone:]]
         if left != list(held):
             cut.held = left
         cut.held_delta = len(left) - len(held) - mark.taken
-        refused = self._superseding.left(walk.refused[: mark.refused])
+        refused = self._superseding.left(packer.refused[: mark.refused])
         cut.merged += mark.refused - len(refused)
         cut.refused = [self._failure(item) for item in refused]
-        cut.strips = self._superseding.strips
+        cut.superseded = self._superseding.superseded
         rows = sum(rows for _, rows, _ in cut.bodies)
-        if mark.consumed + mark.taken - mark.tombs != rows + cut.merged + len(refused) + len(mark.held):
+        if mark.consumed + mark.taken - mark.cancelled != rows + cut.merged + len(refused) + len(mark.held):
             raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
-        if mark.taken == walk.now.taken and self._retried.at != look.again_at:
-            cut.again_at = self._retried.at
-        more = walk.now.consumed < self._reach() and not walk.holds_most
+        if mark.taken == packer.now.taken and self._retried.at != look.retry_cursor:
+            cut.retry_cursor = self._retried.at
+        more = packer.now.consumed < self._reach() and not packer.holds_most
         cut.due_ms = 0 if more else self._next_due(cut.cut, len(left) + look.again - mark.taken)
 
     def _failure(self, item: EncodedRecord) -> FailedRecord:
@@ -236,12 +236,12 @@ MAX_STAYING = 2_000
 class RetryQueueReader:
     """The retried records of one lane, as one look saw it."""
 
-    def __init__(self, bench: AggregationStore, look: LaneSnapshot, lane: str, preparation: RecordEncoder) -> None:
+    def __init__(self, bench: AggregationStore, look: LaneSnapshot, lane: str, encoder: RecordEncoder) -> None:
         self._bench = bench
         self._look = look
         self._lane = lane
-        self._preparation = preparation
-        self.at = look.again_at
+        self._encoder = encoder
+        self.at = look.retry_cursor
         self.has_more = bool(look.again)
 
     def chunks(self) -> Iterator[list[EncodedRecord]]:
@@ -265,4 +265,4 @@ class RetryQueueReader:
     def _items(self, seqs: list[int]) -> list[EncodedRecord]:
         ids = [f"{self._lane}:{seq}" for seq in seqs]
         blobs = zip(ids, self._bench.blobs(ids), strict=True)
-        return [self._preparation.item(Failure.read(id_, blob).entry) for id_, blob in blobs if blob is not None]
+        return [self._encoder.encode(Failure.read(id_, blob).entry) for id_, blob in blobs if blob is not None]

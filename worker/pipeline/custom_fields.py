@@ -25,7 +25,7 @@ class CustomFieldCache:
         self._store = store
 
     def cached(self) -> FieldTable:
-        text = self._store.client.get(self._store.keys("fields"))
+        text = self._store.client.get(self._store.keys("custom_fields"))
         if text is None:
             return FieldTable()
         found = orjson.loads(text)
@@ -34,20 +34,20 @@ class CustomFieldCache:
     def ready_for(self, samples: Mapping[str, object]) -> frozenset[str] | None:
         """Fetch the definitions; if they are fresh and lack these names still, create the fields first. Returns the
         names it tried to create, or None if nothing is to be had now."""
-        token = self._desk.ledger.claim_slot()
+        token = self._desk.batch_store.claim_slot()
         if token is None:
             return None
         tried: frozenset[str] = frozenset()
         try:
             table = self.cached()
-            may_create = self._creates and self._desk.throttle.standing().open_until is None
+            may_create = self._creates and self._desk.rate_limiter.standing().open_until is None
             if may_create and table.fetched_ms and self._desk.schedule.now_ms() - table.fetched_ms <= FRESH_MS:
                 lacking = {name: value for name, value in samples.items() if name.lower() not in table.by_name}
                 self._create(lacking)
                 tried = frozenset(lacking)
             return tried if self._refresh() else None
         finally:
-            self._desk.ledger.let_go(token)
+            self._desk.batch_store.let_go(token)
 
     def _refresh(self) -> bool:
         desk = self._desk
@@ -60,7 +60,7 @@ class CustomFieldCache:
         if not isinstance(table, FieldTable):
             return False
         content = {"fields": table.by_name, "fetched_ms": table.fetched_ms}
-        self._store.run("write", "none", "PSETEX", "fields", BELIEVED_MS, orjson.dumps(content))
+        self._store.run("write", "none", "PSETEX", "custom_fields", BELIEVED_MS, orjson.dumps(content))
         return True
 
     def _create(self, samples: Mapping[str, object]) -> None:

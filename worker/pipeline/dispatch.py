@@ -58,16 +58,16 @@ class Dispatcher:
         """Send due batches while the limiter permits and each is quick; returns the bells to ring."""
         return run_for_slice(self.dispatch, destination)
 
-    def dispatch(self, destination: str, *, heard: bool = True) -> tuple[WakeUp, ...]:
+    def dispatch(self, destination: str, *, consume_wakeup: bool = True) -> tuple[WakeUp, ...]:
         """Send one due batch, if the limiter permits; returns the bells to ring."""
         desk = self._desk
-        permit = desk.throttle.acquire("upsert")
+        permit = desk.rate_limiter.acquire("upsert")
         if not permit.granted:
             return wait_or_ask(desk, self._name, permit, destination)
         claimed_s = time.monotonic()
-        claim = desk.ledger.claim(self._name, heard=heard)
+        claim = desk.batch_store.claim(self._name, consume_wakeup=consume_wakeup)
         if isinstance(claim, NoClaim):
-            desk.throttle.release(permit)
+            desk.rate_limiter.release(permit)
             return probe(desk, self._name, claim, destination) if claim.why == "probe" else ()
         failpoint("dispatch.claimed")
         try:
@@ -75,17 +75,17 @@ class Dispatcher:
         except StaleFence:
             return ()  # the lease lapsed, and whoever took the batch over goes on with it
         except BUGS as problem:
-            self._puzzled(claim, problem)
+            self._log_bug(claim, problem)
         failpoint("dispatch.settled")
         return (WakeUp(self._name, destination),)
 
     def _send(self, claim: Batch, permit: Permit, claimed_s: float) -> None:
         desk = self._desk
-        if claim.count("deliveries") - claim.count("attempts") > POISON:
-            desk.throttle.release(permit)
+        if claim.count("claims_count") - claim.count("attempts") > POISON:
+            desk.rate_limiter.release(permit)
             self._search.poisoned(claim)
             return
-        request = desk.provider.upsert(desk.lane(claim), desk.ledger.contacts(claim, claim.search.send))
+        request = desk.provider.upsert(desk.lane(claim), desk.batch_store.contacts(claim, claim.search.send))
         reply = desk.exchange(request, permit, claimed_s)
         failpoint("dispatch.sent")
         verdict = desk.verdict(reply)
@@ -94,10 +94,10 @@ class Dispatcher:
         claim.fields["sent_bytes"] = str(request.length)
         self._settle(claim, verdict, request_id(reply) if isinstance(reply, Response) else "")
 
-    def _puzzled(self, claim: Batch, problem: Exception) -> None:
+    def _log_bug(self, claim: Batch, problem: Exception) -> None:
         """Our own code, or the provider's, has failed over the request or its reply. That is no crash of a worker, so
         it must not end as poison: the same bytes go again at growing gaps, and `status` says why."""
-        self._desk.puzzled(claim, problem)
+        self._desk.log_bug(claim, problem)
         with suppress(StaleFence):
             self._retry(claim, verdicts.Retry("internal", unknown=True), "")
 
@@ -138,9 +138,11 @@ class Dispatcher:
         }
         first = self._desk.policy.poll_first_ms
         if search.is_plain:
-            self._desk.ledger.settle(batch, Settlement(set=follow, zset=batch.queue("polls"), delay_ms=first))
+            self._desk.batch_store.settle(batch, Settlement(set=follow, zset=batch.queue("poll"), delay_ms=first))
             return
-        child = NewBatch({**follow, "deliveries": 1, "behind": batch.count("behind")}, batch.queue("polls"), first)
+        child = NewBatch(
+            {**follow, "claims_count": 1, "low_priority": batch.count("low_priority")}, batch.queue("poll"), first
+        )
         self._search.go_on(batch, after_acceptance(search), Settlement(children=[child]))
 
     def _applied(self, batch: Batch, named: tuple[Errors, Errors], request: str) -> None:
@@ -157,31 +159,33 @@ class Dispatcher:
         if left:
             fields = {**self._search.counted(batch), **bisect_fields(BisectState(union(left))), "state": "ready"}
             wait_ms = backoff_ms(batch.count("attempts"), None)
-            fields |= {"deliveries": batch.count("attempts") + 1, "behind": batch.count("behind")}
-            plan.children = [NewBatch(fields, batch.queue("due"), wait_ms)]
+            fields |= {"claims_count": batch.count("attempts") + 1, "low_priority": batch.count("low_priority")}
+            plan.children = [NewBatch(fields, batch.queue("dispatch"), wait_ms)]
         self._search.go_on(batch, after_acceptance(search), plan, failed)
 
     def _named(self, batch: Batch, search: BisectState, failed: Sequence[verdicts.RowError], request: str) -> None:
         if any(error.fields for error in failed) and batch.count("attempts") < FIELD_RETRIES:
             # A field created a moment ago is unknown for some seconds; one deleted shows by the same words.
-            self._desk.ledger.forget_fields()
+            self._desk.batch_store.forget_fields()
             self._retry(batch, verdicts.Retry("unknown_field_id", after_s=FIELD_WAIT_S), request)
             return
-        whys = self._desk.locate(batch, failed, self._name, request)
-        if whys:
-            self._search.go_on(batch, after_naming(search, list(whys)), Settlement(), whys)
+        reasons_by_row = self._desk.locate(batch, failed, self._name, request)
+        if reasons_by_row:
+            self._search.go_on(batch, after_naming(search, list(reasons_by_row)), Settlement(), reasons_by_row)
             return
         first = failed[0]
         why = FailureReason(first.code, first.reason, self._name, batch.number, request)
         hint = next((error.hint for error in failed if error.hint is not None), None)
         numbers = list(rows(search.send))
-        if hint is None or hint >= len(numbers) or len(numbers) == 1 or batch.count("hints") >= MAX_HINTS:
+        if hint is None or hint >= len(numbers) or len(numbers) == 1 or batch.count("hints_followed") >= MAX_HINTS:
             self._search.refused(batch, why)
             return
-        self._search.go_on(batch, alone(search, numbers[hint]), Settlement(set={"hints": batch.count("hints") + 1}))
+        self._search.go_on(
+            batch, alone(search, numbers[hint]), Settlement(set={"hints_followed": batch.count("hints_followed") + 1})
+        )
 
     def _retry(self, batch: Batch, verdict: verdicts.Retry, request: str) -> None:
-        orphan_ms = self._desk.ledger.terms.orphan_ms if verdict.unknown else 0
+        orphan_ms = self._desk.batch_store.terms.orphan_ms if verdict.unknown else 0
         if self._is_over(batch):
             reason = f"gave up after {batch.count('attempts') + 1} attempts, the last one: {verdict.code}"
             why = FailureReason("gave_up", reason, self._name, batch.number, request)
@@ -189,10 +193,15 @@ class Dispatcher:
             self._search.go_on(batch, BisectState(()), plan, dict.fromkeys(rows(batch.search.all), why))
             return
         # Not by attempts: the answers of a search are no setbacks, and one in the midst of it must not cost an hour.
-        setbacks = batch.count("setbacks")
-        wait_ms = self._desk.pause_ms("upsert", setbacks, verdict.after_s)
+        failures_in_a_row = batch.count("failures_in_a_row")
+        wait_ms = self._desk.pause_ms("upsert", failures_in_a_row, verdict.after_s)
         told = int(bool(verdict.after_s))
-        fields = {"code": verdict.code, "request_id": request, "told": told, "setbacks": setbacks + 1}
+        fields = {
+            "code": verdict.code,
+            "request_id": request,
+            "retry_after_given": told,
+            "failures_in_a_row": failures_in_a_row + 1,
+        }
         self._again(
             batch, Settlement(set={**self._search.counted(batch), **fields}, delay_ms=wait_ms, orphan_ms=orphan_ms)
         )
@@ -205,5 +214,5 @@ class Dispatcher:
     def _again(self, batch: Batch, plan: Settlement) -> None:
         """The same bytes, later."""
         plan.set = {"state": "ready", **plan.set}
-        plan.zset = batch.queue("due")
-        self._desk.ledger.settle(batch, plan)
+        plan.zset = batch.queue("dispatch")
+        self._desk.batch_store.settle(batch, plan)

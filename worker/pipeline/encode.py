@@ -37,7 +37,7 @@ class RecordEncoder:
     rules: FieldMapping = NO_RULES
     told: set[str] = field(default_factory=set)
 
-    def item(self, entry: QueuedRecord) -> EncodedRecord:
+    def encode(self, entry: QueuedRecord) -> EncodedRecord:
         """Whatever a record holds, it costs itself alone. Raises `FieldsNeeded`."""
         try:
             if b"\n" in entry.raw or (len(entry.raw) > 2 * DEEP and _may_be_deep(entry.raw)):
@@ -54,7 +54,7 @@ class RecordEncoder:
             name = min(needed.samples)
             return self._refused(entry, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
         except BUGS as problem:
-            return self._refused(entry, self._puzzled(problem))
+            return self._refused(entry, self._log_bug(problem))
         if ready.dropped and self._is_stale():
             raise FieldsNeeded(dict.fromkeys(ready.dropped))
         return EncodedRecord(entry, ready.encoded, ready.identities, keys, None, len(ready.dropped))
@@ -62,7 +62,7 @@ class RecordEncoder:
     def _is_stale(self) -> bool:
         return self.now_ms - self.fields.fetched_ms > REFRESH_MS
 
-    def _puzzled(self, problem: Exception) -> Refused:
+    def _log_bug(self, problem: Exception) -> Refused:
         """A mistake of ours costs one record, not the lane; the log has it once a round, by type and place alone."""
         said = describe_bug(problem)
         if said not in self.told:

@@ -39,27 +39,27 @@ class Poller:
         """Ask about due jobs while the limiter permits and each answer is quick; returns the bells to ring."""
         return run_for_slice(self.poll, destination)
 
-    def poll(self, destination: str, *, heard: bool = True) -> tuple[WakeUp, ...]:
+    def poll(self, destination: str, *, consume_wakeup: bool = True) -> tuple[WakeUp, ...]:
         """Ask about one due job, or fetch its error file; returns the bells to ring."""
         desk = self._desk
-        permit = desk.throttle.acquire("job")
+        permit = desk.rate_limiter.acquire("job")
         if not permit.granted:
             return wait_or_ask(desk, self._name, permit, destination)
-        batch = desk.ledger.claim(self._name, heard=heard)
+        batch = desk.batch_store.claim(self._name, consume_wakeup=consume_wakeup)
         if isinstance(batch, NoClaim):
-            desk.throttle.release(permit)
+            desk.rate_limiter.release(permit)
             return ()
         failpoint("poll.claimed")
         try:
-            if batch.fields["state"] == "checking":
-                desk.throttle.release(permit)
+            if batch.fields["state"] == "fetching_errors":
+                desk.rate_limiter.release(permit)
                 self._check(batch)
             else:
                 self._ask(batch, permit)
         except StaleFence:
             return ()  # the lease lapsed, and whoever took the batch over goes on with it
         except BUGS as problem:
-            desk.puzzled(batch, problem)
+            desk.log_bug(batch, problem)
             with suppress(StaleFence):
                 self._later(batch, "internal")
         failpoint("poll.settled")
@@ -75,10 +75,10 @@ class Poller:
             case verdicts.Limited(after_s):
                 if isinstance(reply, Response):
                     self._desk.limited(self._name, permit, reply, after_s)
-                self._desk.ledger.settle(batch, Settlement(zset=batch.queue("polls")))
+                self._desk.batch_store.settle(batch, Settlement(zset=batch.queue("poll")))
             case verdicts.Stop(code, why):
                 self._desk.schedule.stop(code, why)
-                self._desk.ledger.settle(batch, Settlement(zset=batch.queue("polls")))
+                self._desk.batch_store.settle(batch, Settlement(zset=batch.queue("poll")))
             case verdicts.JobRunning(status):
                 self._later(batch, status)
             case verdicts.JobMissing():
@@ -95,17 +95,15 @@ class Poller:
         """Not yet: look again after a longer gap, or end it when the deadline has passed."""
         policy = self._desk.policy
         if self._desk.is_over(batch.count("sent_ms"), batch.now_ms, policy.poll_deadline_ms):
-            why = FailureReason(
-                "no_verdict", f"the import had not ended by the deadline; last seen: {status}", "import"
-            )
+            why = FailureReason("no_verdict", f"the import had not ended by the deadline; last seen: {status}", "poll")
             # The import may end yet: its contacts wait as those of an orphan do.
-            whys = dict.fromkeys(rows(batch.search.send), why)
-            self._end(batch, whys, 0, orphan_ms=self._desk.ledger.terms.orphan_ms)
+            reasons_by_row = dict.fromkeys(rows(batch.search.send), why)
+            self._end(batch, reasons_by_row, 0, orphan_ms=self._desk.batch_store.terms.orphan_ms)
             return
-        looks = batch.count("looks") + 1
+        looks = batch.count("polls") + 1
         gap_ms = max(floor_ms, min(GAP_LAST_MS, round(policy.poll_first_ms * GAP_GROWTH ** min(looks, 20))))
-        fields = {"looks": looks, "job_status": status}
-        self._desk.ledger.settle(batch, Settlement(set=fields, zset=batch.queue("polls"), delay_ms=gap_ms))
+        fields = {"polls": looks, "job_status": status}
+        self._desk.batch_store.settle(batch, Settlement(set=fields, zset=batch.queue("poll"), delay_ms=gap_ms))
 
     def _ended(self, batch: Batch, report: verdicts.JobEnded) -> None:
         """The job is over. If rows failed, its file comes next, as a step of its own."""
@@ -114,36 +112,36 @@ class Poller:
             self._end(batch, {}, 0, report.status)
         elif report.errors_url:
             found = {
-                "state": "checking",
+                "state": "fetching_errors",
                 "job_status": report.status,
                 "errors_url": report.errors_url,
-                "errored": -1 if report.errored is None else report.errored,
+                "platform_failed_count": -1 if report.errored is None else report.errored,
                 "all_failed": int(report.all_failed),
                 "reason": report.reason,
                 "ended_at_platform_ms": batch.now_ms,
             }
-            self._desk.ledger.settle(batch, Settlement(set=found, zset=batch.queue("polls")))
+            self._desk.batch_store.settle(batch, Settlement(set=found, zset=batch.queue("poll")))
         else:
             self._judge(batch, [], report.errored, report.reason, all_failed=report.all_failed)
 
     def _check(self, batch: Batch) -> None:
         """Fetch the error file, unless an earlier attempt has kept it, and judge by it."""
-        content = self._desk.ledger.kept(batch, "file")
+        content = self._desk.batch_store.kept(batch, "error_file")
         if content is None:
             reply = self._desk.exchange(self._desk.provider.error_file(batch.fields["errors_url"]), None)
             failpoint("poll.fetched")
             if isinstance(reply, Response) and 200 <= reply.status < 300:
                 content = reply.body
-                self._desk.ledger.keep(batch, "file", content, FILE_KEPT_MS)
+                self._desk.batch_store.keep(batch, "error_file", content, FILE_KEPT_MS)
                 failpoint("poll.kept")
             elif self._may_come(reply) and self._has_time(batch):
                 self._later(batch, "error file not to be had yet")
                 return
-        body, offsets = self._desk.ledger.body(batch)
+        body, offsets = self._desk.batch_store.body(batch)
         encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in rows(batch.search.send)]
         del body
         errors = self._desk.named_in(batch, content, encoded) if content else []
-        errored = batch.count("errored") if batch.count("errored") >= 0 else None
+        errored = batch.count("platform_failed_count") if batch.count("platform_failed_count") >= 0 else None
         all_failed = batch.fields["all_failed"] == "1"
         self._judge(batch, errors, errored, batch.fields.get("reason", ""), all_failed=all_failed)
 
@@ -161,20 +159,26 @@ class Poller:
         self, batch: Batch, errors: list[verdicts.RowError], errored: int | None, reason: str, *, all_failed: bool
     ) -> None:
         """Who failed: those named, and all of them where the numbers leave nobody else."""
-        whys = self._desk.locate(batch, errors, "import", batch.fields.get("request_id", "")) if errors else {}
+        reasons_by_row = self._desk.locate(batch, errors, "poll", batch.fields.get("request_id", "")) if errors else {}
         total = size(batch.search.send)
         if all_failed or (errored is not None and errored >= total):
             said = reason or "the import failed as a whole"
-            rest = FailureReason("import_failed", said, "import", batch.number, batch.fields.get("request_id", ""))
-            whys = {row: whys.get(row, rest) for row in rows(batch.search.send)}
+            rest = FailureReason("import_failed", said, "poll", batch.number, batch.fields.get("request_id", ""))
+            reasons_by_row = {row: reasons_by_row.get(row, rest) for row in rows(batch.search.send)}
         # A platform may count more than it was sent; no more can be unattributed than there are.
-        unnamed = max(0, min(errored, total) - len(whys)) if errored is not None else int(not whys)
-        self._end(batch, whys, unnamed)
+        unnamed = max(0, min(errored, total) - len(reasons_by_row)) if errored is not None else int(not reasons_by_row)
+        self._end(batch, reasons_by_row, unnamed)
 
     def _end(
-        self, batch: Batch, whys: dict[int, FailureReason], unattributed: int, status: str = "", *, orphan_ms: int = 0
+        self,
+        batch: Batch,
+        reasons_by_row: dict[int, FailureReason],
+        unattributed: int,
+        status: str = "",
+        *,
+        orphan_ms: int = 0,
     ) -> None:
-        delivered = size(batch.search.send) - len(whys)
+        delivered = size(batch.search.send) - len(reasons_by_row)
         plan = Settlement(
             set={**bisect_fields(BisectState(batch.search.send)), **({"job_status": status} if status else {})},
             ended=True,
@@ -182,5 +186,5 @@ class Poller:
             unattributed=unattributed,
             orphan_ms=orphan_ms,
         )
-        self._desk.fail(batch, whys, plan)
-        self._desk.report(batch, plan, len(whys), batch.count("sent_ms"))
+        self._desk.fail(batch, reasons_by_row, plan)
+        self._desk.report(batch, plan, len(reasons_by_row), batch.count("sent_ms"))

@@ -18,7 +18,7 @@ ASKING_MS = 500
 def wait_or_ask(desk: Desk, kind: str, permit: Permit, destination: str) -> tuple[WakeUp, ...]:
     """No permit was granted: everybody waits; unless it is time to ask, and the platform answers."""
     if permit.asks_first and _answers(desk.ask(desk.provider.probe())):
-        desk.schedule.hasten()
+        desk.schedule.make_due_now()
         return (WakeUp(kind, destination),)
     desk.schedule.defer(kind, ASKING_MS if permit.asks_first else permit.wait_ms)
     return ()
@@ -31,7 +31,7 @@ def _answers(reply: Response | TransportError | None) -> bool:
 def probe(desk: Desk, kind: str, claim: NoClaim, destination: str) -> tuple[WakeUp, ...]:
     """A stopped destination is asked whether it accepts us again."""
     reply = desk.ask(desk.provider.probe())
-    desk.ledger.let_go(claim.token)
+    desk.batch_store.let_go(claim.token)
     if isinstance(reply, Response) and 200 <= reply.status < 300:
         desk.schedule.resume(None)
         return (WakeUp(kind, destination),)

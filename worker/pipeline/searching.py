@@ -41,7 +41,7 @@ class Searching:
     def poisoned(self, batch: Batch) -> None:
         """Searched like a refusal, unsent; each part then has as many crashes before it as the whole had."""
         why = FailureReason("poison", "workers died while sending it", self._name, batch.number)
-        self._narrow(batch, why, {**self.counted(batch), "deliveries": batch.count("attempts") + 1})
+        self._narrow(batch, why, {**self.counted(batch), "claims_count": batch.count("attempts") + 1})
 
     def too_large(self, batch: Batch, request: str) -> None:
         search = batch.search
@@ -53,15 +53,17 @@ class Searching:
         self._split(batch, [BisectState(part) for part in parts if part], Settlement(refund=True))
 
     def go_on(
-        self, batch: Batch, left: BisectState, plan: Settlement, whys: dict[int, FailureReason] | None = None
+        self, batch: Batch, left: BisectState, plan: Settlement, reasons_by_row: dict[int, FailureReason] | None = None
     ) -> None:
         """Settle what is known, and send what is left at once; behind fresh traffic once it has taken many requests."""
-        plan.set = {**self.counted(batch), **bisect_fields(left), "state": "ready", "setbacks": 0, **plan.set}
+        plan.set = {**self.counted(batch), **bisect_fields(left), "state": "ready", "failures_in_a_row": 0, **plan.set}
         plan.ended = size(left.send) == 0
-        plan.zset = "later" if int(batch.root_fields.get("requests", 0)) > PATIENCE else batch.queue("due")
-        self._desk.fail(batch, whys or {}, plan)
+        plan.zset = (
+            "due:dispatch:low" if int(batch.root_fields.get("requests", 0)) > PATIENCE else batch.queue("dispatch")
+        )
+        self._desk.fail(batch, reasons_by_row or {}, plan)
         if plan.ended and not plan.children:
-            self._desk.report(batch, plan, len(whys or {}), batch.count("created_ms"))
+            self._desk.report(batch, plan, len(reasons_by_row or {}), batch.count("created_ms"))
 
     def counted(self, batch: Batch) -> dict[str, Any]:
         """An answer came, or the exchange came to an end we saw."""
@@ -73,13 +75,15 @@ class Searching:
         if has_more(search):
             self._split(batch, dealt(search), Settlement(set=counts), behind=1)
             return
-        whys = dict.fromkeys(rows(search.send), why) if size(search.send) == 1 else {}
-        self.go_on(batch, after_refusal(search), Settlement(set=counts), whys)
+        reasons_by_row = dict.fromkeys(rows(search.send), why) if size(search.send) == 1 else {}
+        self.go_on(batch, after_refusal(search), Settlement(set=counts), reasons_by_row)
 
     def _split(self, batch: Batch, parts: list[BisectState], plan: Settlement, *, behind: int = 0) -> None:
         """Children take over all rows; the batch ends. Parts of many are searched behind fresh traffic."""
-        behind = behind or batch.count("behind")
-        zset = "later" if behind else "due"
+        behind = behind or batch.count("low_priority")
+        zset = "due:dispatch:low" if behind else "due:dispatch"
         plan.set, plan.ended = {**plan.set, "rows": 0}, True
-        plan.children = [NewBatch({**bisect_fields(part), "state": "ready", "behind": behind}, zset) for part in parts]
-        self._desk.ledger.settle(batch, plan)
+        plan.children = [
+            NewBatch({**bisect_fields(part), "state": "ready", "low_priority": behind}, zset) for part in parts
+        ]
+        self._desk.batch_store.settle(batch, plan)

@@ -51,10 +51,10 @@ class TimeLimits:
 class Desk:
     """The parts of one destination that sending and following share."""
 
-    ledger: BatchStore
+    batch_store: BatchStore
     schedule: Schedule
-    throttle: RateLimiter
-    courier: AuthenticatedClient
+    rate_limiter: RateLimiter
+    http_client: AuthenticatedClient
     provider: Provider
     policy: TimeLimits
 
@@ -66,28 +66,28 @@ class Desk:
         spent_s = 0.0 if claimed_s is None else time.monotonic() - claimed_s
         left_s = max(0.0, self.policy.deadline_s - spent_s)
         try:
-            response = self.courier.exchange(request, deadline_s=left_s)
+            response = self.http_client.exchange(request, deadline_s=left_s)
         except TransportError as problem:
             if permit is not None and (problem.reason in _OURS or not left_s or _is_refused(problem)):
-                self.throttle.release(permit)
+                self.rate_limiter.release(permit)
             elif permit is not None:
                 how = "failed" if isinstance(problem, FateUnknown) else "unsent"
-                self.throttle.note(permit, RateHeaders(), how=how)
+                self.rate_limiter.note(permit, RateHeaders(), how=how)
             return problem
         if permit is not None and response.status != 429:
-            self.throttle.note(permit, self.rate(response), how="failed" if in_trouble(response) else "answered")
+            self.rate_limiter.note(permit, self.rate(response), how="failed" if in_trouble(response) else "answered")
         return response
 
     def ask(self, request: Request) -> Response | TransportError | None:
         """A cheap request that concerns no batch, under a permit of its own; None if there is none now. It may be the
         one that finds out whether a silent platform answers again."""
-        permit = self.throttle.acquire(request.endpoint, asks=True)
+        permit = self.rate_limiter.acquire(request.endpoint, asks=True)
         if not permit.granted:
             return None
         reply = self.exchange(request, permit)
         if isinstance(reply, Response) and reply.status == 429:
             rate = self.rate(reply)
-            self.throttle.note(permit, rate, how="refused", after_s=rate.retry_after_s)
+            self.rate_limiter.note(permit, rate, how="refused", after_s=rate.retry_after_s)
         return reply
 
     def verdict(self, reply: Response | TransportError) -> Verdict:
@@ -97,7 +97,7 @@ class Desk:
             return Stop("unauthorized", "the credentials were refused a token")
         return Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
 
-    def puzzled(self, batch: Batch, problem: Exception) -> None:
+    def log_bug(self, batch: Batch, problem: Exception) -> None:
         """A mistake of ours is told by its type and place: its text may quote the platform, or a contact."""
         log.error("internal", extra={"lane": batch.lane, "batch": batch.number, "problem": describe_bug(problem)})
 
@@ -106,7 +106,7 @@ class Desk:
         try:
             return self.provider.read_error_file(content, encoded)
         except BUGS as problem:
-            self.puzzled(batch, problem)
+            self.log_bug(batch, problem)
             return []
 
     def rate(self, response: Response) -> RateHeaders:
@@ -114,67 +114,67 @@ class Desk:
 
     def limited(self, kind: str, permit: Permit, response: Response, after_s: float | None) -> None:
         """The platform refused by its rate limit: everybody waits."""
-        blocked_ms = self.throttle.note(permit, self.rate(response), how="refused", after_s=after_s)
+        blocked_ms = self.rate_limiter.note(permit, self.rate(response), how="refused", after_s=after_s)
         self.schedule.defer(kind, blocked_ms)
 
     def pause_ms(self, endpoint: str, attempts: int, after_s: float | None) -> int:
         """How long a batch that met passing trouble waits: while the platform fails everybody, until it is tried again
         and no longer, behind what has not been tried at all."""
-        if held_ms := self.throttle.standing().held_ms(endpoint):
-            return round(max((after_s or 0.0) * 1000, held_ms + random.uniform(0.0, 1000.0)))
+        if blocked_ms := self.rate_limiter.standing().blocked_ms(endpoint):
+            return round(max((after_s or 0.0) * 1000, blocked_ms + random.uniform(0.0, 1000.0)))
         return backoff_ms(attempts, after_s)
 
     def is_over(self, since_ms: int, now_ms: int, window_ms: int) -> bool:
         """Whether a window has passed; the time of an outage does not count, else a long one would fail a backlog."""
         age_ms = now_ms - since_ms
-        return age_ms >= window_ms and self.throttle.standing().counted_ms(age_ms) >= window_ms
+        return age_ms >= window_ms and self.rate_limiter.standing().uptime_ms(age_ms) >= window_ms
 
     def lane(self, batch: Batch) -> Lane:
-        return Lane(batch.lane, batch.lane.partition("+")[0], self.ledger.options(batch.lane))
+        return Lane(batch.lane, batch.lane.partition("+")[0], self.batch_store.options(batch.lane))
 
-    def fail(self, batch: Batch, whys: Mapping[int, FailureReason], plan: Settlement) -> list[int]:
+    def fail(self, batch: Batch, reasons_by_row: Mapping[int, FailureReason], plan: Settlement) -> list[int]:
         """Settle `plan` together with rows that failed. More of them than one step may carry are written in several
         steps before, each leaving the batch whole."""
-        numbers = list(whys)
-        records = self._records(batch, whys) if numbers else {}
+        numbers = list(reasons_by_row)
+        records = self._records(batch, reasons_by_row) if numbers else {}
         while len(numbers) > FAILURES_AT_ONCE:
             now, numbers = numbers[:FAILURES_AT_ONCE], numbers[FAILURES_AT_ONCE:]
             batch = self._fail_some(batch, now, records)
-        return self.ledger.settle(batch, plan, [records[row] for row in numbers])
+        return self.batch_store.settle(batch, plan, [records[row] for row in numbers])
 
     def _fail_some(self, batch: Batch, now: list[int], records: Mapping[int, FailedRecord]) -> Batch:
         """Fail some rows and keep the batch, still claimed, without them."""
         search = batch.search
         send, rest, aside = (without(part, now) for part in (search.send, search.rest, search.aside))
         left = BisectState(send, rest, aside, search.group, search.passed)
-        zset = batch.queue("polls" if batch.fields["state"] in ("polling", "checking") else "due")
+        zset = batch.queue("poll" if batch.fields["state"] in ("polling", "fetching_errors") else "dispatch")
         changed = bisect_fields(left)
-        if batch.count("errored") > 0:  # whoever goes on after a crash counts the rows that are left
-            changed["errored"] = max(0, batch.count("errored") - len(now))
-        keep = Settlement(set=changed, zset=zset, delay_ms=self.ledger.terms.lease_ms)
-        self.ledger.settle(batch, keep, [records[row] for row in now])
+        if batch.count("platform_failed_count") > 0:  # whoever goes on after a crash counts the rows that are left
+            changed["platform_failed_count"] = max(0, batch.count("platform_failed_count") - len(now))
+        keep = Settlement(set=changed, zset=zset, delay_ms=self.batch_store.terms.lease_ms)
+        self.batch_store.settle(batch, keep, [records[row] for row in now])
         fields = {**batch.fields, **{k: str(v) for k, v in changed.items()}}
         fields["fence"] = str(int(batch.fields["fence"]) + 1)
         return replace(batch, fields=fields)
 
-    def _records(self, batch: Batch, whys: Mapping[int, FailureReason]) -> dict[int, FailedRecord]:
-        body, offsets = self.ledger.body(batch)
-        salt = self.ledger.salt()
+    def _records(self, batch: Batch, reasons_by_row: Mapping[int, FailureReason]) -> dict[int, FailedRecord]:
+        body, offsets = self.batch_store.body(batch)
+        salt = self.batch_store.salt()
         found = {}
-        for row, entry in self.ledger.entries(batch, whys).items():
+        for row, entry in self.batch_store.entries(batch, reasons_by_row).items():
             mapped = body[offsets[row] : offsets[row + 1] - 1]
             # Both as given and as sent: a platform may write an address differently.
             both = (orjson.loads(text) for text in (entry.raw, mapped))
             names = dict.fromkeys(name for record in both for name in identities(record, self.provider.identifiers))
             keys = b"".join(digests(salt, list(names)))
-            found[row] = failure(batch.lane, entry, whys[row], batch.now_ms, keys, mapped)
+            found[row] = failure(batch.lane, entry, reasons_by_row[row], batch.now_ms, keys, mapped)
         return found
 
     def places(self, batch: Batch, errors: Sequence[RowError]) -> list[list[int]]:
         """For each error the rows of what was sent that it concerns. Hints alone concern nobody."""
         if not errors:
             return []
-        body, offsets = self.ledger.body(batch)
+        body, offsets = self.batch_store.body(batch)
         numbers = list(rows(batch.search.send))
         encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in numbers]
         return [[numbers[place] for place in found] for found in self.provider.find_rows(encoded, errors)]
@@ -183,11 +183,11 @@ class Desk:
         self, batch: Batch, errors: Sequence[RowError], stage: str, request: str = ""
     ) -> dict[int, FailureReason]:
         """The rows that the errors concern, and why each failed."""
-        whys: dict[int, FailureReason] = {}
+        reasons_by_row: dict[int, FailureReason] = {}
         for error, found in zip(errors, self.places(batch, errors), strict=True):
             for row in found:
-                whys.setdefault(row, FailureReason(error.code, error.reason, stage, batch.number, request))
-        return whys
+                reasons_by_row.setdefault(row, FailureReason(error.code, error.reason, stage, batch.number, request))
+        return reasons_by_row
 
     def report(self, batch: Batch, plan: Settlement, failed: int, started_ms: int, request: str = "") -> None:
         """One line for a batch that has ended: counts and times, never contents."""
@@ -223,7 +223,7 @@ def run_for_slice(once: Callable[..., tuple[WakeUp, ...]], destination: str) -> 
     ends_s = time.monotonic() + STRETCH_S
     bells = once(destination)
     while bells and time.monotonic() < ends_s:
-        bells = once(destination, heard=False)
+        bells = once(destination, consume_wakeup=False)
     return bells
 
 

@@ -25,7 +25,7 @@ class Superseder:
         self._superseded: set[int] = set()
 
     @property
-    def strips(self) -> Sequence[FailedRecord]:
+    def superseded(self) -> Sequence[FailedRecord]:
         return list(self._found.values())
 
     def left(self, refused: Iterable[EncodedRecord]) -> list[EncodedRecord]:

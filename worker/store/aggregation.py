@@ -35,7 +35,7 @@ class LaneSnapshot:
     waiting: int
     waiting_bytes: int
     again: int
-    again_at: int
+    retry_cursor: int
     held: int
     flush: int
     held_at: int | None
@@ -72,17 +72,17 @@ class AggregationCommit:
     lane: str
     version: bytes
     cut: int = 0
-    tombs: int = 0
+    cancelled: int = 0
     bytes: int = 0
     taken: Sequence[int] = ()
-    again_at: int = -1
+    retry_cursor: int = -1
     held: Sequence[QueuedRecord] | None = None
     held_delta: int = 0
     merged: int = 0
     dropped: int = 0
     bodies: list[tuple[int, int, int]] = field(default_factory=list)
     refused: Sequence[FailedRecord] = ()
-    strips: Sequence[FailedRecord] = ()
+    superseded: Sequence[FailedRecord] = ()
     due_ms: int = -1
 
     @property
@@ -101,25 +101,25 @@ class AggregationStore:
 
     def look(self, lane: str) -> LaneSnapshot:
         k = self._keys
-        if not self._client.exists(k("salt")):
-            self._store.run("write", "none", "SET", "salt", secrets.token_bytes(16), "NX")
+        if not self._client.exists(k("identity_salt")):
+            self._store.run("write", "none", "SET", "identity_salt", secrets.token_bytes(16), "NX")
         pipe = self._client.pipeline(transaction=True)
-        pipe.get(k("v"))
+        pipe.get(k("version"))
         pipe.time()
-        pipe.get(k("clock"))
+        pipe.get(k("clock_offset"))
         pipe.hget(k("lanes"), lane)
         pipe.hgetall(k(f"lane:{lane}"))
-        pipe.llen(k(f"wait:{lane}"))
-        pipe.zcard(k(f"again:{lane}"))
+        pipe.llen(k(f"waiting:{lane}"))
+        pipe.zcard(k(f"retry:{lane}"))
         pipe.llen(k(f"held:{lane}"))
-        pipe.hgetall(k("dest"))
-        pipe.hlen(k("busy"))
-        pipe.hlen(k("failed:by"))
-        pipe.zcard(k("due"))
-        pipe.zcard(k("polls"))
-        pipe.get(k("salt"))
-        pipe.lrange(k(f"marks:{lane}"), 0, 99)
-        pipe.lrange(k(f"marks:{lane}"), -100, -1)
+        pipe.hgetall(k("state"))
+        pipe.hlen(k("inflight"))
+        pipe.hlen(k("failures:by_digest"))
+        pipe.zcard(k("due:dispatch"))
+        pipe.zcard(k("due:poll"))
+        pipe.get(k("identity_salt"))
+        pipe.lrange(k(f"arrivals:{lane}"), 0, 99)
+        pipe.lrange(k(f"arrivals:{lane}"), -100, -1)
         version, time, offset, options, state, waiting, again, held, dest, busy, failed, due, polls, salt, *marks = (
             pipe.execute()
         )
@@ -132,7 +132,7 @@ class AggregationStore:
             waiting=waiting,
             waiting_bytes=int(state.get(b"bytes", 0)),
             again=again,
-            again_at=int(state.get(b"again_at", 0)),
+            retry_cursor=int(state.get(b"again_at", 0)),
             held=held,
             flush=int(state.get(b"flush", -1)),
             held_at=int(state[b"held_at"]) if b"held_at" in state else None,
@@ -150,8 +150,8 @@ class AggregationStore:
         """At most `count` waiting records. Where all together are `heavy`, fewer if these are large, which is slower to
         find out; but one at least, if there is any."""
         if heavy:
-            return self._read(f"wait:{lane}", start, count)
-        return list(self._client.lrange(self._keys(f"wait:{lane}"), start, start + min(count, CHUNK) - 1))
+            return self._read(f"waiting:{lane}", start, count)
+        return list(self._client.lrange(self._keys(f"waiting:{lane}"), start, start + min(count, CHUNK) - 1))
 
     def held(self, lane: str, count: int) -> list[QueuedRecord]:
         found: list[QueuedRecord] = []
@@ -165,12 +165,12 @@ class AggregationStore:
     def retried(self, lane: str, first: int, count: int) -> list[tuple[int, list[bytes]]]:
         """Records of the lane that are to be tried again, by their numbers from `first` on: each with its digests."""
         k = self._keys
-        seqs = list(map(int, self._client.zrangebyscore(k(f"again:{lane}"), first, "+inf", start=0, num=count)))
-        keys = self._client.hmget(k("failed:keys"), [f"{lane}:{seq}" for seq in seqs]) if seqs else []
+        seqs = list(map(int, self._client.zrangebyscore(k(f"retry:{lane}"), first, "+inf", start=0, num=count)))
+        keys = self._client.hmget(k("failures:digests"), [f"{lane}:{seq}" for seq in seqs]) if seqs else []
         return [(seq, split_digests(key or b"")) for seq, key in zip(seqs, keys, strict=True)]
 
     def blobs(self, ids: Sequence[str]) -> list[bytes | None]:
-        return list(self._client.hmget(self._keys("failed"), list(ids))) if ids else []
+        return list(self._client.hmget(self._keys("failures"), list(ids))) if ids else []
 
     def go_on_at(self, lane: str, seq: int) -> None:
         """Where the next round begins to look among the retried, unless that is as before (-1). A hint: it is of no
@@ -180,17 +180,17 @@ class AggregationStore:
 
     def busy(self, digests: Sequence[bytes]) -> set[bytes]:
         """Which of these identities are in flight."""
-        found = self._client.hmget(self._keys("busy"), digests) if digests else []
+        found = self._client.hmget(self._keys("inflight"), digests) if digests else []
         return {digest for digest, root in zip(digests, found, strict=True) if root is not None}
 
     def failed(self, digests: Sequence[bytes]) -> list[FailedRecord]:
         """Records of these contacts that have failed, those included that are to be tried again."""
         k = self._keys
-        found = self._client.hmget(k("failed:by"), digests) if digests else []
+        found = self._client.hmget(k("failures:by_digest"), digests) if digests else []
         ids = list({id_ for text in found if text for id_ in text.decode().split()})
         if not ids:
             return []
-        blobs, keys = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
+        blobs, keys = self._client.hmget(k("failures"), ids), self._client.hmget(k("failures:digests"), ids)
         found = zip(ids, keys, blobs, strict=True)
         return [FailedRecord(id_, key, blob) for id_, key, blob in found if blob is not None and key]
 
@@ -201,12 +201,17 @@ class AggregationStore:
         """Store a body under a fresh number, to be made permanent by the commit; returns the number. Raises `StoreFull`
         with nothing left behind, unless a small body may go `beyond` the memory there is."""
         if beyond:
-            return int(self._store.run("stage", STAGED_MS, packed.body, packed.offsets, entries, keys))
+            return int(self._store.run("aggregate_stage", STAGED_MS, packed.body, packed.offsets, entries, keys))
         number = 0
         try:
-            number = int(self._client.incr(self._keys("serial")))
-            for part, value in (("body", packed.body), ("rows", packed.offsets), ("entries", entries), ("keys", keys)):
-                self._put(self._keys(f"b:{number}:{part}"), value)
+            number = int(self._client.incr(self._keys("batch_seq")))
+            for part, value in (
+                ("body", packed.body),
+                ("offsets", packed.offsets),
+                ("records", entries),
+                ("digests", keys),
+            ):
+                self._put(self._keys(f"batch:{number}:{part}"), value)
         except OutOfMemoryError:
             self.unstage([number])
             raise StoreFull("no room to stage a body") from None
@@ -219,7 +224,7 @@ class AggregationStore:
             self._client.append(name, value[start : start + PIECE_BYTES])
 
     def unstage(self, numbers: Iterable[int]) -> None:
-        names = [self._keys(f"b:{n}:{part}") for n in numbers for part in ("body", "rows", "entries", "keys")]
+        names = [self._keys(f"batch:{n}:{part}") for n in numbers for part in ("body", "offsets", "records", "digests")]
         if names:
             self._client.delete(*names)
 
@@ -229,23 +234,23 @@ class AggregationStore:
             "lane": cut.lane,
             "version": cut.version.decode(),
             "cut": cut.cut,
-            "tombs": cut.tombs,
+            "tombs": cut.cancelled,
             "bytes": cut.bytes,
             "taken": list(cut.taken),
-            "again_at": cut.again_at,
+            "again_at": cut.retry_cursor,
             "held": -1 if cut.held is None else len(cut.held),
             "held_delta": cut.held_delta,
             "merged": cut.merged,
             "dropped": cut.dropped,
             "bodies": [{"n": n, "rows": rows, "bytes": size} for n, rows, size in cut.bodies],
             "refused": len(cut.refused),
-            "strips": len(cut.strips),
+            "strips": len(cut.superseded),
             "due_ms": cut.due_ms,
         }
         args: list[Arg] = [orjson.dumps(plan)]
         args += [entry.to_bytes() for entry in cut.held or ()]
         for record in cut.refused:
             args += [record.id, record.digests, record.blob]
-        for record in cut.strips:
+        for record in cut.superseded:
             args += [record.id, record.blob]
-        return bool(self._store.run("commit", *args) == b"ok")
+        return bool(self._store.run("aggregate_commit", *args) == b"ok")

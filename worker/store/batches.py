@@ -66,7 +66,7 @@ class Batch:
     def queue(self, name: str) -> str:
         """Where it waits for its turn, `due` to be sent or `polls` to be asked about: behind others if it is one of
         many parts of a body."""
-        return {"due": "later", "polls": "polls:later"}[name] if self.count("behind") else name
+        return f"due:{name}:low" if self.count("low_priority") else f"due:{name}"
 
     def count(self, name: str) -> int:
         return int(self.fields.get(name, 0))
@@ -87,7 +87,7 @@ class Settlement:
 
     set: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
-    zset: str = "due"
+    zset: str = "due:dispatch"
     delay_ms: int = 0
     delivered: int = 0
     unattributed: int = 0
@@ -116,18 +116,18 @@ class BatchStore:
     def terms(self) -> LeasePolicy:
         return self._terms
 
-    def claim(self, kind: str, *, heard: bool = True) -> Batch | NoClaim:
+    def claim(self, kind: str, *, consume_wakeup: bool = True) -> Batch | NoClaim:
         """Take the next due batch; `kind` is dispatch or poll, and `heard` says that this answers a bell. A batch is
         handed out only once the replicas that are asked for know of it: the one that takes over after a failover must
         know that its job may exist, and which permits are spent."""
         token = uuid4().hex
         terms = self._terms
-        args = (kind, terms.lease_ms, token, terms.orphan_ms, terms.slots, BELL_SILENCE_MS if heard else 0)
+        args = (kind, terms.lease_ms, token, terms.orphan_ms, terms.slots, BELL_SILENCE_MS if consume_wakeup else 0)
         acknowledged = True
         if terms.replicas:
-            answer, acknowledged = self._store.run_acknowledged(terms.replicas, "claim", *args)
+            answer, acknowledged = self._store.run_acknowledged(terms.replicas, "batch_claim", *args)
         else:
-            answer = self._store.run("claim", *args)
+            answer = self._store.run("batch_claim", *args)
         what, now_ms = answer[0].decode(), int(answer[1])
         if what != "ok":
             return NoClaim(what, token)
@@ -135,20 +135,20 @@ class BatchStore:
         if acknowledged:
             return batch
         log.warning("nothing is sent: too few replicas answer", extra={"wanted": terms.replicas})
-        back = Settlement(zset=batch.queue("polls"), delay_ms=UNACKNOWLEDGED_MS)
+        back = Settlement(zset=batch.queue("poll"), delay_ms=UNACKNOWLEDGED_MS)
         if kind == "dispatch":
-            back = Settlement({"state": "ready"}, zset=batch.queue("due"), delay_ms=UNACKNOWLEDGED_MS, refund=True)
+            back = Settlement({"state": "ready"}, zset=batch.queue("dispatch"), delay_ms=UNACKNOWLEDGED_MS, refund=True)
         self.settle(batch, back)
         return NoClaim("unacknowledged", token)
 
     def claim_slot(self) -> str | None:
         """Ask to have one exchange under way that concerns no batch; None while the destination has enough of them."""
         token = uuid4().hex
-        return token if self._store.run("slot", self._terms.lease_ms, token, self._terms.slots) else None
+        return token if self._store.run("claim_without_batch", self._terms.lease_ms, token, self._terms.slots) else None
 
     def let_go(self, token: str) -> None:
         """End a claim that took no batch."""
-        self._store.client.zrem(self._store.keys("active"), token)
+        self._store.client.zrem(self._store.keys("claims"), token)
 
     def settle(self, batch: Batch, plan: Settlement, failed: Sequence[FailedRecord] = ()) -> list[int]:
         """Write it down; returns the numbers of new batches. Raises `StaleFence` if the batch was taken over."""
@@ -169,54 +169,54 @@ class BatchStore:
         args: list[Arg] = [batch.number, batch.fields["fence"], batch.token, orjson.dumps(body)]
         for record in failed:
             args += [record.id, record.digests, record.blob]
-        answer = self._store.run("settle", *args)
+        answer = self._store.run("batch_settle", *args)
         if answer[0] != b"ok":
             raise StaleFence(f"batch {batch.number} was taken over")
         return [int(number) for number in answer[1:]]
 
     def body(self, batch: Batch) -> tuple[bytes, "array[int]"]:
         """The root's body and its row offsets. Raises `StaleFence` if the root has ended meanwhile."""
-        body, offsets = self._blobs(batch.root, "body", "rows")
+        body, offsets = self._blobs(batch.root, "body", "offsets")
         return body, read_offsets(offsets)
 
     def contacts(self, batch: Batch, ranges: Ranges) -> list[bytes]:
         """The bytes of some rows, as `slices` has them. No more of the body is read than from the first of them to the
         last: a search asks for a few rows at a time. Raises `StaleFence` if the root has ended meanwhile."""
-        offsets = read_offsets(self._blobs(batch.root, "rows")[0])
+        offsets = read_offsets(self._blobs(batch.root, "offsets")[0])
         first, last = offsets[ranges[0][0]], offsets[ranges[-1][1]] - 1
-        body = self._store.client.getrange(self._store.keys(f"b:{batch.root}:body"), first, last - 1)
+        body = self._store.client.getrange(self._store.keys(f"batch:{batch.root}:body"), first, last - 1)
         if len(body) != last - first:
             raise StaleFence(f"batch {batch.root} has ended")
         return slices(body, offsets, ranges, first)
 
     def entries(self, batch: Batch, numbers: Iterable[int]) -> dict[int, QueuedRecord]:
         """The records behind some rows, as of when they left their lane."""
-        lines = self._blobs(batch.root, "entries")[0].split(b"\n")
-        version = int(batch.root_fields["departed"])
+        lines = self._blobs(batch.root, "records")[0].split(b"\n")
+        version = int(batch.root_fields["packed_version"])
         return {row: with_packed_version(QueuedRecord.from_bytes(lines[row]), version) for row in numbers}
 
     def keep(self, batch: Batch, part: str, content: bytes, ttl_ms: int) -> None:
         """Put something fetched aside for this batch, so that a crash does not lose what can be fetched only once."""
         with contextlib.suppress(OutOfMemoryError):  # then the one who has it now is the only one to read it
-            self._store.client.set(self._store.keys(f"b:{batch.number}:{part}"), content, px=ttl_ms)
+            self._store.client.set(self._store.keys(f"batch:{batch.number}:{part}"), content, px=ttl_ms)
 
     def kept(self, batch: Batch, part: str) -> bytes | None:
-        content = self._store.client.get(self._store.keys(f"b:{batch.number}:{part}"))
+        content = self._store.client.get(self._store.keys(f"batch:{batch.number}:{part}"))
         return None if content is None else bytes(content)
 
     def forget_fields(self) -> None:
         """The cached field definitions have proved wrong."""
-        self._store.client.delete(self._store.keys("fields"))
+        self._store.client.delete(self._store.keys("custom_fields"))
 
     def salt(self) -> bytes:
-        return bytes(self._store.client.get(self._store.keys("salt")) or b"")
+        return bytes(self._store.client.get(self._store.keys("identity_salt")) or b"")
 
     def options(self, lane: str) -> dict[str, Any]:
         """What the platform takes per request for this lane."""
         return dict(orjson.loads(self._store.client.hget(self._store.keys("lanes"), lane) or b"{}"))
 
     def _blobs(self, root: int, *parts: str) -> list[bytes]:
-        values = self._store.client.mget([self._store.keys(f"b:{root}:{part}") for part in parts])
+        values = self._store.client.mget([self._store.keys(f"batch:{root}:{part}") for part in parts])
         if any(value is None for value in values):
             raise StaleFence(f"batch {root} has ended")
         return [bytes(value) for value in values]

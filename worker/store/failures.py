@@ -60,8 +60,8 @@ class Failure:
             tuple(about["merged"]),
             about["attempts"],
             about["first_ms"],
-            about["departed"],
-            tuple(map(tuple, about["origins"])),
+            about["packed_version"],
+            tuple(map(tuple, about["field_versions"])),
         )
 
     def public(self, *, contents: bool) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def failure(
         "first_ms": entry.first_ms or now_ms,
         "last_ms": now_ms,
         "merged": entry.merged,
-        "departed": entry.departed,
-        "origins": entry.origins,
+        "packed_version": entry.packed_version,
+        "field_versions": entry.field_versions,
     }
     return FailedRecord(f"{lane}:{entry.seq}", digests, b"\n".join((orjson.dumps(about), entry.raw, mapped)))
 
@@ -136,8 +136,8 @@ class Failures:
     def __iter__(self) -> Iterator[Failure]:
         """All of them, oldest last failure first, a page at a time."""
         k, start, page = self._store.keys, 0, 500
-        while ids := self._store.client.zrange(k("failed:at"), start, start + page - 1):
-            blobs = self._store.client.hmget(k("failed"), ids)
+        while ids := self._store.client.zrange(k("failures:by_time"), start, start + page - 1):
+            blobs = self._store.client.hmget(k("failures"), ids)
             yield from (Failure.read(i.decode(), blob) for i, blob in zip(ids, blobs, strict=True) if blob is not None)
             start += page
 
@@ -147,9 +147,9 @@ class Failures:
             return []
         k = self._store.keys
         pipe = self._store.client.pipeline(transaction=True)
-        pipe.hmget(k("failed"), list(ids))
+        pipe.hmget(k("failures"), list(ids))
         for record_id in ids:
-            pipe.zscore(k("failed:at"), record_id)
+            pipe.zscore(k("failures:by_time"), record_id)
         blobs, *listed = pipe.execute()
         found = zip(ids, blobs, listed, strict=True)
         return [Failure.read(id_, blob) for id_, blob, at_ms in found if blob is not None and at_ms is not None]
@@ -160,10 +160,12 @@ class Failures:
         for failed in failures:
             lanes.setdefault(failed.lane, []).append(failed.entry.seq)
         return sum(
-            int(self._store.run("retry", lane, *seqs[start : start + 500]))
+            int(self._store.run("failure_retry", lane, *seqs[start : start + 500]))
             for lane, seqs in lanes.items()
             for start in range(0, len(seqs), 500)
         )
 
     def discard(self, ids: Sequence[str]) -> int:
-        return sum(int(self._store.run("discard", *ids[start : start + 500])) for start in range(0, len(ids), 500))
+        return sum(
+            int(self._store.run("failure_discard", *ids[start : start + 500])) for start in range(0, len(ids), 500)
+        )

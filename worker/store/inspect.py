@@ -21,12 +21,12 @@ from contact_ingest.store.scripts import Store
 #: How many of the newest batches a look takes in; enough to tell the pace of a lane.
 RECENT = 300
 PAGE = 200
-QUEUES = ("due", "later", "polls", "polls:later")
-_COUNTS = ("rows", "attempts", "deliveries", "delivered", "failed", "unattributed")
+QUEUES = ("due:dispatch", "due:dispatch:low", "due:poll", "due:poll:low")
+_COUNTS = ("rows", "attempts", "claims_count", "delivered", "failed", "unattributed")
 _TEXTS = ("job", "code", "request_id")
 _MOMENTS = {"created_at": "created_ms", "first_at": "first_ms", "sent_at": "sent_ms", "ended_at": "ended_ms"}
-_PARTS = ("send", "rest", "aside")
-_OTHERS = ("lane", "root", "parent", "state", "bytes", "sent_bytes", "parts", "requests", "job_status", "looks")
+_PARTS = ("sending", "suspects", "parked")
+_OTHERS = ("lane", "root", "parent", "state", "bytes", "sent_bytes", "parts", "requests", "job_status", "polls")
 #: What is read of a batch: neither the address of its error file nor the platform's prose.
 _FIELDS = (*_COUNTS, *_TEXTS, *_OTHERS, *_PARTS, *_MOMENTS.values())
 
@@ -53,7 +53,7 @@ class BatchView:
 
     @property
     def is_search(self) -> bool:
-        return self.fields.get("rest", "[]") != "[]" or self.fields.get("aside", "[]") != "[]"
+        return self.fields.get("suspects", "[]") != "[]" or self.fields.get("parked", "[]") != "[]"
 
     def summary(self, now_ms: int) -> dict[str, Any]:
         """The batch in one line."""
@@ -80,7 +80,7 @@ class BatchView:
             "parts_open": self.count("parts"),
             "requests": self.count("requests"),
             "job_status": self.fields.get("job_status", ""),
-            "looks": self.count("looks"),
+            "polls": self.count("polls"),
             "search": {name: _rows(self.fields.get(name, "[]")) for name in _PARTS},
             **moments,
             "due_at": None if self.due_ms is None else utc(self.due_ms),
@@ -125,18 +125,18 @@ def read_destination(store: Store, standing: BreakerState) -> DestinationView:
     lanes = sorted(name.decode() for name in store.client.hkeys(k("lanes")))
     pipe = store.client.pipeline(transaction=True)
     pipe.time()
-    pipe.get(k("clock"))
-    pipe.hgetall(k("dest"))
-    pipe.exists(k("fields"))
-    pipe.zrange(k("free"), 0, 0, withscores=True)
+    pipe.get(k("clock_offset"))
+    pipe.hgetall(k("state"))
+    pipe.exists(k("custom_fields"))
+    pipe.zrange(k("quarantine"), 0, 0, withscores=True)
     pipe.zrevrange(k("batches"), 0, RECENT - 1)
     for name in QUEUES:
         pipe.zrange(k(name), 0, -1, withscores=True)
     for lane in lanes:
         pipe.hgetall(k(f"books:{lane}"))
         pipe.hgetall(k(f"lane:{lane}"))
-        pipe.lindex(k(f"marks:{lane}"), 0)
-        pipe.zscore(k("aggdue"), lane)
+        pipe.lindex(k(f"arrivals:{lane}"), 0)
+        pipe.zscore(k("due:aggregate"), lane)
     time, offset, state, knows, free, newest, *each = pipe.execute()
     queues, each = each[: len(QUEUES)], each[len(QUEUES) :]
     due_at = {int(number): int(at_ms) for queue in queues for number, at_ms in queue}
@@ -177,7 +177,7 @@ def children(store: Store, parent: BatchView) -> list[int]:
         numbers = later[start : start + PAGE]
         pipe = store.client.pipeline(transaction=False)
         for number in numbers:
-            pipe.hget(k(f"b:{number}"), "parent")
+            pipe.hget(k(f"batch:{number}"), "parent")
         found += [n for n, owner in zip(numbers, pipe.execute(), strict=True) if owner and int(owner) == parent.number]
     return sorted(found)
 
@@ -194,7 +194,7 @@ def _batches(store: Store, numbers: Iterable[int], due: Mapping[int, int]) -> It
     wanted = list(numbers)
     pipe = store.client.pipeline(transaction=False)
     for number in wanted:
-        pipe.hmget(store.keys(f"b:{number}"), _FIELDS)
+        pipe.hmget(store.keys(f"batch:{number}"), _FIELDS)
     for number, values in zip(wanted, pipe.execute(), strict=True):
         fields = {name: value.decode() for name, value in zip(_FIELDS, values, strict=True) if value is not None}
         if "lane" in fields and "state" in fields:

@@ -51,7 +51,7 @@ import re
 from dataclasses import dataclass
 
 #: Grows when the meaning of a key changes; workers refuse a keyspace of another number.
-SCHEMA = 2
+SCHEMA = 3
 BOOKS = (
     "accepted",
     "waiting",
@@ -65,7 +65,7 @@ BOOKS = (
     "unattributed",
 )
 #: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
-EXPIRING = ("call:", "bell:", "room", "token", "fields")
+EXPIRING = ("idempotency:", "wakeup:", "intake_allowance", "access_token", "custom_fields")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 #: A destination, or a destination and a digest of what the platform takes per request.
 LANE = re.compile(NAME.pattern + r"(?:\+[0-9a-f]{8})?")

@@ -77,8 +77,8 @@ def append(store: Store, call: EnqueueCall, replicas: int = 0) -> EnqueueReply:
     """Make the call. With `replicas`, so many of them must have it before this returns; too few within a second is a
     time-out, although the records are in the lane: the same call again counts nothing twice."""
     if not replicas:
-        return EnqueueReply.read(store.run("enqueue", *call.arguments()))
-    answer, acknowledged = store.run_acknowledged(replicas, "enqueue", *call.arguments())
+        return EnqueueReply.read(store.run("lane_append", *call.arguments()))
+    answer, acknowledged = store.run_acknowledged(replicas, "lane_append", *call.arguments())
     if not acknowledged:
         raise RedisTimeoutError(f"fewer than {replicas} replicas have it")
     return EnqueueReply.read(answer)
@@ -89,7 +89,7 @@ def cancel(store: Store, lane: str, ranges: Sequence[tuple[int, int]]) -> int:
     gone = 0
     for first, last in ranges:
         for start in range(first, last + 1, 1000):
-            gone += int(store.run("cancel", lane, start, min(start + 999, last)))
+            gone += int(store.run("lane_cancel", lane, start, min(start + 999, last)))
     return gone
 
 
@@ -107,7 +107,7 @@ async def append_async(client: aio.Redis, base: str, append: EnqueueCall, replic
 async def _append(client: aio.Redis, base: str, append: EnqueueCall) -> EnqueueReply:
     for pause_s in PAUSES_S:
         try:
-            return EnqueueReply.read(await run_async(client, "enqueue", base, append.arguments()))
+            return EnqueueReply.read(await run_async(client, "lane_append", base, append.arguments()))
         except (RedisConnectionError, RedisTimeoutError):
             await asyncio.sleep(pause_s)
-    return EnqueueReply.read(await run_async(client, "enqueue", base, append.arguments()))
+    return EnqueueReply.read(await run_async(client, "lane_append", base, append.arguments()))

@@ -47,11 +47,11 @@ class BreakerState:
     ended: int | None = None
     failing: Mapping[str, int] = field(default_factory=dict)
 
-    def held_ms(self, endpoint: str) -> int:
+    def blocked_ms(self, endpoint: str) -> int:
         """For how long nothing is sent to this endpoint because the platform fails."""
         return max(0, max(self.open_until or 0, self.failing.get(endpoint, 0)) - self.now)
 
-    def counted_ms(self, age_ms: int) -> int:
+    def uptime_ms(self, age_ms: int) -> int:
         """How much of so long a time up to now the platform was there: what the last outage took counts for nobody."""
         away_ms = 0 if self.began is None else (self.ended or self.now) - max(self.began, self.now - age_ms)
         return age_ms - max(0, away_ms)
@@ -78,12 +78,14 @@ class RateLimiter:
         """`asks` tells that the request is a cheap one, which may find out whether a silent platform answers again."""
         limit, window_ms = self._rate(endpoint)
         permit = uuid4().hex
-        what, wait_ms = self._run("acquire", permit, endpoint, limit, window_ms, self._lease_ms, "asks" if asks else "")
+        what, wait_ms = self._run(
+            "limiter_acquire", permit, endpoint, limit, window_ms, self._lease_ms, "asks" if asks else ""
+        )
         return Permit(permit, endpoint, what == 1, int(wait_ms), asks_first=what == 2)
 
     def release(self, permit: Permit) -> None:
         """The request was not made, by our own doing."""
-        self._run("note", permit.id, permit.endpoint, "unused", 0)
+        self._run("limiter_report", permit.id, permit.endpoint, "unused", 0)
 
     def note(self, permit: Permit, headers: RateHeaders, *, how: str = "answered", after_s: float | None = None) -> int:
         """The exchange ended: answered, refused (by the rate limit), failed or unsent. Returns for how many ms the
@@ -91,17 +93,17 @@ class RateLimiter:
         said = (headers.limit, headers.remaining, _ms(headers.reset_s), _ms(after_s))
         numbers = [-1 if number is None else number for number in said]
         limits = self._rate(permit.endpoint)
-        return int(self._run("note", permit.id, permit.endpoint, how, self._breaker_ms, *limits, *numbers))
+        return int(self._run("limiter_report", permit.id, permit.endpoint, how, self._breaker_ms, *limits, *numbers))
 
     def close(self) -> bool:
         """Try everything again at once; tells whether the breaker was open."""
-        return bool(self._run("close"))
+        return bool(self._run("breaker_reset"))
 
     def standing(self) -> BreakerState:
         """How things stand with the platform."""
         pipe = self._store.client.pipeline(transaction=True)
         pipe.time()
-        pipe.get(self._keys("clock"))
+        pipe.get(self._keys("clock_offset"))
         pipe.hgetall(self._keys("breaker"))
         pipe.hmget(self._keys("outage"), "began", "ended")
         (seconds, micros), offset, found, (began, ended) = pipe.execute()

@@ -38,21 +38,21 @@ class RecordScan:
 
     def version(self) -> bytes:
         """Moves with every record that moves."""
-        return bytes(self._client.get(self._keys("v")) or b"0")
+        return bytes(self._client.get(self._keys("version")) or b"0")
 
     def salt(self) -> bytes:
-        return bytes(self._client.get(self._keys("salt")) or b"")
+        return bytes(self._client.get(self._keys("identity_salt")) or b"")
 
     def lanes(self) -> list[str]:
         return sorted(name.decode() for name in self._client.hkeys(self._keys("lanes")))
 
     def length(self, lane: str) -> int:
-        return int(self._client.llen(self._keys(f"wait:{lane}")))
+        return int(self._client.llen(self._keys(f"waiting:{lane}")))
 
     def waiting(self, lane: str) -> Iterator[tuple[int, list[bytes]]]:
         """Waiting records with the place of the first of them, chunk by chunk. The lane is cut from the front
         meanwhile: places stay, so a chunk that has slipped is read again."""
-        state, wait = self._keys(f"lane:{lane}"), self._keys(f"wait:{lane}")
+        state, wait = self._keys(f"lane:{lane}"), self._keys(f"waiting:{lane}")
         head = at = int(self._client.hget(state, "head") or 0)
         while True:
             pipe = self._client.pipeline(transaction=False)
@@ -77,19 +77,19 @@ class RecordScan:
     def retried(self, lane: str) -> Iterator[FailedTrace]:
         """What has failed and is to be tried again."""
         start = 0
-        while seqs := self._client.zrange(self._keys(f"again:{lane}"), start, start + FAILURES - 1):
+        while seqs := self._client.zrange(self._keys(f"retry:{lane}"), start, start + FAILURES - 1):
             yield from self._failures([f"{lane}:{int(seq)}" for seq in seqs])
             start += len(seqs)
 
     def failed(self) -> Iterator[FailedTrace]:
         start = 0
-        while ids := self._client.zrange(self._keys("failed:at"), start, start + FAILURES - 1):
+        while ids := self._client.zrange(self._keys("failures:by_time"), start, start + FAILURES - 1):
             yield from self._failures([id_.decode() for id_ in ids])
             start += len(ids)
 
     def _failures(self, ids: Sequence[str]) -> Iterator[FailedTrace]:
         k = self._keys
-        blobs, digests = self._client.hmget(k("failed"), ids), self._client.hmget(k("failed:keys"), ids)
+        blobs, digests = self._client.hmget(k("failures"), ids), self._client.hmget(k("failures:digests"), ids)
         for id_, keys, blob in zip(ids, digests, blobs, strict=True):
             if blob is not None:
                 yield FailedTrace(id_, keys or b"", blob)
@@ -98,13 +98,13 @@ class RecordScan:
         """The entries, a line each, behind bodies that lie in Redis: those being sent or followed, and those staged for
         a commit."""
         for number in sorted({*self._roots(), *self._staged()}):
-            lines = self._client.get(self._keys(f"b:{number}:entries"))
+            lines = self._client.get(self._keys(f"batch:{number}:records"))
             if lines:
                 yield lines
 
     def is_busy(self, digests: Sequence[bytes]) -> bool:
         """Whether a contact counts as in flight, by any of its identities."""
-        return any(root is not None for root in self._client.hmget(self._keys("busy"), list(digests)))
+        return any(root is not None for root in self._client.hmget(self._keys("inflight"), list(digests)))
 
     def _chunk(self, lane: str) -> int:
         """Records may be long: fewer of them at a time, then."""
@@ -114,20 +114,20 @@ class RecordScan:
 
     def _roots(self) -> set[int]:
         """A batch moves from the queues of those to be sent to those that are followed, and back: one look more."""
-        queues = ("due", "later", "polls", "polls:later", "due", "later")
+        queues = ("due:dispatch", "due:dispatch:low", "due:poll", "due:poll:low", "due:dispatch", "due:dispatch:low")
         numbers = {int(number) for zset in queues for number in self._client.zrange(self._keys(zset), 0, -1)}
         pipe = self._client.pipeline(transaction=False)
         for number in numbers:
-            pipe.hget(self._keys(f"b:{number}"), "root")
+            pipe.hget(self._keys(f"batch:{number}"), "root")
         return {int(root) for root in pipe.execute() if root is not None}
 
     def _staged(self) -> set[int]:
-        last = int(self._client.get(self._keys("serial")) or 0)
+        last = int(self._client.get(self._keys("batch_seq")) or 0)
         found: set[int] = set()
         for start in range(max(1, last - LATEST + 1), last + 1, CHUNK):
             numbers = range(start, min(start + CHUNK, last + 1))
             pipe = self._client.pipeline(transaction=False)
             for number in numbers:
-                pipe.exists(self._keys(f"b:{number}:entries"))
+                pipe.exists(self._keys(f"batch:{number}:records"))
             found.update(number for number, there in zip(numbers, pipe.execute(), strict=True) if there)
         return found

@@ -41,7 +41,7 @@ class Schedule:
         self._keys: Keys = store.keys
 
     def tick(self, most: int) -> Tick:
-        nearest, dispatch, poll, *lanes = self._store.run("tick", BELL_SILENCE_MS, most)
+        nearest, dispatch, poll, *lanes = self._store.run("schedule_tick", BELL_SILENCE_MS, most)
         name = self._keys.destination
         bells = [WakeUp("dispatch", name)] * int(dispatch) + [WakeUp("poll", name)] * int(poll)
         return Tick((*(WakeUp("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
@@ -49,7 +49,7 @@ class Schedule:
     def may_ring(self, kind: str, most: int) -> bool:
         """Whether one more dispatch or poll bell is of use, and count it. `most` is for as long as no worker has said
         how many of them there are."""
-        return bool(self._store.run("ring", kind, BELL_SILENCE_MS, most))
+        return bool(self._store.run("wakeup_allow", kind, BELL_SILENCE_MS, most))
 
     def now_ms(self) -> int:
         return self._clock()[0]
@@ -63,25 +63,25 @@ class Schedule:
     def _clock(self) -> tuple[int, int]:
         pipe = self._store.client.pipeline(transaction=False)
         pipe.time()
-        pipe.mget(self._keys("clock"), self._keys("lead"))
+        pipe.mget(self._keys("clock_offset"), self._keys("clock_setback"))
         (seconds, micros), (offset, lead) = pipe.execute()
         return int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0), int(lead or 0)
 
     def arm(self, lane: str, delay_ms: int) -> None:
         """Look at a lane again after a while."""
-        self._store.run("write", f"aggregate:{lane}", "ZADD", "aggdue", self.now_ms() + delay_ms, lane)
+        self._store.run("write", f"aggregate:{lane}", "ZADD", "due:aggregate", self.now_ms() + delay_ms, lane)
 
     def defer(self, kind: str, wait_ms: int) -> None:
         """The limiter said wait: no bells of this kind before."""
         name = "wait_until" if kind == "dispatch" else "poll_wait_until"
-        self._store.run("write", kind, "HSET", "dest", name, self.now_ms() + wait_ms)
+        self._store.run("write", kind, "HSET", "state", name, self.now_ms() + wait_ms)
 
-    def hasten(self) -> int:
+    def make_due_now(self) -> int:
         """What waits after passing trouble need not wait any longer; returns how many batches that were."""
-        return int(self._store.run("hasten"))
+        return int(self._store.run("batch_make_due"))
 
     def state(self) -> Mapping[str, str]:
-        found = self._store.client.hgetall(self._keys("dest"))
+        found = self._store.client.hgetall(self._keys("state"))
         return {name.decode(): value.decode() for name, value in found.items()}
 
     def pause(self, lane: str | None, why: str) -> None:
@@ -89,7 +89,7 @@ class Schedule:
         if lane is not None:
             self._write("none", f"lane:{lane}", {"paused": why})
         else:
-            self._write("none", "dest", {"state": "paused", "why": why})
+            self._write("none", "state", {"state": "paused", "why": why})
 
     def resume(self, lane: str | None) -> None:
         """Go on at once, also after a stop."""
@@ -97,7 +97,7 @@ class Schedule:
             self._store.client.hdel(self._keys(f"lane:{lane}"), "paused")
         else:
             names = ("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until")
-            self._store.client.hdel(self._keys("dest"), *names)
+            self._store.client.hdel(self._keys("state"), *names)
         for name in [lane] if lane is not None else self.lanes():
             self.arm(name, 0)
 
@@ -110,7 +110,7 @@ class Schedule:
         gap = min(int(state.get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
         at_ms = self.now_ms() + gap
         self._write(
-            "dispatch", "dest", {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": at_ms}
+            "dispatch", "state", {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": at_ms}
         )
 
     def learn_cap(self, max_bytes: int) -> None:
@@ -118,7 +118,7 @@ class Schedule:
         state, now_ms = self.state(), self.now_ms()
         if "cap_bytes" in state and now_ms - int(state["cap_at"]) <= CAP_BELIEVED_MS:
             max_bytes = min(max_bytes, int(state["cap_bytes"]))
-        self._write("dispatch", "dest", {"cap_bytes": max_bytes, "cap_at": now_ms})
+        self._write("dispatch", "state", {"cap_bytes": max_bytes, "cap_at": now_ms})
 
     def _write(self, bell: str, key: str, fields: Mapping[str, Arg]) -> None:
         """Set fields of a hash, with full memory too; `bell` may ring again."""
@@ -132,16 +132,16 @@ class Schedule:
         """Everything that waits now leaves now, however little it is."""
         pipe = self._store.client.pipeline(transaction=True)
         pipe.hget(self._keys(f"lane:{lane}"), "head")
-        pipe.llen(self._keys(f"wait:{lane}"))
+        pipe.llen(self._keys(f"waiting:{lane}"))
         head, length = pipe.execute()
         self._write("none", f"lane:{lane}", {"flush": int(head or 0) + length, "held_at": 0})
         self.arm(lane, 0)
 
     def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
         """Forget settled batches and discard failures past their age; returns how many of each."""
-        batches, failures = self._store.run("sweep", batches_ms, failures_ms, 500)
+        batches, failures = self._store.run("retention_sweep", batches_ms, failures_ms, 500)
         return int(batches), int(failures)
 
     def set_slots(self, slots: int) -> None:
         """How many exchanges this destination may have under way, so that a silent one cannot take every worker."""
-        self._write("none", "dest", {"slots": slots})
+        self._write("none", "state", {"slots": slots})

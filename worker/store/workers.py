@@ -34,10 +34,10 @@ class Workers:
         self._key = f"{prefix}:workers"
         self._store = Store(client, Keys(prefix, ""))
 
-    def beat(self, name: str, slots: int) -> None:
+    def heartbeat(self, name: str, slots: int) -> None:
         """Goes through with full memory too: a worker that cannot say that it lives counts as gone."""
-        beat = orjson.dumps([self._now_s(), slots])
-        self._store.run("write", "none", "HSET", "workers", name, beat, base=self._base)
+        heartbeat = orjson.dumps([self._now_s(), slots])
+        self._store.run("write", "none", "HSET", "workers", name, heartbeat, base=self._base)
         gone = [member.name for member in self.members() if member.silent_s > 60 * GONE_S]
         if gone:
             self._client.hdel(self._key, *gone)
@@ -45,7 +45,7 @@ class Workers:
     def members(self) -> list[WorkerInfo]:
         now_s = self._now_s()
         found = self._client.hgetall(self._key)
-        beats = ((name.decode(), *orjson.loads(beat)) for name, beat in found.items())
+        beats = ((name.decode(), *orjson.loads(heartbeat)) for name, heartbeat in found.items())
         return [WorkerInfo(name, slots, max(0.0, now_s - at_s)) for name, at_s, slots in beats]
 
     def slots(self) -> int:

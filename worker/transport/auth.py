@@ -65,7 +65,7 @@ class AuthenticatedClient:
         return stored if stored and stored != refused else self._fetch(ends_s)
 
     def _stored(self) -> str:
-        found = self._store.client.get(self._store.keys("token"))
+        found = self._store.client.get(self._store.keys("access_token"))
         return "" if found is None else str(orjson.loads(found))
 
     def _fetch(self, ends_s: float) -> str:
@@ -81,7 +81,7 @@ class AuthenticatedClient:
         if not isinstance(given, Token):
             raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
         lasts_ms = max(1_000, round(given.lasts_s * 1000))
-        self._store.run("write", "none", "PSETEX", "token", lasts_ms, orjson.dumps(given.value))
+        self._store.run("write", "none", "PSETEX", "access_token", lasts_ms, orjson.dumps(given.value))
         return given.value
 
 

@@ -77,4 +77,4 @@ class Duties:
         self._world.operator.order("discard", ids=self._draw.sample(failed, min(2, len(failed))))
 
     def _forget_fields(self) -> None:
-        self._world.store.client.delete(self._world.store.keys("fields"))
+        self._world.store.client.delete(self._world.store.keys("custom_fields"))

@@ -84,7 +84,7 @@ def operate() -> None:
         what = about.pop("what")
         while True:
             try:
-                told = ORDERS[what](current_engine().site("sendgrid"), **about)
+                told = ORDERS[what](current_engine().runtime("sendgrid"), **about)
                 break
             except (RedisError, StoreFull):
                 time.sleep(AGAIN_S)
@@ -92,35 +92,35 @@ def operate() -> None:
         sys.stdout.flush()
 
 
-def _retry(site: DestinationRuntime, codes: list[str]) -> dict[str, Any]:
+def _retry(runtime: DestinationRuntime, codes: list[str]) -> dict[str, Any]:
     """Tells of what it found, also of what it then could not move."""
-    found = [(f.id, f.about["code"], f.about["merged"]) for f in site.failures if f.about["code"] in codes]
-    return {"failed": found, "moved": sum(site.replay.retry(FailureFilter(code=code)) for code in codes)}
+    found = [(f.id, f.about["code"], f.about["merged"]) for f in runtime.failures if f.about["code"] in codes]
+    return {"failed": found, "moved": sum(runtime.replay.retry(FailureFilter(code=code)) for code in codes)}
 
 
-def _cancel(site: DestinationRuntime, lane: str, first: int, last: int) -> dict[str, Any]:
-    return {"gone": cancel(site.store, lane, [(first, last)])}
+def _cancel(runtime: DestinationRuntime, lane: str, first: int, last: int) -> dict[str, Any]:
+    return {"gone": cancel(runtime.store, lane, [(first, last)])}
 
 
-def _discard(site: DestinationRuntime, ids: list[str]) -> dict[str, Any]:
-    return {"gone": site.failures.discard(ids)}
+def _discard(runtime: DestinationRuntime, ids: list[str]) -> dict[str, Any]:
+    return {"gone": runtime.failures.discard(ids)}
 
 
-def _pause(site: DestinationRuntime, lane: str | None) -> dict[str, Any]:
-    site.schedule.pause(lane, "the campaign")
+def _pause(runtime: DestinationRuntime, lane: str | None) -> dict[str, Any]:
+    runtime.schedule.pause(lane, "the campaign")
     return {}
 
 
-def _resume(site: DestinationRuntime, lane: str | None) -> dict[str, Any]:
+def _resume(runtime: DestinationRuntime, lane: str | None) -> dict[str, Any]:
     if lane is None:
-        site.desk.throttle.close()
-    site.schedule.resume(lane)
+        runtime.desk.rate_limiter.close()
+    runtime.schedule.resume(lane)
     return {}
 
 
-def _flush(site: DestinationRuntime) -> dict[str, Any]:
-    for lane in site.schedule.lanes():
-        site.schedule.flush(lane)
+def _flush(runtime: DestinationRuntime) -> dict[str, Any]:
+    for lane in runtime.schedule.lanes():
+        runtime.schedule.flush(lane)
     return {}
 
 

@@ -133,7 +133,7 @@ def _unauthorized(world: World, _: Turn) -> str | None:
 
 def _is_stopped(world: World) -> bool:
     try:
-        return bool(world.client.hget(world.store.keys("dest"), "state") == b"stopped")
+        return bool(world.client.hget(world.store.keys("state"), "state") == b"stopped")
     except RedisError:
         return True
 

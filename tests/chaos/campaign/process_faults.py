@@ -31,7 +31,7 @@ def _around(*scripts: str) -> tuple[str, ...]:
 
 
 #: Here something may have been sent, and nobody knows what came of it: these come first.
-SENT = ("dispatch.sent", "note.before", "settle.before", "note.after")
+SENT = ("dispatch.sent", "limiter_report.before", "batch_settle.before", "limiter_report.after")
 #: Who comes by where: the ticker of a worker, a person on call, a producer, and for the rest the tasks in a pool.
 TICKER = ("tick.looked", *_around("tick", "sweep"))
 ON_CALL = _around("cancel", "discard", "retry", "close")
@@ -39,7 +39,9 @@ DOOR = _around("enqueue")
 TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR}))
 
 #: Who stands still here is overtaken, and goes on with what is no longer his.
-OVERTAKEN = tuple(dict.fromkeys(("settle.before", "dispatch.sent", "commit.before", "poll.asked", *TASKS)))
+OVERTAKEN = tuple(
+    dict.fromkeys(("batch_settle.before", "dispatch.sent", "aggregate_commit.before", "poll.asked", *TASKS))
+)
 
 
 def _child_at_step(world: World, turn: Turn) -> str | None:
@@ -159,7 +161,7 @@ def _is_gone(pid: int) -> bool:
 
 def _forget_fields(world: World, _: int) -> None:
     """Definitions are fetched when they are not known."""
-    world.store.client.delete(world.store.keys("fields"))
+    world.store.client.delete(world.store.keys("custom_fields"))
 
 
 def _replace_one(world: World, ordinal: int) -> None:

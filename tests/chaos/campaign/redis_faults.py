@@ -117,12 +117,12 @@ def _clock_back(world: World, turn: Turn) -> str | None:
 
 def _turn_clock(world: World, seconds: float) -> None:
     """The server's clock, for the destination and its limits, in one step."""
-    account = world.parts.site("sendgrid").provider.account
+    account = world.parts.runtime("sendgrid").provider.account
     prefix = world.store.keys.prefix
     pipe = world.client.pipeline(transaction=True)
     limits = f"{prefix}:{{limit-{account}}}:"
     for base in (world.store.keys.base, limits):
-        pipe.incrby(f"{base}clock", round(seconds * 1000))
+        pipe.incrby(f"{base}clock_offset", round(seconds * 1000))
     pipe.execute()
 
 

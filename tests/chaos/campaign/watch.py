@@ -159,7 +159,7 @@ class Sampler:
         k = store.keys
         now_ms = _now_ms(store)
         pipe = store.client.pipeline(transaction=True)
-        pipe.get(k("serial"))
+        pipe.get(k("batch_seq"))
         for name in ("due", "later", "polls", "aggdue", "free"):
             pipe.zcount(k(name), "-inf", now_ms)
         serial, *due = pipe.execute()
@@ -171,4 +171,4 @@ class Sampler:
 
 def _now_ms(store: Store) -> int:
     seconds, micros = store.client.time()
-    return int(seconds) * 1000 + int(micros) // 1000 + int(store.client.get(store.keys("clock")) or 0)
+    return int(seconds) * 1000 + int(micros) // 1000 + int(store.client.get(store.keys("clock_offset")) or 0)

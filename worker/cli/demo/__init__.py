@@ -66,7 +66,7 @@ class Stage:
 
     def totals(self) -> list[dict[str, int]]:
         """The books of each destination."""
-        return [books.totals(books.read(self.parts.site(name).store)) for name in self.names]
+        return [books.totals(books.read(self.parts.runtime(name).store)) for name in self.names]
 
 
 def register(app: typer.Typer) -> None:
@@ -106,7 +106,7 @@ def demo(
 def _found(people: People, stage: Stage, custom_names: dict[str, dict[str, str]]) -> dict[str, Findings]:
     return {
         platform.name: check(
-            people, platform, stage.sandbox, stage.parts.site(platform.name), custom_names[platform.name]
+            people, platform, stage.sandbox, stage.parts.runtime(platform.name), custom_names[platform.name]
         )
         for platform in stage.scene.platforms
     }

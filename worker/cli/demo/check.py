@@ -29,16 +29,16 @@ def check(
     people: People,
     platform: Platform,
     sandbox: SandboxProcess,
-    site: DestinationRuntime,
+    runtime: DestinationRuntime,
     custom_names: Mapping[str, str],
 ) -> Findings:
     found = Findings()
     _check_store(people, platform, sandbox, custom_names, found)
-    _check_failures(people, platform.name, site, found)
-    lanes = books.read(site.store)
+    _check_failures(people, platform.name, runtime, found)
+    lanes = books.read(runtime.store)
     found.totals = books.totals(lanes)
     for lane in lanes:
-        found.wrong += books.disagreements(site.store, lane.lane)
+        found.wrong += books.disagreements(runtime.store, lane.lane)
     if found.totals["accepted"] != people.records:
         found.wrong.append(f"{people.records} records were enqueued, the books say {found.totals['accepted']}")
     if found.totals["unattributed"]:
@@ -69,10 +69,10 @@ def _check_store(
         found.wrong.append(f"{len(expected)} good contacts did not arrive")
 
 
-def _check_failures(people: People, platform: str, site: DestinationRuntime, found: Findings) -> None:
+def _check_failures(people: People, platform: str, runtime: DestinationRuntime, found: Findings) -> None:
     """Each bad record failed alone, at its stage and for its reason; nobody else did."""
     bad = people.failing(platform)
-    for failed in site.failures:
+    for failed in runtime.failures:
         kind = bad.pop(str(orjson.loads(failed.raw)["email"]).lower(), None)
         if kind is None:
             found.wrong.append(f"{failed.id} failed and should not have: {failed.about['code']}")

@@ -13,7 +13,7 @@ POSTAL = SHARED | {"address_line_1", "city", "state_province_region", "postal_co
 
 TOO_LONG = "a name that is too long"
 NAMED = Kind("a 400 that quotes the address", "last_name", "[[reject-named]]", "dispatch", ("bad_identifier",))
-IN_ERROR_FILE = Kind("a row in the error file", "last_name", "[[fail-import]]", "import", ("import_error",))
+IN_ERROR_FILE = Kind("a row in the error file", "last_name", "[[fail-import]]", "poll", ("import_error",))
 REFUSED_BY_LOOPS = Kind("a 400 of Loops", "last_name", "[[loops-400]]", "dispatch", ("http_400",), ("loops",))
 REFUSED_ROW = Kind(
     "a row refused in a success", "last_name", "[[emarsys-2007]]", "dispatch", ("reply_2007",), ("emarsys",)

@@ -33,7 +33,7 @@ def examine(parts: Install, *, recount: bool = False) -> Iterator[Finding]:
         yield from _check_store(parts)
     except RedisError as problem:
         yield _unreachable("redis", "REDIS_URL", problem)
-        for place in parts.sites():
+        for place in parts.runtimes():
             yield destination.check_account(place)[0]
         return
     try:
@@ -42,7 +42,7 @@ def examine(parts: Install, *, recount: bool = False) -> Iterator[Finding]:
         yield _unreachable("broker", "CELERY_BROKER_URL", problem)
     if not parts.settings.destinations:
         yield wrong("destinations", "none is configured", str(none_configured()))
-    for place in parts.sites():
+    for place in parts.runtimes():
         account, table = destination.check_account(place)
         yield account
         try:

@@ -13,10 +13,10 @@ GRACE_S = 10.0
 def check_broker(parts: Install) -> Iterator[Finding]:
     """Messages that nobody takes. A heartbeat comes from a worker's main process, so it says nothing of its pool: a
     pool that hangs shows by bells that lie there longer than they last."""
-    mailbox = parts.mailbox
-    if mailbox is None:
+    broker_queue = parts.broker_queue
+    if broker_queue is None:
         return
-    waiting, overdue_s = len(mailbox), mailbox.overdue_s()
+    waiting, overdue_s = len(broker_queue), broker_queue.overdue_s()
     if waiting > QUEUE_LONG and not alive(parts):
         yield wrong(
             "broker",

@@ -24,7 +24,7 @@ LATEST = 2_000
 #: Failures that take more of the memory than this leave too little to what waits; so many from each end are measured.
 FAILURES_SHARE = 0.2
 SAMPLE = 100
-_PARTS = ("body", "rows", "entries", "keys")
+_PARTS = ("body", "offsets", "records", "digests")
 
 
 def check_account(place: Destination) -> tuple[Finding, FieldTable | None]:
@@ -69,16 +69,16 @@ def check_state(place: Destination) -> Iterator[Finding]:
 def check_platform(place: Destination) -> Finding:
     """Whether the account's breaker is open: the platform was seen to fail everybody."""
     about = f"{place.name}: platform"
-    standing = place.desk.throttle.standing()
+    standing = place.desk.rate_limiter.standing()
     if standing.open_until is not None:
         silent_s = max(0, standing.now - (standing.began or standing.now)) / 1000
-        again_s = standing.held_ms("") / 1000
+        again_s = standing.blocked_ms("") / 1000
         return wrong(
             about,
             f"has not answered for {silent_s:,.0f} s; asked again in {again_s:.0f} s",
             f"see its status page; nothing is lost, and `contact-ingest resume --to {place.name}` asks at once",
         )
-    failing = [endpoint for endpoint in standing.failing if standing.held_ms(endpoint)]
+    failing = [endpoint for endpoint in standing.failing if standing.blocked_ms(endpoint)]
     if failing:
         says = f"answers, but fails at {', '.join(sorted(failing))}; one request in a while tries again"
         return wrong(about, says, "see its status page, and `contact-ingest batches` for what it answers")
@@ -128,11 +128,14 @@ def check_failures(place: Destination) -> Finding:
     """Failed records stay for weeks, and nothing but the memory of Redis bounds them: what they take is guessed from
     the newest and the oldest."""
     client, keys = place.store.client, place.store.keys
-    about, count = f"{place.name}: failures", int(client.zcard(keys("failed:at")))
-    ids = [*client.zrange(keys("failed:at"), 0, SAMPLE - 1), *client.zrange(keys("failed:at"), -SAMPLE, -1)]
+    about, count = f"{place.name}: failures", int(client.zcard(keys("failures:by_time")))
+    ids = [
+        *client.zrange(keys("failures:by_time"), 0, SAMPLE - 1),
+        *client.zrange(keys("failures:by_time"), -SAMPLE, -1),
+    ]
     pipe = client.pipeline(transaction=False)
     for record in ids:
-        pipe.hstrlen(keys("failed"), record)
+        pipe.hstrlen(keys("failures"), record)
     try:
         lengths = pipe.execute()
     except NoPermissionError:
@@ -151,15 +154,15 @@ def check_failures(place: Destination) -> Finding:
 def check_staged(place: Destination) -> Iterator[Finding]:
     """Bodies are staged with an expiry, which the commit takes away. Without both they would stay for ever."""
     client, keys = place.store.client, place.store.keys
-    last = int(client.get(keys("serial")) or 0)
+    last = int(client.get(keys("batch_seq")) or 0)
     stray = 0
     for start in range(max(1, last - LATEST + 1), last + 1, 200):
         numbers = range(start, min(start + 200, last + 1))
         pipe = client.pipeline(transaction=True)
         for number in numbers:
-            pipe.exists(keys(f"b:{number}"))
+            pipe.exists(keys(f"batch:{number}"))
             for part in _PARTS:
-                pipe.ttl(keys(f"b:{number}:{part}"))
+                pipe.ttl(keys(f"batch:{number}:{part}"))
         answers = pipe.execute()
         step = 1 + len(_PARTS)
         found = (answers[at : at + step] for at in range(0, len(answers), step))
@@ -188,17 +191,17 @@ def check_books(place: Destination, *, recount: bool) -> Iterator[Finding]:
 
 def _moving(place: Destination) -> tuple[str, ...]:
     """The queues whose batches should not stay: none while the destination is stopped or nobody answers."""
-    state, standing = place.schedule.state().get("state"), place.desk.throttle.standing()
+    state, standing = place.schedule.state().get("state"), place.desk.rate_limiter.standing()
     if state == "stopped" or standing.open_until is not None:
         return ()
-    return ("polls",) if state == "paused" or "upsert" in standing.failing else ("due", "polls")
+    return ("due:poll",) if state == "paused" or "upsert" in standing.failing else ("due:dispatch", "due:poll")
 
 
 def _sent_ms(place: Destination) -> Iterator[int]:
     client, keys = place.store.client, place.store.keys
     pipe = client.pipeline(transaction=False)
-    for number in (*client.zrange(keys("polls"), 0, -1), *client.zrange(keys("polls:later"), 0, -1)):
-        pipe.hmget(keys(f"b:{number.decode()}"), "state", "sent_ms")
+    for number in (*client.zrange(keys("due:poll"), 0, -1), *client.zrange(keys("due:poll:low"), 0, -1)):
+        pipe.hmget(keys(f"batch:{number.decode()}"), "state", "sent_ms")
     for state, sent_ms in pipe.execute():
         if state == b"polling":
             yield int(sent_ms or 0)

@@ -31,7 +31,7 @@ _CUSTOM = "custom_fields."
 
 def check_late(place: Destination) -> Iterator[Finding]:
     """Lanes that are due and not cut. Those that are paused or stopped are spoken of elsewhere."""
-    view = read_destination(place.store, place.desk.throttle.standing())
+    view = read_destination(place.store, place.desk.rate_limiter.standing())
     for status in lanes(view, attended=True):
         lane = status.view
         due_for_ms = 0 if lane.due_ms is None else view.now_ms - lane.due_ms
@@ -81,11 +81,14 @@ def check_retention(place: Destination, settings: Settings) -> Iterator[Finding]
     client, keys = place.store.client, place.store.keys
     about, now_ms = f"{place.name}: failures", place.schedule.now_ms()
     old_ms = now_ms - round(OLD_SHARE * settings.keep_failures_s * 1000)
-    old, total = int(client.zcount(keys("failed:at"), "-inf", old_ms)), int(client.zcard(keys("failed:at")))
+    old, total = (
+        int(client.zcount(keys("failures:by_time"), "-inf", old_ms)),
+        int(client.zcard(keys("failures:by_time"))),
+    )
     if not old:
         yield ok(about, f"{total:,} kept")
         return
-    oldest_ms = int(client.zrange(keys("failed:at"), 0, 0, withscores=True)[0][1])
+    oldest_ms = int(client.zrange(keys("failures:by_time"), 0, 0, withscores=True)[0][1])
     left_s = max(0.0, settings.keep_failures_s - (now_ms - oldest_ms) / 1000)
     yield wrong(
         about,
@@ -106,10 +109,10 @@ def _waits_ms(lane: LaneView, now_ms: int) -> int:
 def _named_by_failures(place: Destination) -> Counter[str]:
     """How often the newest failures name which field."""
     client, keys = place.store.client, place.store.keys
-    ids = client.zrevrange(keys("failed:at"), 0, NEWEST - 1)
+    ids = client.zrevrange(keys("failures:by_time"), 0, NEWEST - 1)
     named: Counter[str] = Counter()
     for start in range(0, len(ids), PAGE):
-        for blob in client.hmget(keys("failed"), ids[start : start + PAGE]):
+        for blob in client.hmget(keys("failures"), ids[start : start + PAGE]):
             about: Mapping[str, Any] = orjson.loads(blob.partition(b"\n")[0]) if blob else {}
             field = str(about.get("reason", "")).partition(":")[0]
             if about.get("code") == "unknown_field" and field.startswith(_CUSTOM):
@@ -123,7 +126,7 @@ def _named_by_waiting(place: Destination, table: FieldTable) -> Counter[str]:
     named: Counter[str] = Counter()
     for lane in place.schedule.lanes():
         for start in range(0, SAMPLE, PAGE):
-            for raw in client.lrange(keys(f"wait:{lane}"), start, start + PAGE - 1):
+            for raw in client.lrange(keys(f"waiting:{lane}"), start, start + PAGE - 1):
                 field = _lacking(place, raw, table) if raw else ""
                 if field.startswith(_CUSTOM):
                     named[field.removeprefix(_CUSTOM)] += 1

@@ -132,7 +132,7 @@ def _check_disk(client: Any, info: Mapping[str, Any] | None) -> Iterator[Finding
 
 
 def _check_clock(parts: Install) -> Finding:
-    skew_s = parts.fleet.skew_s()
+    skew_s = parts.workers.skew_s()
     if abs(skew_s) > SKEW_S:
         return wrong(
             "clock",

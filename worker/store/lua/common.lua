@@ -5,7 +5,7 @@ local function k(name) return base .. name end
 -- The server's clock in milliseconds, plus an offset: see steady().
 local function clock()
   local t = redis.call('TIME')
-  local offset = redis.call('GET', k('clock'))
+  local offset = redis.call('GET', k('clock_offset'))
   return t[1] * 1000 + math.floor(t[2] / 1000) + (offset and tonumber(offset) or 0)
 end
 
@@ -15,16 +15,16 @@ end
 -- A clock set forward looks just like workers that were away, so nothing is done about it: leases lapse early (they
 -- are fenced, repeats are counted), and so do permits and quarantines.
 local function steady()
-  local now, seen = clock(), tonumber(redis.call('GET', k('seen')) or 0)
+  local now, seen = clock(), tonumber(redis.call('GET', k('clock_last')) or 0)
   if math.abs(now - seen) < 1000 then return math.max(now, seen) end
-  redis.call('DEL', k('seen')) -- a first write that runs with full memory
-  redis.call('SET', k('seen'), math.max(now, seen))
+  redis.call('DEL', k('clock_last')) -- a first write that runs with full memory
+  redis.call('SET', k('clock_last'), math.max(now, seen))
   if now > seen then return now end
-  redis.call('INCRBY', k('clock'), seen - now)
-  redis.call('INCRBY', k('lead'), seen - now)
+  redis.call('INCRBY', k('clock_offset'), seen - now)
+  redis.call('INCRBY', k('clock_setback'), seen - now)
   -- What expires by the server's own clock now stays for longer: nothing would be rung, and no producer let in.
-  redis.call('DEL', k('room'), k('bell:dispatch'), k('bell:poll'))
-  for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do redis.call('DEL', k('bell:aggregate:' .. lane)) end
+  redis.call('DEL', k('intake_allowance'), k('wakeup:dispatch'), k('wakeup:poll'))
+  for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do redis.call('DEL', k('wakeup:aggregate:' .. lane)) end
   return seen
 end
 
@@ -54,15 +54,15 @@ local function lane_of(id) return string.match(id, '^(.*):%d+$') end
 -- The digests of a record that is gone lead to it no more.
 local function unindex(id, keys)
   for _, digest in ipairs(digests_of(keys)) do
-    local ids = redis.call('HGET', k('failed:by'), digest)
+    local ids = redis.call('HGET', k('failures:by_digest'), digest)
     local left = {}
     for other in string.gmatch(ids or '', '%S+') do
       if other ~= id then left[#left + 1] = other end
     end
     if #left == 0 then
-      redis.call('HDEL', k('failed:by'), digest)
+      redis.call('HDEL', k('failures:by_digest'), digest)
     else
-      redis.call('HSET', k('failed:by'), digest, table.concat(left, ' '))
+      redis.call('HSET', k('failures:by_digest'), digest, table.concat(left, ' '))
     end
   end
 end
@@ -70,37 +70,37 @@ end
 -- Take a record away that has failed, or that is to be tried again. Returns which of the two it was, as the books call
 -- it (failed, held), or false if it is not there (any more).
 local function forget_failure(id)
-  if redis.call('HDEL', k('failed'), id) == 0 then return false end
-  local keys = redis.call('HGET', k('failed:keys'), id)
-  redis.call('HDEL', k('failed:keys'), id)
+  if redis.call('HDEL', k('failures'), id) == 0 then return false end
+  local keys = redis.call('HGET', k('failures:digests'), id)
+  redis.call('HDEL', k('failures:digests'), id)
   unindex(id, keys or '')
-  if redis.call('ZREM', k('failed:at'), id) == 1 then return 'failed' end
-  redis.call('ZREM', k('again:' .. lane_of(id)), string.match(id, '(%d+)$'))
+  if redis.call('ZREM', k('failures:by_time'), id) == 1 then return 'failed' end
+  redis.call('ZREM', k('retry:' .. lane_of(id)), string.match(id, '(%d+)$'))
   return 'held'
 end
 
 local function record_failure(id, keys, blob, now)
   forget_failure(id) -- as it was before it was tried again
-  redis.call('HSET', k('failed'), id, blob)
-  redis.call('ZADD', k('failed:at'), now, id)
-  redis.call('HSET', k('failed:keys'), id, keys)
+  redis.call('HSET', k('failures'), id, blob)
+  redis.call('ZADD', k('failures:by_time'), now, id)
+  redis.call('HSET', k('failures:digests'), id, keys)
   for _, digest in ipairs(digests_of(keys)) do
-    local ids = redis.call('HGET', k('failed:by'), digest)
-    redis.call('HSET', k('failed:by'), digest, ids and (ids .. ' ' .. id) or id)
+    local ids = redis.call('HGET', k('failures:by_digest'), digest)
+    redis.call('HSET', k('failures:by_digest'), digest, ids and (ids .. ' ' .. id) or id)
   end
 end
 
 -- Contacts of a root stop being busy; lanes with something held may go on.
 local function release(root, now)
-  local keys = redis.call('GET', k('b:' .. root .. ':keys'))
-  if keys then each('HDEL', k('busy'), digests_of(keys)) end
-  redis.call('DEL', k('b:' .. root .. ':keys'))
-  redis.call('ZREM', k('free'), root)
+  local keys = redis.call('GET', k('batch:' .. root .. ':digests'))
+  if keys then each('HDEL', k('inflight'), digests_of(keys)) end
+  redis.call('DEL', k('batch:' .. root .. ':digests'))
+  redis.call('ZREM', k('quarantine'), root)
   for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do
-    if redis.call('EXISTS', k('held:' .. lane), k('again:' .. lane)) > 0 then
+    if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) > 0 then
       local since = tonumber(redis.call('HGET', k('lane:' .. lane), 'held_at') or now)
       local wait = tonumber(redis.call('HGET', k('lane:' .. lane), 'max_wait') or 0)
-      redis.call('ZADD', k('aggdue'), 'LT', math.max(now, since + wait), lane)
+      redis.call('ZADD', k('due:aggregate'), 'LT', math.max(now, since + wait), lane)
     end
   end
 end

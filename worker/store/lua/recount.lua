@@ -4,22 +4,22 @@ local names = {'accepted', 'waiting', 'held', 'batched', 'delivered', 'merged', 
   'unattributed'}
 local books = {}
 for i, name in ipairs(names) do books[i] = tonumber(redis.call('HGET', k('books:' .. lane), name) or 0) end
-local length, waiting = redis.call('LLEN', k('wait:' .. lane)), 0
+local length, waiting = redis.call('LLEN', k('waiting:' .. lane)), 0
 for from = 0, length - 1, 1000 do
-  for _, raw in ipairs(redis.call('LRANGE', k('wait:' .. lane), from, from + 999)) do
+  for _, raw in ipairs(redis.call('LRANGE', k('waiting:' .. lane), from, from + 999)) do
     if raw ~= '' then waiting = waiting + 1 end
   end
 end
 local batched = 0
 for _, n in ipairs(redis.call('ZRANGE', k('batches'), 0, -1)) do
-  local batch = redis.call('HMGET', k('b:' .. n), 'lane', 'state', 'rows')
+  local batch = redis.call('HMGET', k('batch:' .. n), 'lane', 'state', 'rows')
   if batch[1] == lane and batch[2] ~= 'done' then batched = batched + batch[3] end
 end
 local failed, held = 0, redis.call('LLEN', k('held:' .. lane))
-for _, id in ipairs(redis.call('HKEYS', k('failed'))) do
+for _, id in ipairs(redis.call('HKEYS', k('failures'))) do
   if lane_of(id) == lane then
-    if redis.call('ZSCORE', k('failed:at'), id) then failed = failed + 1 end
-    if redis.call('ZSCORE', k('again:' .. lane), string.match(id, '(%d+)$')) then held = held + 1 end
+    if redis.call('ZSCORE', k('failures:by_time'), id) then failed = failed + 1 end
+    if redis.call('ZSCORE', k('retry:' .. lane), string.match(id, '(%d+)$')) then held = held + 1 end
   end
 end
 local accepted = tonumber(redis.call('HGET', k('lane:' .. lane), 'head') or 0) + length

@@ -1,10 +1,10 @@
 -- Failed records end for good. ARGV: id... Returns how many there were. What is to be tried again is not failed.
 local gone = 0
 for _, id in ipairs(ARGV) do
-  if redis.call('ZSCORE', k('failed:at'), id) and forget_failure(id) then
+  if redis.call('ZSCORE', k('failures:by_time'), id) and forget_failure(id) then
     gone = gone + 1
     book(lane_of(id), 'failed', -1, 'discarded', 1)
   end
 end
-if gone > 0 then redis.call('INCR', k('v')) end
+if gone > 0 then redis.call('INCR', k('version')) end
 return gone

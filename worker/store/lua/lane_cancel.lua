@@ -1,16 +1,16 @@
 -- Records that still wait, are held or are to be tried again leave as discarded. ARGV: lane, then first, last of ranges.
 -- Returns how many left.
 local lane, gone, freed = ARGV[1], 0, 0
-redis.call('DEL', k('bell:aggregate:' .. lane))
+redis.call('DEL', k('wakeup:aggregate:' .. lane))
 local head = tonumber(redis.call('HGET', k('lane:' .. lane), 'head') or 0)
-local waiting = redis.call('LLEN', k('wait:' .. lane))
+local waiting = redis.call('LLEN', k('waiting:' .. lane))
 local left_held = 0
 for at = 2, #ARGV, 2 do
   local first, last = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   for seq = math.max(first, head), math.min(last, head + waiting - 1) do
-    local raw = redis.call('LINDEX', k('wait:' .. lane), seq - head)
+    local raw = redis.call('LINDEX', k('waiting:' .. lane), seq - head)
     if raw ~= '' then
-      redis.call('LSET', k('wait:' .. lane), seq - head, '')
+      redis.call('LSET', k('waiting:' .. lane), seq - head, '')
       gone, freed = gone + 1, freed + #raw
     end
   end
@@ -21,7 +21,7 @@ for at = 2, #ARGV, 2 do
       left_held = left_held + 1
     end
   end
-  for _, seq in ipairs(redis.call('ZRANGEBYSCORE', k('again:' .. lane), first, last)) do
+  for _, seq in ipairs(redis.call('ZRANGEBYSCORE', k('retry:' .. lane), first, last)) do
     forget_failure(lane .. ':' .. seq)
     left_held = left_held + 1
   end
@@ -29,6 +29,6 @@ end
 if gone + left_held > 0 then
   if freed > 0 then redis.call('HINCRBY', k('lane:' .. lane), 'bytes', -freed) end
   book(lane, 'waiting', -gone, 'held', -left_held, 'discarded', gone + left_held)
-  redis.call('INCR', k('v'))
+  redis.call('INCR', k('version'))
 end
 return gone + left_held

@@ -2,9 +2,9 @@
 -- ARGV: call id, its ttl ms, lane, options JSON, max lane bytes, max wait ms, full-body count, full-body bytes,
 --       bytes of the records, share of memory to which intake goes, record...
 -- Returns {what, first, count}: 'ok', 'again' (this call was counted before), 'lane' or 'memory' (no room).
-local seen = redis.call('GET', k('call:' .. ARGV[1]))
+local seen = redis.call('GET', k('idempotency:' .. ARGV[1]))
 if seen then
-  redis.call('DEL', k('bell:aggregate:' .. ARGV[3])) -- runs with full memory, and lets what follows run
+  redis.call('DEL', k('wakeup:aggregate:' .. ARGV[3])) -- runs with full memory, and lets what follows run
   book(ARGV[3], 'repeated', 1)
   local first, count = string.match(seen, '^(%d+):(%d+)$')
   return {'again', tonumber(first), tonumber(count)}
@@ -13,32 +13,32 @@ local lane, now = ARGV[3], clock()
 local state = redis.call('HMGET', k('lane:' .. lane), 'head', 'bytes')
 local head, bytes = tonumber(state[1] or 0), tonumber(state[2] or 0)
 if bytes + ARGV[9] > tonumber(ARGV[5]) then return {'lane', 0, 0} end
-local before, count = redis.call('LLEN', k('wait:' .. lane)), #ARGV - 10
+local before, count = redis.call('LLEN', k('waiting:' .. lane)), #ARGV - 10
 -- Memory is measured once a second at most, and again when what was left then has been taken.
 local takes = math.floor(ARGV[9] + 16 * count + 300)
-if tonumber(redis.call('GET', k('room')) or 0) < takes then
+if tonumber(redis.call('GET', k('intake_allowance')) or 0) < takes then
   local info, left = redis.pcall('INFO', 'memory'), 1e15
   if type(info) == 'string' then -- an ACL may forbid it: Redis refuses by itself then, when it is full
     local most = tonumber(string.match(info, 'maxmemory:(%d+)') or 0)
     if most > 0 then left = math.floor(most * ARGV[10]) - tonumber(string.match(info, 'used_memory:(%d+)')) end
   end
   if left < takes then return {'memory', 0, 0} end
-  redis.call('SET', k('room'), string.format('%d', left), 'PX', 1000)
+  redis.call('SET', k('intake_allowance'), string.format('%d', left), 'PX', 1000)
 end
-redis.call('DECRBY', k('room'), takes)
+redis.call('DECRBY', k('intake_allowance'), takes)
 local first = head + before
-redis.call('SET', k('call:' .. ARGV[1]), string.format('%d:%d', first, count), 'PX', ARGV[2])
+redis.call('SET', k('idempotency:' .. ARGV[1]), string.format('%d:%d', first, count), 'PX', ARGV[2])
 for from = 11, #ARGV, 4000 do
-  redis.call('RPUSH', k('wait:' .. lane), unpack(ARGV, from, math.min(from + 3999, #ARGV)))
+  redis.call('RPUSH', k('waiting:' .. lane), unpack(ARGV, from, math.min(from + 3999, #ARGV)))
 end
 redis.call('HINCRBY', k('lane:' .. lane), 'bytes', ARGV[9])
 redis.call('HSET', k('lane:' .. lane), 'max_wait', ARGV[6])
 redis.call('HSETNX', k('lanes'), lane, ARGV[4])
 book(lane, 'accepted', count, 'waiting', count)
-local mark = redis.call('LINDEX', k('marks:' .. lane), -1)
+local mark = redis.call('LINDEX', k('arrivals:' .. lane), -1)
 if not mark or now - tonumber(string.match(mark, ':(%d+)$')) >= 1000 then
-  redis.call('RPUSH', k('marks:' .. lane), string.format('%d:%d', first, now))
+  redis.call('RPUSH', k('arrivals:' .. lane), string.format('%d:%d', first, now))
 end
 local full = before + count >= tonumber(ARGV[7]) or bytes + ARGV[9] >= tonumber(ARGV[8])
-redis.call('ZADD', k('aggdue'), 'LT', full and now or now + ARGV[6], lane)
+redis.call('ZADD', k('due:aggregate'), 'LT', full and now or now + ARGV[6], lane)
 return {'ok', first, count}

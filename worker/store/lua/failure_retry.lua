@@ -1,10 +1,10 @@
 -- Put failed records back in front of their lane. They stay where newer records find them, and leave only the list of
 -- failures. ARGV: lane, then the number of each. Returns how many were still failed.
 local lane, moved = ARGV[1], 0
-redis.call('DEL', k('bell:aggregate:' .. lane))
+redis.call('DEL', k('wakeup:aggregate:' .. lane))
 for at = 2, #ARGV do
-  if redis.call('ZREM', k('failed:at'), lane .. ':' .. ARGV[at]) == 1 then
-    redis.call('ZADD', k('again:' .. lane), ARGV[at], ARGV[at])
+  if redis.call('ZREM', k('failures:by_time'), lane .. ':' .. ARGV[at]) == 1 then
+    redis.call('ZADD', k('retry:' .. lane), ARGV[at], ARGV[at])
     moved = moved + 1
   end
 end
@@ -12,7 +12,7 @@ if moved > 0 then
   book(lane, 'failed', -moved, 'held', moved)
   local now = clock()
   redis.call('HSET', k('lane:' .. lane), 'held_at', 0)
-  redis.call('ZADD', k('aggdue'), 'LT', now, lane)
-  redis.call('INCR', k('v'))
+  redis.call('ZADD', k('due:aggregate'), 'LT', now, lane)
+  redis.call('INCR', k('version'))
 end
 return moved

@@ -2,28 +2,28 @@
 -- Plan: set {field: text}, ended, zset, delay_ms, delivered, unattributed, refund (the claim was no delivery),
 --       orphan_ms, children [{set, zset, delay_ms}], failed (how many failures follow).
 -- Returns {'ok', children...} or {'stale'}.
-local n, name, plan, now = ARGV[1], k('b:' .. ARGV[1]), cjson.decode(ARGV[4]), steady()
-redis.call('ZREM', k('active'), ARGV[3]) -- runs with full memory, and lets what follows run
+local n, name, plan, now = ARGV[1], k('batch:' .. ARGV[1]), cjson.decode(ARGV[4]), steady()
+redis.call('ZREM', k('claims'), ARGV[3]) -- runs with full memory, and lets what follows run
 -- The token tells a batch from another of the same number: a server that was restored from an older state counts anew.
 local held = redis.call('HMGET', name, 'fence', 'token')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return {'stale'} end
 -- The fence moves on, so that a repeat of this very call, its reply lost, changes nothing.
 redis.call('HINCRBY', name, 'fence', 1)
 local lane, root = unpack(redis.call('HMGET', name, 'lane', 'root'))
-local rootname = k('b:' .. root)
-for _, zset in ipairs({'due', 'later', 'polls', 'polls:later'}) do redis.call('ZREM', k(zset), n) end
+local rootname = k('batch:' .. root)
+for _, zset in ipairs({'due:dispatch', 'due:dispatch:low', 'due:poll', 'due:poll:low'}) do redis.call('ZREM', k(zset), n) end
 for field, value in pairs(plan.set) do redis.call('HSET', name, field, value) end
 if plan.refund then
-  redis.call('HINCRBY', name, 'deliveries', -1)
+  redis.call('HINCRBY', name, 'claims_count', -1)
   redis.call('HINCRBY', rootname, 'requests', -1)
 end
 if plan.orphan_ms > 0 then redis.call('HSET', rootname, 'orphan_until', now + plan.orphan_ms) end
 local answer = {'ok'}
 for _, child in ipairs(plan.children) do
-  local number = redis.call('INCR', k('serial'))
-  local childname = k('b:' .. string.format('%d', number))
-  redis.call('HSET', childname, 'lane', lane, 'root', root, 'parent', n, 'fence', 0, 'attempts', 0, 'deliveries', 0,
-    'rest', '[]', 'aside', '[]', 'created_ms', now)
+  local number = redis.call('INCR', k('batch_seq'))
+  local childname = k('batch:' .. string.format('%d', number))
+  redis.call('HSET', childname, 'lane', lane, 'root', root, 'parent', n, 'fence', 0, 'attempts', 0, 'claims_count', 0,
+    'suspects', '[]', 'parked', '[]', 'created_ms', now)
   for field, value in pairs(child.set) do redis.call('HSET', childname, field, value) end
   redis.call('ZADD', k(child.zset), now + child.delay_ms, number)
   redis.call('ZADD', k('batches'), now, number)
@@ -41,13 +41,13 @@ if not plan.ended then
   return answer
 end
 -- What quotes those it refused, and the link that leads there.
-redis.call('DEL', name .. ':file')
+redis.call('DEL', name .. ':error_file')
 redis.call('HDEL', name, 'errors_url')
 redis.call('HSET', name, 'state', 'done', 'ended_ms', now)
 if redis.call('HINCRBY', rootname, 'parts', -1) == 0 then
-  for _, part in ipairs({':body', ':rows', ':entries'}) do redis.call('DEL', rootname .. part) end
-  redis.call('INCR', k('v'))
+  for _, part in ipairs({':body', ':offsets', ':records'}) do redis.call('DEL', rootname .. part) end
+  redis.call('INCR', k('version'))
   local orphan = tonumber(redis.call('HGET', rootname, 'orphan_until') or 0)
-  if orphan > now then redis.call('ZADD', k('free'), orphan, root) else release(root, now) end
+  if orphan > now then redis.call('ZADD', k('quarantine'), orphan, root) else release(root, now) end
 end
 return answer

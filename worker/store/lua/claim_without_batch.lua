@@ -1,0 +1,7 @@
+-- One exchange that concerns no batch. ARGV: lease ms, token, slots. Returns 1 if it may be made, 0 if too many are.
+local now = clock()
+if redis.call('ZSCORE', k('claims'), ARGV[2]) then return 1 end -- granted before, and the reply lost
+redis.call('ZREMRANGEBYSCORE', k('claims'), '-inf', now)
+if redis.call('ZCARD', k('claims')) >= tonumber(redis.call('HGET', k('state'), 'slots') or ARGV[3]) then return 0 end
+redis.call('ZADD', k('claims'), now + ARGV[1], ARGV[2])
+return 1

@@ -1,7 +1,0 @@
--- One exchange that concerns no batch. ARGV: lease ms, token, slots. Returns 1 if it may be made, 0 if too many are.
-local now = clock()
-if redis.call('ZSCORE', k('active'), ARGV[2]) then return 1 end -- granted before, and the reply lost
-redis.call('ZREMRANGEBYSCORE', k('active'), '-inf', now)
-if redis.call('ZCARD', k('active')) >= tonumber(redis.call('HGET', k('dest'), 'slots') or ARGV[3]) then return 0 end
-redis.call('ZADD', k('active'), now + ARGV[1], ARGV[2])
-return 1
