@@ -63,7 +63,7 @@ def drain(where: Stage, contacts: int, log: Path) -> tuple[float, float, Peaks]:
     began = time.perf_counter()
     enqueue(plain(number) for number in range(contacts))
     enqueued = time.perf_counter()
-    settings = where.environment(POLL_FIRST_S=0.25, MAX_WAIT_S=where.parts.settings.max_wait_s)
+    settings = where.environment(POLL_FIRST_S=0.25, MAX_WAIT_S=where.engine.settings.max_wait_s)
     with WorkerProcess(settings, log, concurrency=CONCURRENCY) as worker:
         peaks = Peaks(worker.pid)
 

@@ -36,7 +36,7 @@ class Stage:
 
     @property
     def runtime(self) -> DestinationRuntime:
-        return self.parts.runtime("sendgrid")
+        return self.engine.runtime("sendgrid")
 
     def environment(self, **more: object) -> dict[str, str]:
         """The settings of a worker; `more` without the prefix CONTACT_INGEST_."""

@@ -8,4 +8,4 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_of_lane
 @shared_task(name="contacts.aggregate", base=StrictTask)
 def aggregate(lane: str) -> None:
     if runtime := runtime_of_lane("contacts.aggregate", lane):
-        notify(runtime.aggregation.aggregate(lane))
+        notify(runtime.aggregator.aggregate(lane))

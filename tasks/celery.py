@@ -48,10 +48,10 @@ broker = settings.broker
 
 def _tls(url: str) -> dict[str, Any] | None:
     """kombu checks no certificate unless told to; what the address says of files is passed on."""
-    parts = urlsplit(url)
-    if parts.scheme != "rediss":
+    engine = urlsplit(url)
+    if engine.scheme != "rediss":
         return None
-    query = parse_qs(parts.query)
+    query = parse_qs(engine.query)
     files: dict[str, Any] = {
         name: query[name][0] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if name in query
     }

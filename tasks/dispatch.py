@@ -8,4 +8,4 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 @shared_task(name="contacts.dispatch", base=StrictTask)
 def dispatch(destination: str) -> None:
     if runtime := runtime_named("contacts.dispatch", destination):
-        notify(runtime.delivery.run_for_slice(destination))
+        notify(runtime.dispatcher.run_for_slice(destination))

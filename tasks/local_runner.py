@@ -20,8 +20,8 @@ log = logging.getLogger("contact_ingest.standby")
 class LocalRunner:
     """Bells to be followed here, each once: there are never more of them than lanes and destinations."""
 
-    def __init__(self, parts: Engine) -> None:
-        self._parts = parts
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._bells: dict[WakeUp, None] = {}
         self._changed = threading.Condition()
         self._ends = False
@@ -45,12 +45,12 @@ class LocalRunner:
             self._ends = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join(timeout=self._parts.settings.deadline_s + 5)
+            self._thread.join(timeout=self._engine.settings.deadline_s + 5)
 
     def _run(self) -> None:
         while (bell := self._next()) is not None:
             try:
-                self.take(notify(follow(self._parts, bell)))
+                self.take(notify(follow(self._engine, bell)))
             except RedisError as problem:
                 log.warning("redis did not answer", extra={"problem": type(problem).__name__})
             except Exception:  # the thread must live: nobody else follows these bells
@@ -67,11 +67,11 @@ class LocalRunner:
             return bell
 
 
-def follow(parts: Engine, bell: WakeUp) -> tuple[WakeUp, ...]:
+def follow(engine: Engine, bell: WakeUp) -> tuple[WakeUp, ...]:
     """Do what a bell asks for; returns the bells to ring after it."""
-    runtime = parts.runtime(parts.destination_of(bell.target))
+    runtime = engine.runtime(engine.destination_of(bell.target))
     if bell.kind == "aggregate":
-        return runtime.aggregation.aggregate(bell.target)
+        return runtime.aggregator.aggregate(bell.target)
     if bell.kind == "dispatch":
-        return runtime.delivery.run_for_slice(bell.target)
-    return runtime.tracking.poll(bell.target)
+        return runtime.dispatcher.run_for_slice(bell.target)
+    return runtime.poller.poll(bell.target)

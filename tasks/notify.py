@@ -76,9 +76,9 @@ def ignore(task: str, why: str) -> None:
 
 def runtime_named(task: str, destination: object) -> DestinationRuntime | None:
     """The destination a message is about; None, and a log line, if there is none of that name."""
-    parts = current_engine()
-    if isinstance(destination, str) and destination in parts.destinations:
-        return parts.runtime(destination)
+    engine = current_engine()
+    if isinstance(destination, str) and destination in engine.destinations:
+        return engine.runtime(destination)
     ignore(task, f"no such destination: {shown(destination)}")
     return None
 

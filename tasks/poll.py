@@ -8,4 +8,4 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 @shared_task(name="contacts.poll", base=StrictTask)
 def poll(destination: str) -> None:
     if runtime := runtime_named("contacts.poll", destination):
-        notify(runtime.tracking.run_for_slice(destination))
+        notify(runtime.poller.run_for_slice(destination))

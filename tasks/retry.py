@@ -9,4 +9,4 @@ from contact_ingest.tasks.notify import StrictTask, runtime_named
 @shared_task(name="contacts.retry", base=StrictTask)
 def retry(destination: str, code: str | None = None, batch: int | None = None, lane: str | None = None) -> None:
     if runtime := runtime_named("contacts.retry", destination):
-        runtime.replay.retry(FailureFilter(code=code, batch=batch, lane=lane))
+        runtime.retrier.retry(FailureFilter(code=code, batch=batch, lane=lane))

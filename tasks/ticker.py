@@ -76,15 +76,15 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
             self._checked = True
 
     def _run(self, slots: int, standby: LocalRunner) -> None:
-        parts = current_engine()
-        chores = Chores(parts, slots)
+        engine = current_engine()
+        chores = Chores(engine, slots)
         while not self._stop.is_set():
             pauses_s = [LOOK_S]
             try:
                 self._check()
                 # Each apart: what keeps the chores or one destination from being done is no reason to leave the others.
                 attempt(chores.run)
-                pauses_s += [attempt(partial(look, runtime, slots, standby)) or LOOK_S for runtime in parts.runtimes()]
+                pauses_s += [attempt(partial(look, runtime, slots, standby)) or LOOK_S for runtime in engine.runtimes()]
             except RedisError as problem:
                 say_silent(problem)
             except SettingError as wrong:
@@ -123,8 +123,8 @@ def look(runtime: DestinationRuntime, slots: int, standby: LocalRunner) -> float
 class Chores:
     """What has to be done now and then, by whoever comes by."""
 
-    def __init__(self, parts: Engine, slots: int) -> None:
-        self._parts = parts
+    def __init__(self, engine: Engine, slots: int) -> None:
+        self._engine = engine
         self._slots = slots
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._next = 0.0
@@ -137,13 +137,13 @@ class Chores:
         # Sweeping comes first: it frees memory, and works where the rest no longer does.
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_S
-            settings = self._parts.settings
-            for runtime in self._parts.runtimes():
+            settings = self._engine.settings
+            for runtime in self._engine.runtimes():
                 runtime.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
-        workers = self._parts.workers
+        workers = self._engine.workers
         workers.heartbeat(self._name, self._slots)
         total = workers.slots()
-        runtimes = list(self._parts.runtimes())
+        runtimes = list(self._engine.runtimes())
         for runtime in runtimes:
             # With several destinations, one that never answers must leave a worker to the others.
             runtime.schedule.set_slots(total if len(runtimes) == 1 else max(1, total - 1))

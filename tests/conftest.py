@@ -53,7 +53,7 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
 
 
 @pytest.fixture
-def make_engine(
+def make_harness(
     client: "Redis[bytes]", redis_server: EmbeddedServer, sandbox: SandboxProcess
 ) -> Iterator[Callable[..., Harness]]:
     """`make_engine(max_wait_s=0, ...)`: settings by name; destination settings under `destination=`."""
@@ -83,5 +83,5 @@ def make_engine(
 
 
 @pytest.fixture
-def engine(make_engine: Callable[..., Harness]) -> Harness:
-    return make_engine()
+def harness(make_harness: Callable[..., Harness]) -> Harness:
+    return make_harness()

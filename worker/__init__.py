@@ -92,7 +92,7 @@ def enqueue(
     """
     parts = current_engine()
     lanes = parts.lanes(to, list_ids)
-    doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.caller(lane)) for lane in lanes]
+    doors = [(parts.enqueue_options(lane, key=key, on_refused=on_refused), parts.caller(lane)) for lane in lanes]
     return _answer(to, lanes, intake.enqueue(records, doors, wait_s))
 
 
@@ -108,7 +108,7 @@ async def aenqueue(
     """`enqueue` for asyncio: never blocks the loop. Takes asynchronous iterables as well."""
     parts = current_engine()
     lanes = parts.lanes(to, list_ids)
-    doors = [(parts.door(lane, key=key, on_refused=on_refused), parts.async_caller(lane)) for lane in lanes]
+    doors = [(parts.enqueue_options(lane, key=key, on_refused=on_refused), parts.async_caller(lane)) for lane in lanes]
     return _answer(to, lanes, await intake.aenqueue(records, doors, wait_s))
 
 

@@ -65,13 +65,13 @@ class DestinationRuntime:
     schedule: Schedule
     batch_store: BatchStore
     failures: Failures
-    replay: Retrier
-    erasure: DestinationEraser
-    rules: FieldMapping
-    aggregation: Aggregator
-    delivery: Dispatcher
-    tracking: Poller
-    definitions: CustomFieldCache
+    retrier: Retrier
+    eraser: DestinationEraser
+    field_mapping: FieldMapping
+    aggregator: Aggregator
+    dispatcher: Dispatcher
+    poller: Poller
+    custom_fields: CustomFieldCache
     desk: Desk
 
 
@@ -258,7 +258,7 @@ class Engine:
         if client is not None:
             await client.aclose()
 
-    def door(
+    def enqueue_options(
         self, lane: Lane, *, key: str | None = None, on_refused: Callable[[RefusedRecord], None] | None = None
     ) -> EnqueueOptions:
         if key is not None and not 0 < len(key) <= LONGEST_KEY:

@@ -156,7 +156,7 @@ class Givers:
     def past_the_door(self, to: str, count: int) -> None:
         """Bytes right into the lane, as a program with a bug of its own would put them there."""
         lane = self._parts.lane(to)
-        filling, store = EnqueueBuffer(self._parts.door(lane)), self._parts.runtime(to).store
+        filling, store = EnqueueBuffer(self._parts.enqueue_options(lane)), self._parts.runtime(to).store
         for start in range(0, count, 500):
             filling._records = []
             for _ in range(min(500, count - start)):
@@ -312,11 +312,11 @@ class Alone:
 
     @property
     def runtime(self) -> Any:
-        return self.parts.runtime(self.parts.destinations[0])
+        return self.engine.runtime(self.engine.destinations[0])
 
 
 def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
-    engine, left, dice = Alone(parts), count, random.Random(count)
+    harness, left, dice = Alone(parts), count, random.Random(count)
 
     def answer(request: Any) -> Any:
         nonlocal left
@@ -330,7 +330,7 @@ def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
         found.consume_wakeup[f"{request.endpoint}: {kind}"] += 1
         return said
 
-    point_at(Peer(answer), engine)
+    point_at(Peer(answer), harness)
     source, people = Records(count), 0
     gives_up_s = time.monotonic() + 600
     while left > 0:
@@ -339,20 +339,20 @@ def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
             [{"email": source.email(), "custom_fields": {"plan": "x"}} if n else source.good() for n in range(3)]
         ).accepted
         replies.values = [f"{CANARY}-{n}@hostile.example" for n in range(max(1, people - 9), people + 1)]
-        turn(engine, 6)
+        turn(harness, 6)
         if time.monotonic() > gives_up_s:
             raise SystemExit(f"{left} replies are still to come")
     found.given["object: good"] += people
-    point_at(Peer(honest), engine)
+    point_at(Peer(honest), harness)
     while not settled(parts):
-        turn(engine, 3)
+        turn(harness, 3)
         if time.monotonic() > gives_up_s:
             raise SystemExit(f"not settled: {all_totals(parts)}")
 
 
-def point_at(peer: Peer, engine: Alone) -> None:
-    speak_to(peer, engine)
-    engine.runtime.aggregation._definitions._desk = engine.runtime.desk
+def point_at(peer: Peer, harness: Alone) -> None:
+    speak_to(peer, harness)
+    harness.runtime.aggregator._definitions._desk = harness.runtime.desk
 
 
 def honest(request: Any) -> Any:
@@ -372,15 +372,15 @@ def honest(request: Any) -> Any:
     return reply(202 if request.endpoint == "upsert" and "/v3/marketing" in request.url else 200, content)
 
 
-def turn(engine: Alone, times: int) -> None:
+def turn(harness: Alone, times: int) -> None:
     """Do what is due, then turn the clock by as much as any wait can last."""
-    runtime = engine.runtime
+    runtime = harness.runtime
     for _ in range(times):
         for name in runtime.schedule.lanes():
-            runtime.aggregation.aggregate(name)
+            runtime.aggregator.aggregate(name)
         for _ in range(4):
-            runtime.delivery.dispatch(runtime.name)
-            runtime.tracking.poll(runtime.name)
+            runtime.dispatcher.dispatch(runtime.name)
+            runtime.poller.poll(runtime.name)
         runtime.schedule.resume(None)
         advance(runtime, 1_000)
 

@@ -95,10 +95,7 @@ class HostileServer:
     def _look_up(self, path: bytes) -> bytes:
         if path.startswith(b"/v3/marketing/contacts/imports/"):
             url = f'"errors_url":"{self.url}/file"'
-            return honest(
-                b'{"status":"errored","results":{"errored_count":1,"requested_count":2,%b}}'
-                % url.encode()
-            )
+            return honest(b'{"status":"errored","results":{"errored_count":1,"requested_count":2,%b}}' % url.encode())
         if path.startswith(b"/file"):
             with self._lock:
                 kind, content = next(self._files)

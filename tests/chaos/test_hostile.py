@@ -173,66 +173,66 @@ def test_a_site_local_address_is_not_public():
 # What lies in a lane.
 
 
-def put_into_lane(engine, *raws):
+def put_into_lane(harness, *raws):
     """Past the door, as a producer with a bug of its own would do it."""
-    lane = engine.parts.lane(None)
-    filling = EnqueueBuffer(engine.parts.door(lane))
+    lane = harness.engine.lane(None)
+    filling = EnqueueBuffer(harness.engine.enqueue_options(lane))
     filling._records = list(raws)
-    append(engine.runtime.store, filling.next_call())
+    append(harness.runtime.store, filling.next_call())
 
 
-def failures(engine):
-    return {failed.id: failed for failed in engine.runtime.failures}
+def failures(harness):
+    return {failed.id: failed for failed in harness.runtime.failures}
 
 
-def test_bytes_that_are_no_record_fail_with_a_reason_and_do_not_block_their_lane(engine, sandbox):
+def test_bytes_that_are_no_record_fail_with_a_reason_and_do_not_block_their_lane(harness, sandbox):
     deep = b'{"email":"deep@example.com","custom_fields":{"x":' + b"[" * 600 + b"]" * 600 + b"}}"
     spaced = b'{"email":\n"spaced@example.com"}'
-    put_into_lane(engine, b"\xff\n\x00", b"[1]", b"7", deep, spaced, b'{"email":"good@example.com"}')
-    engine.run_until_settled()
+    put_into_lane(harness, b"\xff\n\x00", b"[1]", b"7", deep, spaced, b'{"email":"good@example.com"}')
+    harness.run_until_settled()
 
     assert {c["email"] for c in sandbox.contacts()} == {"spaced@example.com", "good@example.com"}
-    found = failures(engine)
+    found = failures(harness)
     assert {id_.rpartition(":")[2]: f.about["code"] for id_, f in found.items()} == {
         "0": "not_an_object",
         "1": "not_an_object",
         "2": "not_an_object",
         "3": "not_json",
     }
-    engine.assert_books_balance()
+    harness.assert_books_balance()
     assert orjson.loads(found["sendgrid:0"].raw) == "\\xff\n\x00"
 
 
-def test_what_failed_unreadable_can_be_shown_retried_and_exported(engine, capsys, tmp_path):
-    put_into_lane(engine, b"\xff\n\x00", b'{"email":"' + b"[" * 300)
-    engine.run_until_settled()
+def test_what_failed_unreadable_can_be_shown_retried_and_exported(harness, capsys, tmp_path):
+    put_into_lane(harness, b"\xff\n\x00", b'{"email":"' + b"[" * 300)
+    harness.run_until_settled()
 
-    assert engine.runtime.replay.retry(FailureFilter()) == 2
-    engine.run_until_settled()
+    assert harness.runtime.retrier.retry(FailureFilter()) == 2
+    harness.run_until_settled()
 
     assert run(["failures", "--json", "--contents"]) == 0
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["attempts"] for line in shown] == [2, 2]
     assert run(["failures", "export", str(tmp_path / "all.jsonl")]) == 0
     assert run(["failures", "export", str(tmp_path / "all.csv")]) == 0
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_record_nested_to_the_limit_can_be_exported_after_it_failed(engine, tmp_path):
+def test_a_record_nested_to_the_limit_can_be_exported_after_it_failed(harness, tmp_path):
     value = "x"
     for _ in range(252):
         value = [value]
     receipt = enqueue({"email": "deep@example.com", "custom_fields": {"plan": value}})
     assert receipt.accepted == 1
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     path = tmp_path / "failed.jsonl"
     assert run(["failures", "export", str(path)]) == 0
     assert orjson.loads(path.read_bytes())["contact"]["email"] == "deep@example.com"
 
 
-def test_a_mistake_of_ours_over_one_record_fails_that_record_alone(engine, sandbox, monkeypatch, caplog):
-    runtime = engine.runtime
+def test_a_mistake_of_ours_over_one_record_fails_that_record_alone(harness, sandbox, monkeypatch, caplog):
+    runtime = harness.runtime
     prepare = runtime.provider.prepare
 
     def stumbles(raw, fields):
@@ -242,10 +242,10 @@ def test_a_mistake_of_ours_over_one_record_fails_that_record_alone(engine, sandb
 
     monkeypatch.setattr(runtime.provider, "prepare", stumbles)
     enqueue(person(i) for i in range(4))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["delivered"] == 3
-    (failed,) = engine.runtime.failures
+    assert harness.books()["delivered"] == 3
+    (failed,) = harness.runtime.failures
     assert failed.about["code"] == "internal"
     assert "KeyError" in failed.about["reason"]
     assert CANARY not in failed.about["reason"]
@@ -254,20 +254,20 @@ def test_a_mistake_of_ours_over_one_record_fails_that_record_alone(engine, sandb
     assert CANARY not in caplog.text
 
 
-def test_what_redis_or_a_time_limit_raises_is_no_defect_of_a_record(engine, monkeypatch):
+def test_what_redis_or_a_time_limit_raises_is_no_defect_of_a_record(harness, monkeypatch):
     class TimeIsUp(Exception):  # noqa: N818 - as celery's is: an exception of its own, under none of Python's
         pass
 
     for ends in (TimeIsUp, RedisError, MemoryError, OSError):
         assert not issubclass(ends, BUGS)
-    monkeypatch.setattr(engine.runtime.provider, "prepare", lambda *_: (_ for _ in ()).throw(TimeIsUp))
+    monkeypatch.setattr(harness.runtime.provider, "prepare", lambda *_: (_ for _ in ()).throw(TimeIsUp))
     enqueue(person(1))
     with pytest.raises(TimeIsUp):
-        engine.runtime.aggregation.aggregate("sendgrid")
-    assert engine.books()["waiting"] == 1
+        harness.runtime.aggregator.aggregate("sendgrid")
+    assert harness.books()["waiting"] == 1
 
 
-def test_a_thousand_large_records_are_refused_a_part_at_a_time(engine, monkeypatch):
+def test_a_thousand_large_records_are_refused_a_part_at_a_time(harness, monkeypatch):
     monkeypatch.setattr("contact_ingest.packing.packer.MAX_REFUSED_BYTES", 100_000)
     sent = []
     ours = Store._once
@@ -280,28 +280,28 @@ def test_a_thousand_large_records_are_refused_a_part_at_a_time(engine, monkeypat
         )[1],
     )
     enqueue({"email": f"p{i}@example.com", "first_name": "x" * 20_000} for i in range(60))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["failed"] == 60
+    assert harness.books()["failed"] == 60
     assert max(size for name, size in sent if name == "commit") < 400_000
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_body_closes_when_much_more_was_enqueued_than_is_sent(make_engine, sandbox, monkeypatch):
+def test_a_body_closes_when_much_more_was_enqueued_than_is_sent(make_harness, sandbox, monkeypatch):
     monkeypatch.setattr("contact_ingest.packing.packer.MAX_KEPT_BYTES", 100_000)
-    engine = make_engine(destinations={"sendgrid": {"unknown_fields": "drop"}})
+    harness = make_harness(destinations={"sendgrid": {"unknown_fields": "drop"}})
     enqueue({"email": f"p{i}@example.com", "custom_fields": {"unknown": "x" * 20_000}} for i in range(30))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["delivered"] == 30
+    assert harness.books()["delivered"] == 30
     assert len([entry for entry in sandbox.journal() if entry["endpoint"] == "sendgrid.upsert"]) >= 5
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_heavy_lane_is_read_a_few_records_at_a_time(engine, monkeypatch):
+def test_a_heavy_lane_is_read_a_few_records_at_a_time(harness, monkeypatch):
     monkeypatch.setattr(aggregation, "CHUNK_BYTES", 100_000)
     enqueue({"email": f"p{i}@example.com", "first_name": "x" * 30_000} for i in range(12))
-    reads = engine.runtime.aggregation._bench
+    reads = harness.runtime.aggregator._bench
 
     assert len(reads.waiting("sendgrid", 0, 12)) == 12
     assert len(reads.waiting("sendgrid", 0, 12, heavy=True)) == 3
@@ -315,64 +315,64 @@ def test_a_heavy_lane_is_read_a_few_records_at_a_time(engine, monkeypatch):
 # What a platform says.
 
 
-def test_a_mistake_over_a_reply_sends_the_same_bytes_again_and_is_not_poison(engine, monkeypatch, caplog):
-    speak_to(Peer(lambda _: reply(202, {"job_id": "a-job"})), engine)
-    runtime = engine.runtime
+def test_a_mistake_over_a_reply_sends_the_same_bytes_again_and_is_not_poison(harness, monkeypatch, caplog):
+    speak_to(Peer(lambda _: reply(202, {"job_id": "a-job"})), harness)
+    runtime = harness.runtime
     read = runtime.provider.read_upsert
     monkeypatch.setattr(runtime.provider, "read_upsert", lambda *_: {}[CANARY])
     enqueue(person(i) for i in range(3))
-    engine.pump()
+    harness.pump()
     for _ in range(5):
         advance(runtime, 1_000)
-        engine.pump()
+        harness.pump()
 
     (batch,) = runtime.store.client.zrange(runtime.store.keys("batches"), 0, -1)
     fields = runtime.store.client.hgetall(runtime.store.keys(f"batch:{int(batch)}"))
     assert (fields[b"code"], fields[b"state"]) == (b"internal", b"ready")
     assert int(fields[b"attempts"]) == int(fields[b"claims_count"]) == 6
-    assert engine.books()["failed"] == 0
+    assert harness.books()["failed"] == 0
     assert CANARY not in caplog.text
     monkeypatch.setattr(runtime.provider, "read_upsert", read)
     advance(runtime, 1_000)
-    engine.pump()
+    harness.pump()
     assert runtime.store.client.hget(runtime.store.keys(f"batch:{int(batch)}"), "state") == b"polling"
 
 
-def test_a_mistake_over_a_report_is_asked_about_again_until_the_deadline(make_engine, monkeypatch):
-    engine = make_engine(poll_deadline_s=2_500)
-    speak_to(Peer(lambda _: reply(202, {"job_id": "a-job"})), engine)
-    runtime = engine.runtime
+def test_a_mistake_over_a_report_is_asked_about_again_until_the_deadline(make_harness, monkeypatch):
+    harness = make_harness(poll_deadline_s=2_500)
+    speak_to(Peer(lambda _: reply(202, {"job_id": "a-job"})), harness)
+    runtime = harness.runtime
     monkeypatch.setattr(runtime.provider, "read_job", lambda *_: {}[CANARY])
     enqueue(person(i) for i in range(3))
-    engine.pump()
+    harness.pump()
     for _ in range(4):
         advance(runtime, 1_000)
-        engine.pump()
+        harness.pump()
 
     assert {failed.about["code"] for failed in runtime.failures} == {"no_verdict"}
-    assert engine.books()["failed"] == 3
+    assert harness.books()["failed"] == 3
 
 
 @pytest.mark.parametrize("count", [10**18, 2**63, 5])
-def test_a_count_of_errors_beyond_what_was_sent_does_not_reach_the_books(engine, count):
+def test_a_count_of_errors_beyond_what_was_sent_does_not_reach_the_books(harness, count):
     job = {"status": "errored", "results": {"errored_count": count}}
-    speak_to(Peer(lambda asked: reply(202, {"job_id": "a"}) if asked.method == "PUT" else reply(200, job)), engine)
+    speak_to(Peer(lambda asked: reply(202, {"job_id": "a"}) if asked.method == "PUT" else reply(200, job)), harness)
     enqueue(person(i) for i in range(3))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert (engine.books()["failed"], engine.books()["unattributed"]) == (3, 0)
-    engine.assert_books_balance()
+    assert (harness.books()["failed"], harness.books()["unattributed"]) == (3, 0)
+    harness.assert_books_balance()
 
 
-def test_an_error_file_that_our_own_code_stumbles_over_is_worth_as_much_as_garbage(engine, monkeypatch):
+def test_an_error_file_that_our_own_code_stumbles_over_is_worth_as_much_as_garbage(harness, monkeypatch):
     job = {"status": "errored", "results": {"errored_count": 1, "errors_url": "https://files.example/x"}}
     answers = {"upsert": reply(202, {"job_id": "a"}), "job": reply(200, job), "error_file": reply(200, b"x")}
-    speak_to(Peer(lambda asked: answers[asked.endpoint]), engine)
-    monkeypatch.setattr(engine.runtime.provider, "read_error_file", lambda *_: {}[CANARY])
+    speak_to(Peer(lambda asked: answers[asked.endpoint]), harness)
+    monkeypatch.setattr(harness.runtime.provider, "read_error_file", lambda *_: {}[CANARY])
     enqueue(person(i) for i in range(3))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert (engine.books()["delivered"], engine.books()["unattributed"]) == (3, 1)
+    assert (harness.books()["delivered"], harness.books()["unattributed"]) == (3, 1)
 
 
 @pytest.mark.parametrize("trap", [b"[" + b"[]," * 500_000 + b"0]", b"[" + b"0," * 1_600_000 + b"0]"])
@@ -475,7 +475,7 @@ def test_any_other_cell_stays_as_it_is(cell):
     assert harmless(cell) == cell
 
 
-def test_failures_as_csv_have_a_column_for_each_field_and_can_be_read_back(engine, capsys, tmp_path):
+def test_failures_as_csv_have_a_column_for_each_field_and_can_be_read_back(harness, capsys, tmp_path):
     last_name = '=HYPERLINK("http://x","y")\n' + "x" * 60
     custom = {"=cmd": 1, "plan": "pro"}
     enqueue(
@@ -487,8 +487,8 @@ def test_failures_as_csv_have_a_column_for_each_field_and_can_be_read_back(engin
         }
     )
     enqueue({"email": "bob@example.com", "phone": "+15046218927", "city": "x" * 70})
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 2
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 2
     path = tmp_path / "failed.csv"
 
     assert run(["failures", "export", str(path)]) == 0
@@ -509,9 +509,9 @@ def test_failures_as_csv_have_a_column_for_each_field_and_can_be_read_back(engin
     assert raw.count(b"\r\n") == 3
 
 
-def test_the_form_of_an_export_follows_the_ending_unless_it_is_named(engine, tmp_path, capsys):
+def test_the_form_of_an_export_follows_the_ending_unless_it_is_named(harness, tmp_path, capsys):
     enqueue({"email": "ada@example.com", "city": "x" * 70})
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert run(["failures", "export", str(tmp_path / "a.csv"), "--format", "jsonl"]) == 0
     assert orjson.loads((tmp_path / "a.csv").read_bytes())["contact"]["email"] == "ada@example.com"

@@ -49,13 +49,13 @@ def cli(capsys):
 
 
 @contextmanager
-def pumping(engine):
+def pumping(harness):
     """A worker's bells, rung by a thread."""
     stop = threading.Event()
 
     def ring():
         while not stop.is_set():
-            engine.pump()
+            harness.pump()
             stop.wait(0.01)
 
     thread = threading.Thread(target=ring)
@@ -75,9 +75,9 @@ def bad(number):
     return person(number, last_name="x" * 51)
 
 
-def attended(engine):
-    engine.parts.workers.heartbeat("worker-1", 2)
-    return engine
+def attended(harness):
+    harness.engine.workers.heartbeat("worker-1", 2)
+    return harness
 
 
 def why(cli):
@@ -104,8 +104,8 @@ def test_no_command_and_a_wrong_command_exit_with_2(cli):
 # status
 
 
-def test_status_reports_every_lane_and_the_totals_in_a_fixed_shape(cli, make_engine):
-    engine = make_engine(destinations={"letters": {}, "news": {}, "unused": {}}, max_wait_s=3600)
+def test_status_reports_every_lane_and_the_totals_in_a_fixed_shape(cli, make_harness):
+    harness = make_harness(destinations={"letters": {}, "news": {}, "unused": {}}, max_wait_s=3600)
     enqueue([person(i) for i in range(3)], to="news")
     enqueue([person(i) for i in range(2)], to="letters", list_ids=["00000000-0000-0000-0000-000000000001"])
 
@@ -133,45 +133,45 @@ def test_status_reports_every_lane_and_the_totals_in_a_fixed_shape(cli, make_eng
         assert lane["oldest_waiting_s"] >= 0
     assert set(report["totals"]) == COUNTS | {"balanced"}
     assert report["totals"]["waiting"] == 5
-    assert engine.parts.destinations == ("letters", "news", "unused")
+    assert harness.engine.destinations == ("letters", "news", "unused")
 
 
-def test_status_says_when_no_worker_is_running(cli, engine):
+def test_status_says_when_no_worker_is_running(cli, harness):
     enqueue(person(1))
 
     assert why(cli) == ("unattended", "no worker is running")
 
 
-def test_status_says_why_a_lane_waits(cli, make_engine):
-    engine = attended(make_engine(max_wait_s=3600))
+def test_status_says_why_a_lane_waits(cli, make_harness):
+    harness = attended(make_harness(max_wait_s=3600))
     enqueue(person(1))
     state, words = why(cli)
     assert state == "waiting"
     assert words.startswith("waiting for a fuller body, ")
 
-    engine.runtime.schedule.flush("sendgrid")
+    harness.runtime.schedule.flush("sendgrid")
     assert why(cli) == ("waiting", "about to be cut into a body")
 
 
-def test_status_says_how_many_imports_are_pending_and_goes_idle_at_the_end(cli, engine, sandbox):
-    attended(engine)
+def test_status_says_how_many_imports_are_pending_and_goes_idle_at_the_end(cli, harness, sandbox):
+    attended(harness)
     sandbox.dials(job_seconds=[0.5, 0.5])
     enqueue(person(1))
-    engine.run_until(lambda: why(cli)[0] == "importing")
+    harness.run_until(lambda: why(cli)[0] == "importing")
     assert why(cli) == ("importing", "1 import pending at the platform")
 
-    engine.run_until_settled()
+    harness.run_until_settled()
     assert why(cli) == ("idle", "idle")
     (lane,) = cli("status", "--json").json["lanes"]
     assert lane["rate_per_s"] == 1
     assert lane["time_left_s"] == 0
 
 
-def test_status_says_that_a_key_was_refused_and_when_it_is_tried_again(cli, engine, sandbox):
-    attended(engine)
+def test_status_says_that_a_key_was_refused_and_when_it_is_tried_again(cli, harness, sandbox):
+    attended(harness)
     sandbox.dials(auth_down=True)
     enqueue(person(1))
-    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
 
     state, words = why(cli)
 
@@ -180,25 +180,25 @@ def test_status_says_that_a_key_was_refused_and_when_it_is_tried_again(cli, engi
     assert "(unauthorized); probing again in " in words
 
 
-def test_status_says_that_the_rate_limit_is_waited_for(cli, engine, sandbox):
-    attended(engine)
+def test_status_says_that_the_rate_limit_is_waited_for(cli, harness, sandbox):
+    attended(harness)
     sandbox.dials(script=["429"])
     enqueue(person(1))
-    engine.run_until(lambda: "wait_until" in engine.runtime.schedule.state())
+    harness.run_until(lambda: "wait_until" in harness.runtime.schedule.state())
 
     assert why(cli)[1].startswith("waiting for the rate limit, ")
 
 
-def test_status_says_what_the_last_answer_was_while_a_batch_waits_to_go_again(cli, engine, sandbox):
-    attended(engine)
+def test_status_says_what_the_last_answer_was_while_a_batch_waits_to_go_again(cli, harness, sandbox):
+    attended(harness)
     sandbox.dials(rate_5xx=1.0, seed=1)
     enqueue(person(1))
-    engine.run_until(lambda: "was answered http_5" in why(cli)[1])
+    harness.run_until(lambda: "was answered http_5" in why(cli)[1])
 
     assert why(cli)[0] == "sending"
 
 
-def test_status_exits_with_1_when_the_books_do_not_balance(cli, engine, client):
+def test_status_exits_with_1_when_the_books_do_not_balance(cli, harness, client):
     enqueue(person(1))
     client.hincrby("contact-ingest:{sendgrid}:books:sendgrid", "delivered", 1)
 
@@ -209,8 +209,8 @@ def test_status_exits_with_1_when_the_books_do_not_balance(cli, engine, client):
     assert said.json["totals"]["balanced"] is False
 
 
-def test_the_books_balance_in_every_status_while_records_move(cli, engine):
-    with pumping(engine):
+def test_the_books_balance_in_every_status_while_records_move(cli, harness):
+    with pumping(harness):
         for start in range(0, 6000, 200):
             enqueue(person(i) for i in range(start, start + 200))
             said = cli("status", "--json")
@@ -219,7 +219,7 @@ def test_the_books_balance_in_every_status_while_records_move(cli, engine):
     assert cli("status", "--json").json["totals"]["delivered"] == 6000
 
 
-def test_the_status_table_has_a_row_for_each_lane_and_the_totals(cli, engine):
+def test_the_status_table_has_a_row_for_each_lane_and_the_totals(cli, harness):
     assert "No lane has been used yet." in cli("status").out
 
     enqueue([person(i) for i in range(7)])
@@ -232,10 +232,10 @@ def test_the_status_table_has_a_row_for_each_lane_and_the_totals(cli, engine):
 # batches
 
 
-def test_batches_are_listed_newest_first_and_one_is_told_in_full(cli, engine, client):
+def test_batches_are_listed_newest_first_and_one_is_told_in_full(cli, harness, client):
     for number in range(3):
         enqueue([person(number), person(number + 10)])
-        engine.run_until_settled()
+        harness.run_until_settled()
 
     rows = cli("batches", "--json").json["batches"]
 
@@ -255,10 +255,10 @@ def test_batches_are_listed_newest_first_and_one_is_told_in_full(cli, engine, cl
     assert "ended: 2 delivered, 0 failed" in cli("batch", 2).out
 
 
-def test_a_batch_never_shows_its_error_file_or_its_contents(cli, engine, sandbox, client):
+def test_a_batch_never_shows_its_error_file_or_its_contents(cli, harness, sandbox, client):
     sandbox.dials(rate_5xx=1.0, faults_on=["sendgrid.error_file"])
     enqueue([person(1), person(2, last_name="[[fail-import]]")])
-    engine.run_until(lambda: client.hexists("contact-ingest:{sendgrid}:batch:1", "errors_url"))
+    harness.run_until(lambda: client.hexists("contact-ingest:{sendgrid}:batch:1", "errors_url"))
 
     shown = [cli("batch", 1), cli("batch", 1, "--json"), cli("batches"), cli("batches", "--json")]
 
@@ -268,10 +268,10 @@ def test_a_batch_never_shows_its_error_file_or_its_contents(cli, engine, sandbox
         assert "example.com" not in said.out
 
 
-def test_a_split_batch_names_its_parts_and_they_their_parent(cli, engine, sandbox):
+def test_a_split_batch_names_its_parts_and_they_their_parent(cli, harness, sandbox):
     sandbox.dials(hidden_byte_cap=70_000)
     enqueue(person(i, city="x" * 50) for i in range(1500))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     parent = cli("batch", 1, "--json").json
 
@@ -282,11 +282,11 @@ def test_a_split_batch_names_its_parts_and_they_their_parent(cli, engine, sandbo
     assert child["root"] == 1
 
 
-def test_a_batch_that_is_not_there_or_not_told_apart_exits_with_2(cli, make_engine):
-    engine = make_engine(destinations={"a": {}, "b": {}})
+def test_a_batch_that_is_not_there_or_not_told_apart_exits_with_2(cli, make_harness):
+    harness = make_harness(destinations={"a": {}, "b": {}})
     for name in ("a", "b"):
         enqueue(person(1), to=name)
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert cli("batch", 99).err == "error: batch 99: there is none, or it was settled too long ago to be listed\n"
     assert cli("batch", 1).err == "error: --to: name a destination; a and b have one\n"
@@ -297,12 +297,12 @@ def test_a_batch_that_is_not_there_or_not_told_apart_exits_with_2(cli, make_engi
 
 
 @pytest.fixture
-def failed(engine):
+def failed(harness):
     """Two contacts that break a rule and one that the import refuses."""
     enqueue([person(1), bad(2), bad(3), person(4, last_name="[[fail-import]]")])
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 3
-    return engine
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 3
+    return harness
 
 
 def test_failures_are_listed_without_contents_unless_asked_for(cli, failed):
@@ -379,26 +379,26 @@ def test_retry_of_an_unknown_record_names_it_and_moves_nothing(cli, failed):
 # cancel, flush, pause, resume
 
 
-def test_cancel_discards_what_still_waits(cli, make_engine):
-    engine = make_engine(max_wait_s=3600)
+def test_cancel_discards_what_still_waits(cli, make_harness):
+    harness = make_harness(max_wait_s=3600)
     enqueue(person(i) for i in range(20))
 
     said = cli("cancel", "sendgrid", "0-4", "7", "18-999999999999")
 
     assert said.code == 0
     assert said.out.startswith("8 of 8 records discarded")
-    assert engine.books()["discarded"] == 8
+    assert harness.books()["discarded"] == 8
     assert cli("cancel", "nowhere", "1").code == 2
     assert cli("cancel", "sendgrid", "9-1").code == 2
     assert cli("cancel", "sendgrid").code == 2
     assert cli("cancel", "--receipt", "no-such-file").code == 2
 
 
-def test_flush_waits_for_the_verdicts_and_exits_with_0_when_all_is_well(cli, make_engine):
-    engine = make_engine(max_wait_s=3600)
+def test_flush_waits_for_the_verdicts_and_exits_with_0_when_all_is_well(cli, make_harness):
+    harness = make_harness(max_wait_s=3600)
     enqueue(person(i) for i in range(50))
 
-    with pumping(engine):
+    with pumping(harness):
         said = cli("flush", "--wait", "--timeout", 60, "--json")
 
     assert said.code == 0
@@ -407,31 +407,31 @@ def test_flush_waits_for_the_verdicts_and_exits_with_0_when_all_is_well(cli, mak
 
 
 @pytest.mark.parametrize("mark", ["[[fail-import]]", "[[fail-unnamed]]"])
-def test_flush_exits_with_1_when_a_record_failed_or_a_row_is_unattributed(cli, make_engine, mark):
-    engine = make_engine(max_wait_s=3600)
+def test_flush_exits_with_1_when_a_record_failed_or_a_row_is_unattributed(cli, make_harness, mark):
+    harness = make_harness(max_wait_s=3600)
     enqueue([person(i) for i in range(5)] + [person(9, last_name=mark)])
 
-    with pumping(engine):
+    with pumping(harness):
         said = cli("flush", "--wait", "--timeout", 60, "--json")
 
     assert said.code == 1
     assert said.json["totals"]["failed"] + said.json["totals"]["unattributed"] == 1
 
 
-def test_flush_looks_at_the_flushed_lanes_alone(cli, make_engine):
-    engine = make_engine(destinations={"a": {}, "b": {}}, max_wait_s=3600)
+def test_flush_looks_at_the_flushed_lanes_alone(cli, make_harness):
+    harness = make_harness(destinations={"a": {}, "b": {}}, max_wait_s=3600)
     enqueue(person(1), to="a")
     enqueue(person(1), to="b")
 
-    with pumping(engine):
+    with pumping(harness):
         said = cli("flush", "--to", "a", "--wait", "--timeout", 60, "--json")
 
     assert said.code == 0
     assert [lane["lane"] for lane in said.json["lanes"]] == ["a"]
-    assert engine.books("b")["waiting"] == 1
+    assert harness.books("b")["waiting"] == 1
 
 
-def test_flush_exits_with_3_when_the_time_is_up(cli, engine):
+def test_flush_exits_with_3_when_the_time_is_up(cli, harness):
     enqueue(person(1))
 
     said = cli("flush", "--wait", "--timeout", "0.3")
@@ -443,7 +443,7 @@ def test_flush_exits_with_3_when_the_time_is_up(cli, engine):
     ]
 
 
-def test_progress_is_drawn_on_a_terminal_alone(engine, redis_server):
+def test_progress_is_drawn_on_a_terminal_alone(harness, redis_server):
     enqueue(person(1))
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
@@ -464,33 +464,33 @@ def test_progress_is_drawn_on_a_terminal_alone(engine, redis_server):
     assert orjson.loads(out)["timed_out"] is True
 
 
-def test_a_flush_without_wait_only_makes_the_lanes_due(cli, make_engine):
-    engine = make_engine(max_wait_s=3600)
+def test_a_flush_without_wait_only_makes_the_lanes_due(cli, make_harness):
+    harness = make_harness(max_wait_s=3600)
     enqueue(person(1))
 
     assert cli("flush").code == 0
 
-    engine.run_until_settled()
-    assert engine.books()["delivered"] == 1
+    harness.run_until_settled()
+    assert harness.books()["delivered"] == 1
 
 
-def test_a_pause_holds_a_destination_until_it_is_resumed_and_status_says_why(cli, engine):
-    attended(engine)
+def test_a_pause_holds_a_destination_until_it_is_resumed_and_status_says_why(cli, harness):
+    attended(harness)
     assert cli("pause", "--why", "list is being cleaned").code == 0
     enqueue(person(1))
     for _ in range(20):
-        engine.pump()
+        harness.pump()
 
     assert why(cli) == ("paused", "the destination is paused by hand: list is being cleaned")
-    assert engine.books()["waiting"] == 1
+    assert harness.books()["waiting"] == 1
 
     assert cli("resume").code == 0
-    engine.run_until_settled()
-    assert engine.books()["delivered"] == 1
+    harness.run_until_settled()
+    assert harness.books()["delivered"] == 1
 
 
-def test_a_lane_is_paused_and_resumed_alone(cli, engine):
-    attended(engine)
+def test_a_lane_is_paused_and_resumed_alone(cli, harness):
+    attended(harness)
     enqueue(person(1))
     assert cli("pause", "--lane", "sendgrid").out == "sendgrid is paused.\n"
     assert why(cli) == ("paused", "paused by hand")
@@ -498,12 +498,12 @@ def test_a_lane_is_paused_and_resumed_alone(cli, engine):
 
     cli("resume", "--lane", "sendgrid")
 
-    engine.run_until_settled()
+    harness.run_until_settled()
     assert why(cli)[0] == "idle"
 
 
-def test_a_destination_must_be_named_where_there_are_several(cli, make_engine):
-    make_engine(destinations={"a": {}, "b": {}})
+def test_a_destination_must_be_named_where_there_are_several(cli, make_harness):
+    make_harness(destinations={"a": {}, "b": {}})
 
     assert cli("pause").err == "error: --to: name a destination; there is: a, b\n"
     assert cli("pause", "--to", "c").code == 2
@@ -514,8 +514,8 @@ def test_a_destination_must_be_named_where_there_are_several(cli, make_engine):
 
 
 @pytest.mark.parametrize("args", [["status"], ["batches"], ["failures"], ["retry", "--all"], ["flush"], ["resume"]])
-def test_redis_that_does_not_answer_is_one_line_without_its_password(cli, engine, args):
-    settings = engine.parts.settings
+def test_redis_that_does_not_answer_is_one_line_without_its_password(cli, harness, args):
+    settings = harness.engine.settings
     secret = type(settings.redis_url)("redis://user:hunter2@127.0.0.1:1/0")
     set_engine(Engine(settings.model_copy(update={"redis_url": secret})))
 
@@ -526,8 +526,8 @@ def test_redis_that_does_not_answer_is_one_line_without_its_password(cli, engine
     assert said.out == ""
 
 
-def test_a_wrong_password_is_told_apart_and_not_shown(cli, engine, redis_server):
-    settings = engine.parts.settings
+def test_a_wrong_password_is_told_apart_and_not_shown(cli, harness, redis_server):
+    settings = harness.engine.settings
     secret = type(settings.redis_url)(redis_server.url.replace("redis://", "redis://nobody:hunter2@"))
     set_engine(Engine(settings.model_copy(update={"redis_url": secret})))
 
@@ -565,7 +565,7 @@ def test_nothing_that_is_shown_holds_the_key_or_an_address(cli, failed):
             assert "@" not in said.out + said.err
 
 
-def test_a_defect_is_told_without_traceback_and_without_the_text_of_the_exception(cli, engine, client):
+def test_a_defect_is_told_without_traceback_and_without_the_text_of_the_exception(cli, harness, client):
     enqueue(person(1))
     client.hset("contact-ingest:{sendgrid}:books:sendgrid", "failed", "p1@example.com")
 
@@ -576,7 +576,7 @@ def test_a_defect_is_told_without_traceback_and_without_the_text_of_the_exceptio
     assert "example.com" not in said.err
 
 
-def test_a_keyspace_of_another_schema_is_not_written_to(cli, engine, client):
+def test_a_keyspace_of_another_schema_is_not_written_to(cli, harness, client):
     enqueue(person(1))
     client.set("contact-ingest:schema", 999)
 
@@ -584,7 +584,7 @@ def test_a_keyspace_of_another_schema_is_not_written_to(cli, engine, client):
     assert cli("flush").code == 2
 
 
-def test_watching_ends_with_130_on_ctrl_c(engine, redis_server):
+def test_watching_ends_with_130_on_ctrl_c(harness, redis_server):
     enqueue(person(1))
     child = subprocess.Popen(
         [sys.executable, "-m", "contact_ingest", "status", "--watch", "--json"],

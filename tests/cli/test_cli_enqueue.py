@@ -71,7 +71,7 @@ def start(url, *args, **more):
     )
 
 
-def test_a_file_of_good_records_is_accepted_and_the_exit_code_is_0(cli, engine, client, tmp_path):
+def test_a_file_of_good_records_is_accepted_and_the_exit_code_is_0(cli, harness, client, tmp_path):
     said = cli("enqueue", write_csv(tmp_path / "people.csv", 1200), "--to", "sendgrid")
 
     assert said.code == 0
@@ -81,7 +81,7 @@ def test_a_file_of_good_records_is_accepted_and_the_exit_code_is_0(cli, engine, 
     assert waiting(client) == [f"p{i}@example.com" for i in range(1200)]
 
 
-def test_the_json_receipt_has_a_fixed_shape_and_cancel_takes_it_back(cli, engine, tmp_path):
+def test_the_json_receipt_has_a_fixed_shape_and_cancel_takes_it_back(cli, harness, tmp_path):
     said = cli("enqueue", write_csv(tmp_path / "people.csv", 700, bad={5}), "--json")
 
     receipt = orjson.loads(said.out)
@@ -102,10 +102,10 @@ def test_the_json_receipt_has_a_fixed_shape_and_cancel_takes_it_back(cli, engine
     (tmp_path / "receipt.json").write_text(said.out)
     cancelled = cli("cancel", "--receipt", tmp_path / "receipt.json", "--json")
     assert orjson.loads(cancelled.out) == {"lane": "sendgrid", "discarded": 699}
-    assert engine.books()["discarded"] == 699
+    assert harness.books()["discarded"] == 699
 
 
-def test_refused_records_exit_with_1_and_go_to_the_rejects_file_with_their_lines(cli, engine, tmp_path):
+def test_refused_records_exit_with_1_and_go_to_the_rejects_file_with_their_lines(cli, harness, tmp_path):
     path = write_csv(tmp_path / "people.csv", 1000, bad={3, 998})
     with path.open("a") as file:
         file.write("too,many,columns,here\n")
@@ -118,10 +118,10 @@ def test_refused_records_exit_with_1_and_go_to_the_rejects_file_with_their_lines
     assert rejects[0]["record"] == {"first_name": "Name 3"}
     assert "3 records refused" in said.out
     assert "line 5: record:" in said.out
-    assert engine.books()["accepted"] == 998
+    assert harness.books()["accepted"] == 998
 
 
-def test_no_contact_is_shown_on_the_terminal(cli, engine, tmp_path):
+def test_no_contact_is_shown_on_the_terminal(cli, harness, tmp_path):
     path = tmp_path / "people.jsonl"
     path.write_text('{"first_name": "Zacharias"}\n{"email": "zacharias@example.com", "x": NaN}\n')
 
@@ -131,7 +131,7 @@ def test_no_contact_is_shown_on_the_terminal(cli, engine, tmp_path):
     assert "acharias" not in (said.out + said.err)
 
 
-def test_columns_lists_and_gzip_are_understood(cli, engine, client, tmp_path):
+def test_columns_lists_and_gzip_are_understood(cli, harness, client, tmp_path):
     path = tmp_path / "people.csv.gz"
     path.write_bytes(gzip.compress(b"Adresse;Ort\na@example.com;Ulm\n"))
     lists = "00000000-0000-0000-0000-000000000001"
@@ -155,7 +155,7 @@ def test_columns_lists_and_gzip_are_understood(cli, engine, client, tmp_path):
         (["enqueue", "people.csv", "--rejects", "people.csv"], "--rejects people.csv"),
     ],
 )
-def test_wrong_use_exits_with_2_and_names_what_to_mend(cli, engine, tmp_path, monkeypatch, args, named):
+def test_wrong_use_exits_with_2_and_names_what_to_mend(cli, harness, tmp_path, monkeypatch, args, named):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "people.csv", 3)
 
@@ -164,10 +164,10 @@ def test_wrong_use_exits_with_2_and_names_what_to_mend(cli, engine, tmp_path, mo
     assert said.code == 2
     assert said.err.startswith(f"error: {named}: ")
     assert said.err.count("\n") == 1
-    assert engine.books()["accepted"] == 0
+    assert harness.books()["accepted"] == 0
 
 
-def test_the_same_file_under_the_same_key_is_counted_once(cli, engine, tmp_path):
+def test_the_same_file_under_the_same_key_is_counted_once(cli, harness, tmp_path):
     path = write_csv(tmp_path / "people.csv", 1200)
 
     cli("enqueue", path, "--key", "monday")
@@ -175,26 +175,26 @@ def test_the_same_file_under_the_same_key_is_counted_once(cli, engine, tmp_path)
 
     assert again.code == 0
     assert orjson.loads(again.out)["repeated_calls"] == 3
-    assert engine.books()["accepted"] == 1200
+    assert harness.books()["accepted"] == 1200
 
 
-def test_another_file_under_the_same_key_loses_nothing(cli, engine, tmp_path):
+def test_another_file_under_the_same_key_loses_nothing(cli, harness, tmp_path):
     cli("enqueue", write_csv(tmp_path / "a.csv", 3), "--key", "monday")
     cli("enqueue", write_csv(tmp_path / "b.csv", 4), "--key", "monday")
 
-    assert engine.books()["accepted"] == 7
+    assert harness.books()["accepted"] == 7
 
 
-def test_equal_records_of_one_file_are_all_counted_under_one_key(cli, engine, tmp_path):
+def test_equal_records_of_one_file_are_all_counted_under_one_key(cli, harness, tmp_path):
     path = tmp_path / "people.jsonl"
     path.write_bytes(b'{"email":"same@example.com"}\n' * 1500)
 
     cli("enqueue", path, "--key", "monday")
 
-    assert engine.books()["accepted"] == 1500
+    assert harness.books()["accepted"] == 1500
 
 
-def test_a_call_whose_reply_was_lost_is_not_counted_again_by_the_run_that_goes_on(cli, engine, tmp_path):
+def test_a_call_whose_reply_was_lost_is_not_counted_again_by_the_run_that_goes_on(cli, harness, tmp_path):
     path = write_csv(tmp_path / "people.csv", 1200)
     cli("enqueue", path, "--key", "monday")
 
@@ -202,7 +202,7 @@ def test_a_call_whose_reply_was_lost_is_not_counted_again_by_the_run_that_goes_o
     went_on = cli("enqueue", path, "--key", "monday", "--from-line", "502", "--json")
 
     assert orjson.loads(went_on.out)["ranges"] == [[500, 1199]]
-    assert engine.books()["accepted"] == 1200
+    assert harness.books()["accepted"] == 1200
 
 
 def test_ctrl_c_waits_for_the_end_of_a_call_and_a_second_one_does_not():
@@ -222,8 +222,8 @@ def test_ctrl_c_waits_for_the_end_of_a_call_and_a_second_one_does_not():
     assert steps == ["end"]
 
 
-def test_a_full_lane_stops_it_and_the_printed_command_goes_on_exactly(cli, make_engine, client, tmp_path):
-    make_engine(max_lane_bytes=1_000_000)
+def test_a_full_lane_stops_it_and_the_printed_command_goes_on_exactly(cli, make_harness, client, tmp_path):
+    make_harness(max_lane_bytes=1_000_000)
     path = tmp_path / "people.jsonl"
     records = [{"email": f"p{i}@example.com", "city": "x" * 900} for i in range(2600)]
     records[40] = {"city": "nowhere"}
@@ -237,27 +237,27 @@ def test_a_full_lane_stops_it_and_the_printed_command_goes_on_exactly(cli, make_
     assert "lane sendgrid is full; stopped before line " in stopped.err
     before = len(waiting(client))
     assert 0 < before < 2600
-    make_engine(max_lane_bytes=1_000_000_000)
+    make_harness(max_lane_bytes=1_000_000_000)
     went_on = cli(*rest_of(stopped.err))
     assert went_on.code == 1
     assert waiting(client) == [record["email"] for record in records if "email" in record]
     assert [orjson.loads(line)["line"] for line in rejects.read_bytes().splitlines()] == [41, 2501]
 
 
-def test_an_array_on_one_line_goes_on_at_the_right_record(cli, make_engine, client, tmp_path):
-    make_engine(max_lane_bytes=1_000_000)
+def test_an_array_on_one_line_goes_on_at_the_right_record(cli, make_harness, client, tmp_path):
+    make_harness(max_lane_bytes=1_000_000)
     path = tmp_path / "people.json"
     path.write_bytes(orjson.dumps([{"email": f"p{i}@example.com", "city": "x" * 900} for i in range(1700)]))
 
     stopped = cli("enqueue", path)
-    make_engine(max_lane_bytes=1_000_000_000)
+    make_harness(max_lane_bytes=1_000_000_000)
     went_on = cli(*rest_of(stopped.err))
 
     assert (stopped.code, went_on.code) == (4, 0)
     assert waiting(client) == [f"p{i}@example.com" for i in range(1700)]
 
 
-def test_ctrl_c_exits_with_130_and_the_printed_command_goes_on_exactly(cli, engine, client, redis_server):
+def test_ctrl_c_exits_with_130_and_the_printed_command_goes_on_exactly(cli, harness, client, redis_server):
     lines = [orjson.dumps({"email": f"p{i}@example.com"}) + b"\n" for i in range(1700)]
     child = start(redis_server.url, "enqueue", "-", "--format", "jsonl")
     try:
@@ -305,7 +305,7 @@ def test_redis_that_goes_away_midway_exits_with_4_and_nothing_is_lost_or_counted
             assert waiting(client) == [f"p{i}@example.com" for i in range(1700)]
 
 
-def test_a_dry_run_applies_the_platforms_rules_and_writes_nothing(cli, engine, client, tmp_path):
+def test_a_dry_run_applies_the_platforms_rules_and_writes_nothing(cli, harness, client, tmp_path):
     path = tmp_path / "people.jsonl"
     records = [
         {"email": "good@example.com"},
@@ -326,10 +326,10 @@ def test_a_dry_run_applies_the_platforms_rules_and_writes_nothing(cli, engine, c
     assert client.keys("*") == []
 
 
-def test_a_dry_run_does_without_redis(cli, make_engine, redis_server, tmp_path):
-    engine = make_engine()
-    gone = engine.parts.settings.model_copy(
-        update={"redis_url": type(engine.parts.settings.redis_url)("redis://127.0.0.1:1/0")}
+def test_a_dry_run_does_without_redis(cli, make_harness, redis_server, tmp_path):
+    harness = make_harness()
+    gone = harness.engine.settings.model_copy(
+        update={"redis_url": type(harness.engine.settings.redis_url)("redis://127.0.0.1:1/0")}
     )
 
     set_engine(Engine(gone))
@@ -347,14 +347,14 @@ def large_file(tmp_path):
     return path
 
 
-def test_with_wait_a_file_goes_on_as_soon_as_there_is_room(cli, make_engine, tmp_path, sandbox):
-    engine = make_engine(max_wait_s=60, max_lane_bytes=1_000_000)
+def test_with_wait_a_file_goes_on_as_soon_as_there_is_room(cli, make_harness, tmp_path, sandbox):
+    harness = make_harness(max_wait_s=60, max_lane_bytes=1_000_000)
     path, ends = large_file(tmp_path), threading.Event()
 
     def drain():
         while not ends.wait(0.05):
-            engine.runtime.schedule.flush("sendgrid")
-            engine.pump()
+            harness.runtime.schedule.flush("sendgrid")
+            harness.pump()
 
     thread = threading.Timer(0.5, drain)
     thread.start()
@@ -367,13 +367,13 @@ def test_with_wait_a_file_goes_on_as_soon_as_there_is_room(cli, make_engine, tmp
     assert said.code == 0, said.err
     assert "20000 records accepted into lane sendgrid" in said.out
     assert "waiting for room: lane sendgrid is full" in said.err
-    assert engine.books()["accepted"] == 20_000
+    assert harness.books()["accepted"] == 20_000
 
 
 def test_a_file_that_finds_no_room_in_time_stops_midway_and_says_how_to_go_on_with_the_same_patience(
-    cli, make_engine, tmp_path
+    cli, make_harness, tmp_path
 ):
-    engine = make_engine(max_wait_s=60, max_lane_bytes=1_000_000)
+    harness = make_harness(max_wait_s=60, max_lane_bytes=1_000_000)
     path = large_file(tmp_path)
     began_s = time.monotonic()
 
@@ -384,11 +384,11 @@ def test_a_file_that_finds_no_room_in_time_stops_midway_and_says_how_to_go_on_wi
     assert "lane sendgrid is full; stopped before line" in said.err
     rest = rest_of(said.err)
     assert rest[rest.index("--wait") + 1] == "0.5"
-    engine.runtime.schedule.flush("sendgrid")
-    engine.run_until(lambda: engine.books()["waiting"] == 0)
-    engine.parts.settings.__dict__["max_lane_bytes"] = 100_000_000
+    harness.runtime.schedule.flush("sendgrid")
+    harness.run_until(lambda: harness.books()["waiting"] == 0)
+    harness.engine.settings.__dict__["max_lane_bytes"] = 100_000_000
     assert cli(*rest).code == 0
-    assert engine.books()["accepted"] == 20_000
+    assert harness.books()["accepted"] == 20_000
 
 
 def test_ctrl_c_ends_a_wait_for_room_at_once(redis_server, client, tmp_path):

@@ -319,13 +319,13 @@ def test_a_real_pool_that_hangs_leaves_its_bells_and_one_that_goes_on_takes_them
         # One bell has gone to the pool, which cannot take another; the next lies there, and grows old.
         wait_until(lambda: traps.strikes() and client.llen(stage.queue) > 0)
         bells(30)
-        [found] = broker.check_broker(stage.parts)
+        [found] = broker.check_broker(stage.engine)
         assert found.level == "wrong"
         assert "their pools hang" in found.says
 
         os.kill(traps.strikes()[0].pid, signal.SIGCONT)
         stage.wait_until_settled(1)
-        wait_until(lambda: [one.level for one in broker.check_broker(stage.parts)] == ["ok"])
+        wait_until(lambda: [one.level for one in broker.check_broker(stage.engine)] == ["ok"])
 
 
 def test_bells_that_have_not_expired_for_long_and_strange_messages_are_no_finding(parts, bells, client):
@@ -379,8 +379,8 @@ def test_a_paused_destination_and_a_paused_lane_are_found_with_the_reason(parts)
 def test_batches_that_nobody_takes_are_found(parts, client):
     enqueue({"email": "a@example.com"})
     runtime = parts.runtime(LANE)
-    runtime.definitions.ready_for({})
-    runtime.aggregation.aggregate(LANE)
+    runtime.custom_fields.ready_for({})
+    runtime.aggregator.aggregate(LANE)
     assert run("doctor").exit_code == 0
 
     client.set(runtime.store.keys("clock_offset"), round(3 * parts.settings.lease_s * 1000) + 1000)
@@ -395,8 +395,8 @@ def test_imports_followed_past_their_deadline_are_found(wire, client, sandbox):
     parts = wire(poll_deadline_s=10, lease_s=10)
     enqueue({"email": "a@example.com"})
     runtime = parts.runtime(LANE)
-    runtime.aggregation.aggregate(LANE)
-    runtime.delivery.dispatch(LANE)
+    runtime.aggregator.aggregate(LANE)
+    runtime.dispatcher.dispatch(LANE)
     client.set(runtime.store.keys("clock_offset"), 41_000)
     client.zadd(runtime.store.keys("due:poll"), {1: runtime.schedule.now_ms() + 60_000})
     parts.workers.heartbeat("host:1", 4)
@@ -440,8 +440,8 @@ def refused_for_a_field(parts, sandbox):
     runtime.desk.exchange(runtime.provider.create_field("Known", "x"), None)
     enqueue({"email": f"p{n}@example.com", "custom_fields": {"plan": "secret"}} for n in range(2))
     enqueue({"email": "p3@example.com", "last_name": "x" * 51})
-    runtime.definitions.ready_for({})
-    runtime.aggregation.aggregate(LANE)
+    runtime.custom_fields.ready_for({})
+    runtime.aggregator.aggregate(LANE)
     assert len(list(runtime.failures)) == 3
     runtime.schedule.pause(LANE, "for a test")
     enqueue([{"email": "p4@example.com", "custom_fields": {"tier": "secret", "Known": "x"}}, {"email": "p5@x.example"}])
@@ -462,8 +462,8 @@ def test_fields_that_failures_name_are_told_though_the_account_does_not_answer(r
     runtime = refused_for_a_field
     runtime.schedule.resume(LANE)
     enqueue({"email": "p6@example.com", "custom_fields": {"Known": 7}})
-    runtime.definitions.ready_for({})
-    runtime.aggregation.aggregate(LANE)
+    runtime.custom_fields.ready_for({})
+    runtime.aggregator.aggregate(LANE)
     assert {failure.about["code"] for failure in runtime.failures} == {"unknown_field", "too_long", "wrong_type"}
     sandbox.dials(auth_down=True)
 
@@ -498,7 +498,7 @@ def test_failures_near_the_end_of_their_time_are_found(wire, client):
     parts.workers.heartbeat("host:1", 4)
     enqueue({"email": "a@example.com", "last_name": "x" * 51})
     runtime = parts.runtime(LANE)
-    runtime.aggregation.aggregate(LANE)
+    runtime.aggregator.aggregate(LANE)
     client.set(runtime.store.keys("clock_offset"), 890_000)
     assert run("doctor").exit_code == 0
     client.set(runtime.store.keys("clock_offset"), 910_000)
@@ -693,7 +693,7 @@ def test_health_asks_nothing_of_the_platform(parts, sandbox):
 def test_failures_that_take_much_of_the_memory_are_found(parts, client):
     enqueue([{"email": f"p{number}@example.com", "first_name": "x" * 10_000} for number in range(2_000)])
     while client.llen(parts.runtime("sendgrid").store.keys("waiting:sendgrid")):  # a round refuses some megabytes
-        parts.runtime("sendgrid").aggregation.aggregate("sendgrid")
+        parts.runtime("sendgrid").aggregator.aggregate("sendgrid")
     client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 2))
 
     says, remedy = wrong()["sendgrid: failures"]

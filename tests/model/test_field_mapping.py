@@ -36,12 +36,12 @@ def test_without_rules_the_bytes_stay_the_same():
     assert FieldMapping().apply(raw) is raw
 
 
-def test_a_destinations_rules_hold_for_all_its_records(make_engine, sandbox):
+def test_a_destinations_rules_hold_for_all_its_records(make_harness, sandbox):
     rules = {"rename": {"company": "last_name"}, "drop": ["facebook"], "constants": {"country": "Denmark"}}
-    engine = make_engine(destinations={"sendgrid": {"fields": rules}})
+    harness = make_harness(destinations={"sendgrid": {"fields": rules}})
     enqueue({"email": "a@example.com", "company": "Acme", "facebook": "acme"})
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     (stored,) = sandbox.contacts()
     assert (stored["last_name"], stored["country"], "facebook" in stored) == ("Acme", "Denmark", False)

@@ -17,15 +17,15 @@ def person(number, **more):
     return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
-def cut(engine, lane="sendgrid"):
+def cut(harness, lane="sendgrid"):
     """One round over a lane; returns how many bodies there are now."""
-    engine.runtime.aggregation.aggregate(lane)
-    return engine.runtime.store.client.zcard(engine.runtime.store.keys("due:dispatch"))
+    harness.runtime.aggregator.aggregate(lane)
+    return harness.runtime.store.client.zcard(harness.runtime.store.keys("due:dispatch"))
 
 
-def bodies(engine):
+def bodies(harness):
     """The bodies that are to be sent, in order."""
-    runtime = engine.runtime
+    runtime = harness.runtime
     numbers = map(int, runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1))
     return [runtime.store.client.get(runtime.store.keys(f"batch:{number}:body")) for number in numbers]
 
@@ -34,31 +34,31 @@ def contacts_of(body):
     return orjson.loads(body)["contacts"]
 
 
-def failures(engine):
-    return {orjson.loads(failed.raw)["email"]: failed for failed in engine.runtime.failures}
+def failures(harness):
+    return {orjson.loads(failed.raw)["email"]: failed for failed in harness.runtime.failures}
 
 
-def failed_raw(engine):
-    return {orjson.loads(failed.raw).get("email"): orjson.loads(failed.raw) for failed in engine.runtime.failures}
+def failed_raw(harness):
+    return {orjson.loads(failed.raw).get("email"): orjson.loads(failed.raw) for failed in harness.runtime.failures}
 
 
 @pytest.fixture
-def slow(make_engine):
+def slow(make_harness):
     """A lane that is cut after a minute, or when a body is full."""
-    return make_engine(max_wait_s=60, max_body_bytes=CAP)
+    return make_harness(max_wait_s=60, max_body_bytes=CAP)
 
 
-def in_flight(engine, *records):
+def in_flight(harness, *records):
     """Bring records on their way and leave them there."""
     enqueue(list(records))
-    engine.runtime.schedule.flush("sendgrid")
-    cut(engine)
+    harness.runtime.schedule.flush("sendgrid")
+    cut(harness)
 
 
-def settle(engine):
-    for lane in engine.runtime.schedule.lanes():
-        engine.runtime.schedule.flush(lane)
-    engine.run_until_settled()
+def settle(harness):
+    for lane in harness.runtime.schedule.lanes():
+        harness.runtime.schedule.flush(lane)
+    harness.run_until_settled()
 
 
 def test_a_body_full_by_bytes_goes_at_once_and_the_rest_waits(slow):
@@ -71,14 +71,14 @@ def test_a_body_full_by_bytes_goes_at_once_and_the_rest_waits(slow):
     assert len(contacts_of(body)) + slow.books()["waiting"] == 150
 
 
-def test_a_body_full_by_count_goes_at_once(make_engine, sandbox):
-    engine = make_engine(max_wait_s=60)
+def test_a_body_full_by_count_goes_at_once(make_harness, sandbox):
+    harness = make_harness(max_wait_s=60)
     enqueue({"email": f"{number}@x.cd"} for number in range(30_100))
 
-    assert cut(engine) == 1
+    assert cut(harness) == 1
 
-    assert [len(contacts_of(body)) for body in bodies(engine)] == [30_000]
-    assert engine.books()["waiting"] == 100
+    assert [len(contacts_of(body)) for body in bodies(harness)] == [30_000]
+    assert harness.books()["waiting"] == 100
 
 
 def test_a_partial_body_waits_for_its_time_by_the_clock_and_needs_no_further_arrival(slow):
@@ -119,35 +119,35 @@ def test_a_lane_that_is_flushed_leaves_now(slow):
 
 
 @pytest.mark.parametrize("list_ids", [[], [LIST]])
-def test_with_a_backlog_every_body_is_filled_to_ninety_nine_percent(make_engine, list_ids):
-    engine = make_engine(max_wait_s=60, max_body_bytes=200_000)
+def test_with_a_backlog_every_body_is_filled_to_ninety_nine_percent(make_harness, list_ids):
+    harness = make_harness(max_wait_s=60, max_body_bytes=200_000)
     lane = enqueue(
         (person(number, postal_code="é" * (number % 97)) for number in range(12_000)), list_ids=list_ids
     ).lane
 
-    assert cut(engine, lane) > 4
+    assert cut(harness, lane) > 4
 
-    for body in bodies(engine):
+    for body in bodies(harness):
         assert 0.99 * 200_000 <= len(body) <= 200_000
         assert body == orjson.dumps(orjson.loads(body))
 
 
-def test_a_lane_is_not_cut_further_ahead_than_it_can_be_sent(make_engine):
-    engine = make_engine(max_wait_s=0, max_body_bytes=CAP, max_open_batches=3)
+def test_a_lane_is_not_cut_further_ahead_than_it_can_be_sent(make_harness):
+    harness = make_harness(max_wait_s=0, max_body_bytes=CAP, max_open_batches=3)
     enqueue(person(number, postal_code="x" * 500) for number in range(1000))
 
     for _ in range(5):
-        cut(engine)
+        cut(harness)
 
-    assert len(bodies(engine)) == 3
-    assert engine.books()["waiting"] > 500
+    assert len(bodies(harness)) == 3
+    assert harness.books()["waiting"] > 500
 
 
-def test_a_refused_record_fails_with_field_and_reason_keeps_its_id_and_can_be_retried(engine):
+def test_a_refused_record_fails_with_field_and_reason_keeps_its_id_and_can_be_retried(harness):
     enqueue([person(0), person(1, last_name="x" * 51), {"email": "nobody"}, person(3, city=None)])
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    found = failures(engine)
+    found = failures(harness)
     assert {email: failed.about["code"] for email, failed in found.items()} == {
         "p1@example.com": "too_long",
         "nobody": "bad_email",
@@ -157,67 +157,67 @@ def test_a_refused_record_fails_with_field_and_reason_keeps_its_id_and_can_be_re
     assert found["p1@example.com"].about["stage"] == "aggregate"
     assert found["p1@example.com"].about["reason"].startswith("last_name: has 51 characters")
     assert "x" * 51 not in found["p1@example.com"].about["reason"]
-    assert engine.runtime.failures.retry(list(engine.runtime.failures)) == 3
-    engine.run_until_settled()
-    again = failures(engine)["p1@example.com"]
+    assert harness.runtime.failures.retry(list(harness.runtime.failures)) == 3
+    harness.run_until_settled()
+    again = failures(harness)["p1@example.com"]
     assert (again.id, again.about["attempts"], again.about["first_ms"]) == (
         "sendgrid:1",
         2,
         found["p1@example.com"].about["first_ms"],
     )
-    assert engine.books() | {"accepted": 4, "delivered": 1, "failed": 3} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"accepted": 4, "delivered": 1, "failed": 3} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_thousands_of_refusals_do_not_stand_in_the_way_of_the_good(engine):
+def test_thousands_of_refusals_do_not_stand_in_the_way_of_the_good(harness):
     enqueue(person(number, **({"last_name": "x" * 51} if number % 2 else {})) for number in range(5_000))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books() | {"failed": 2_500, "delivered": 2_500} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"failed": 2_500, "delivered": 2_500} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_contact_larger_than_the_cap_is_refused_with_its_size_not_sent_and_not_dropped(make_engine, sandbox):
-    engine = make_engine(max_body_bytes=CAP)
+def test_a_contact_larger_than_the_cap_is_refused_with_its_size_not_sent_and_not_dropped(make_harness, sandbox):
+    harness = make_harness(max_body_bytes=CAP)
     enqueue([person(1), person(2, postal_code="x" * CAP), person(3)])
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books() | {"failed": 1, "delivered": 2} == engine.books()
-    failed = failures(engine)["p2@example.com"]
+    assert harness.books() | {"failed": 1, "delivered": 2} == harness.books()
+    failed = failures(harness)["p2@example.com"]
     assert failed.about["code"] == "too_large"
     assert str(CAP) not in failed.about["reason"].split("over")[0]
     assert sandbox.totals()["max_body_bytes"] <= CAP
 
 
-def test_a_newer_record_takes_from_an_older_failed_one_what_it_sets(engine, sandbox):
+def test_a_newer_record_takes_from_an_older_failed_one_what_it_sets(harness, sandbox):
     enqueue(person(1, city="old", country="kept", last_name="x" * 51))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     enqueue(person(1, city="new", last_name="short"))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert failed_raw(engine)["p1@example.com"] == {"email": "p1@example.com", "country": "kept"}
-    engine.runtime.failures.retry(list(engine.runtime.failures))
-    engine.run_until_settled()
+    assert failed_raw(harness)["p1@example.com"] == {"email": "p1@example.com", "country": "kept"}
+    harness.runtime.failures.retry(list(harness.runtime.failures))
+    harness.run_until_settled()
     [stored] = sandbox.contacts()
     assert (stored["city"], stored["country"], stored["last_name"]) == ("new", "kept", "short")
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_failed_record_with_nothing_left_to_say_is_superseded_and_counts_as_merged(engine):
+def test_a_failed_record_with_nothing_left_to_say_is_superseded_and_counts_as_merged(harness):
     enqueue(person(1, last_name="x" * 51))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     enqueue(person(1, last_name="short"))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books() | {"accepted": 2, "delivered": 1, "merged": 1, "failed": 0} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"accepted": 2, "delivered": 1, "merged": 1, "failed": 0} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_record_refused_in_the_same_walk_as_a_newer_one_is_stripped_too(engine, sandbox):
+def test_a_record_refused_in_the_same_walk_as_a_newer_one_is_stripped_too(harness, sandbox):
     enqueue(
         [
             person(1, city="old", country="kept", last_name="x" * 51),
@@ -226,81 +226,81 @@ def test_a_record_refused_in_the_same_walk_as_a_newer_one_is_stripped_too(engine
             person(2, last_name="short"),
         ]
     )
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert failed_raw(engine) == {"p1@example.com": {"email": "p1@example.com", "country": "kept"}}
-    assert engine.books() | {"accepted": 4, "delivered": 2, "merged": 1, "failed": 1} == engine.books()
-    engine.assert_books_balance()
+    assert failed_raw(harness) == {"p1@example.com": {"email": "p1@example.com", "country": "kept"}}
+    assert harness.books() | {"accepted": 4, "delivered": 2, "merged": 1, "failed": 1} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_record_refused_after_a_good_older_one_loses_nothing_to_it(engine):
+def test_a_record_refused_after_a_good_older_one_loses_nothing_to_it(harness):
     newer = person(1, city="newer", last_name="x" * 51)
     enqueue([person(1, city="older"), newer])
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert failed_raw(engine)["p1@example.com"] == newer
+    assert failed_raw(harness)["p1@example.com"] == newer
 
 
-def test_an_older_record_that_is_retried_takes_nothing_from_a_newer_failed_one(engine, sandbox):
+def test_an_older_record_that_is_retried_takes_nothing_from_a_newer_failed_one(harness, sandbox):
     newer = person(1, city="new", last_name="x" * 51)
     enqueue(person(1, city="old", last_name="[[fail-import]]"))
-    engine.run_until_settled()
+    harness.run_until_settled()
     enqueue(newer)
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 2
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 2
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
-    engine.runtime.failures.retry([failed for failed in engine.runtime.failures if failed.id == "sendgrid:0"])
-    engine.run_until_settled()
+    harness.runtime.failures.retry([failed for failed in harness.runtime.failures if failed.id == "sendgrid:0"])
+    harness.run_until_settled()
 
-    assert failed_raw(engine) == {"p1@example.com": newer}
+    assert failed_raw(harness) == {"p1@example.com": newer}
 
 
-def test_an_address_that_the_platform_writes_differently_is_still_the_same_contact(engine, sandbox):
+def test_an_address_that_the_platform_writes_differently_is_still_the_same_contact(harness, sandbox):
     sandbox.dials(unicode_addresses=True)
     odd = "ann@bu\u0308cher.de"  # two characters that are written as one
     enqueue({"email": odd, "city": "old", "last_name": "[[fail-import]]"})
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 1
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 1
 
     enqueue({"email": odd, "city": "new", "last_name": "fine"})
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books() | {"delivered": 1, "merged": 1, "failed": 0} == engine.books()
+    assert harness.books() | {"delivered": 1, "merged": 1, "failed": 0} == harness.books()
 
 
-def test_a_newer_record_of_another_lane_leaves_the_failed_one_its_identifiers(engine, sandbox):
+def test_a_newer_record_of_another_lane_leaves_the_failed_one_its_identifiers(harness, sandbox):
     enqueue(person(1, last_name="x" * 51))
-    engine.run_until_settled()
+    harness.run_until_settled()
     sandbox.dials(list_error="named")
 
     lane = enqueue(person(1, last_name="short"), list_ids=[LIST]).lane
-    cut(engine, lane)
+    cut(harness, lane)
 
-    assert failed_raw(engine)["p1@example.com"] == {"email": "p1@example.com"}
-    assert engine.books()["failed"] == 1
-    engine.assert_books_balance()
+    assert failed_raw(harness)["p1@example.com"] == {"email": "p1@example.com"}
+    assert harness.books()["failed"] == 1
+    harness.assert_books_balance()
 
 
-def test_failures_retried_out_of_order_never_put_the_older_value_over_the_newer(engine, sandbox):
+def test_failures_retried_out_of_order_never_put_the_older_value_over_the_newer(harness, sandbox):
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue(person(1, city="old", last_name="[[fail-import]]"))
-    engine.run_until(lambda: engine.books()["batched"] == 1)
+    harness.run_until(lambda: harness.books()["batched"] == 1)
     enqueue(person(1, city="new", last_name="x" * 51))
-    engine.run_until_settled()
-    failed = {one.id: one for one in engine.runtime.failures}
+    harness.run_until_settled()
+    failed = {one.id: one for one in harness.runtime.failures}
     assert set(failed) == {"sendgrid:0", "sendgrid:1"}
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
     for record_id in ("sendgrid:1", "sendgrid:0"):
-        engine.runtime.failures.retry([failed[record_id]])
-    engine.run_until_settled()
+        harness.runtime.failures.retry([failed[record_id]])
+    harness.run_until_settled()
 
     # The newer record is still refused for its name; the older one has to leave the city alone once it is mended.
-    left = {one.id: orjson.loads(one.raw) for one in engine.runtime.failures}
+    left = {one.id: orjson.loads(one.raw) for one in harness.runtime.failures}
     assert left.get("sendgrid:1", {}).get("city") == "new" or next(sandbox.contacts())["city"] == "new"
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
 def test_two_lanes_of_a_destination_share_who_is_in_flight(slow):
@@ -314,20 +314,20 @@ def test_two_lanes_of_a_destination_share_who_is_in_flight(slow):
     slow.assert_books_balance()
 
 
-def test_a_held_record_goes_once_its_contact_is_free_and_the_newest_value_wins(engine, sandbox):
+def test_a_held_record_goes_once_its_contact_is_free_and_the_newest_value_wins(harness, sandbox):
     sandbox.dials(job_seconds=[0.4, 0.4])
     enqueue(person(1, city="first", country="kept"))
-    engine.run_until(lambda: engine.books()["batched"] == 1)
+    harness.run_until(lambda: harness.books()["batched"] == 1)
     enqueue(person(1, city="second"))
     enqueue(person(1, city="third"))
-    engine.run_until(lambda: engine.books()["held"] == 1)
+    harness.run_until(lambda: harness.books()["held"] == 1)
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     [stored] = sandbox.contacts()
     assert (stored["city"], stored["country"]) == ("third", "kept")
-    assert engine.books() | {"delivered": 2, "merged": 1} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"delivered": 2, "merged": 1} == harness.books()
+    harness.assert_books_balance()
 
 
 def test_one_busy_contact_does_not_hold_up_the_others(slow):
@@ -344,13 +344,13 @@ def test_one_busy_contact_does_not_hold_up_the_others(slow):
 def test_a_lane_with_as_many_held_as_may_be_rests_until_one_is_free(slow):
     in_flight(slow, *(person(number) for number in range(100)))
     runtime = slow.runtime
-    runtime.aggregation._pace = type(runtime.aggregation._pace)(max_wait_ms=60_000, max_held=50)
+    runtime.aggregator._pace = type(runtime.aggregator._pace)(max_wait_ms=60_000, max_held=50)
     enqueue(person(number, city="again") for number in range(100))
     runtime.schedule.flush("sendgrid")
     cut(slow)
     version = runtime.store.client.get(runtime.store.keys("version"))
 
-    assert runtime.aggregation.aggregate("sendgrid") == ()
+    assert runtime.aggregator.aggregate("sendgrid") == ()
 
     assert slow.books() | {"held": 50, "waiting": 50, "batched": 100} == slow.books()
     assert runtime.store.client.get(runtime.store.keys("version")) == version, (
@@ -371,46 +371,46 @@ def test_a_lane_with_as_many_held_as_may_be_rests_until_one_is_free(slow):
         ("create", {"delivered": 2, "failed": 0, "dropped": 0}, {"e1_T": "pro"}),
     ],
 )
-def test_an_unknown_custom_field_follows_the_policy(make_engine, sandbox, policy, expected, custom):
-    engine = make_engine(destinations={"sendgrid": {"unknown_fields": policy}})
+def test_an_unknown_custom_field_follows_the_policy(make_harness, sandbox, policy, expected, custom):
+    harness = make_harness(destinations={"sendgrid": {"unknown_fields": policy}})
     enqueue([person(1), person(2, custom_fields={"plan": "pro"})])
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    runtime = engine.runtime
+    runtime = harness.runtime
     dropped = int(runtime.store.client.hget(runtime.store.keys("books:sendgrid"), "dropped") or 0)
-    assert {**engine.books(), "dropped": dropped} | expected == {**engine.books(), "dropped": dropped}
+    assert {**harness.books(), "dropped": dropped} | expected == {**harness.books(), "dropped": dropped}
     stored = {contact["email"]: contact["custom_fields"] for contact in sandbox.contacts()}
     assert stored.get("p2@example.com", {}) == custom
     if policy == "refuse":
-        assert failures(engine)["p2@example.com"].about["code"] == "unknown_field"
+        assert failures(harness)["p2@example.com"].about["code"] == "unknown_field"
 
 
-def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_engine, sandbox):
-    engine = make_engine()
+def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_harness, sandbox):
+    harness = make_harness()
     enqueue(person(1, custom_fields={"plan": "pro"}))
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 1
-    runtime = engine.runtime
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 1
+    runtime = harness.runtime
     runtime.desk.exchange(runtime.provider.create_field("plan", "pro"), None)
     advance(runtime, 60)
 
     runtime.failures.retry(list(runtime.failures))
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["delivered"] == 1
+    assert harness.books()["delivered"] == 1
 
 
-def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(engine):
+def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(harness):
     peer = Peer(lambda _: reply(503))
-    speak_to(peer, engine)
-    runtime = engine.runtime
-    runtime.definitions._desk = runtime.desk
+    speak_to(peer, harness)
+    runtime = harness.runtime
+    runtime.custom_fields._desk = runtime.desk
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
-    assert cut(engine) == 0
+    assert cut(harness) == 0
 
-    assert engine.books() | {"waiting": 1, "failed": 0} == engine.books()
+    assert harness.books() | {"waiting": 1, "failed": 0} == harness.books()
     assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") > runtime.schedule.now_ms()
 
 
@@ -435,9 +435,9 @@ def test_bodies_cut_before_a_cap_was_learned_do_not_raise_it_again(slow):
     assert slow.runtime.schedule.state()["cap_bytes"] == str(CAP // 2)
 
 
-def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
+def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(harness):
     enqueue(person(number) for number in range(100))
-    runtime = engine.runtime
+    runtime = harness.runtime
     rounds = []
     barrier = threading.Barrier(2, timeout=10)
 
@@ -457,8 +457,8 @@ def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
             rounds.append(took)
             return took
 
-    runtime.aggregation._bench = Meeting(runtime.aggregation._bench)
-    threads = [threading.Thread(target=runtime.aggregation.aggregate, args=("sendgrid",)) for _ in range(2)]
+    runtime.aggregator._bench = Meeting(runtime.aggregator._bench)
+    threads = [threading.Thread(target=runtime.aggregator.aggregate, args=("sendgrid",)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -466,16 +466,16 @@ def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(engine):
 
     assert rounds.count(True) >= 1
     assert False in rounds
-    assert engine.books() | {"batched": 100, "waiting": 0} == engine.books()
+    assert harness.books() | {"batched": 100, "waiting": 0} == harness.books()
     staged = [k for k in runtime.store.client.scan_iter("*:body") if runtime.store.client.ttl(k) != -1]
     assert staged == [], "the loser's bodies are left behind"
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_records_that_come_while_a_lane_is_cut_arm_it_again(engine):
+def test_records_that_come_while_a_lane_is_cut_arm_it_again(harness):
     enqueue(person(1))
-    runtime = engine.runtime
-    bench = runtime.aggregation._bench
+    runtime = harness.runtime
+    bench = runtime.aggregator._bench
     commit = bench.commit
 
     def late(cut):
@@ -483,32 +483,32 @@ def test_records_that_come_while_a_lane_is_cut_arm_it_again(engine):
         return commit(cut)
 
     bench.commit = late
-    runtime.aggregation.aggregate("sendgrid")
+    runtime.aggregator.aggregate("sendgrid")
     bench.commit = commit
 
     assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") <= runtime.schedule.now_ms()
-    engine.run_until_settled()
-    assert engine.books()["delivered"] == 2
+    harness.run_until_settled()
+    assert harness.books()["delivered"] == 2
 
 
 @pytest.mark.parametrize("lane", ["sendgrid", None])
-def test_a_paused_lane_waits_and_goes_on_when_it_is_resumed(engine, lane):
-    engine.runtime.schedule.pause(lane, "a person said so")
+def test_a_paused_lane_waits_and_goes_on_when_it_is_resumed(harness, lane):
+    harness.runtime.schedule.pause(lane, "a person said so")
     enqueue(person(1))
-    assert cut(engine) == 0
-    assert engine.books()["waiting"] == 1
+    assert cut(harness) == 0
+    assert harness.books()["waiting"] == 1
 
-    engine.runtime.schedule.resume(lane)
+    harness.runtime.schedule.resume(lane)
 
-    engine.run_until_settled()
-    assert engine.books()["delivered"] == 1
+    harness.run_until_settled()
+    assert harness.books()["delivered"] == 1
 
 
-def test_a_paused_lane_does_not_stop_its_neighbour(engine, sandbox):
-    engine.runtime.schedule.pause("sendgrid", "a person said so")
+def test_a_paused_lane_does_not_stop_its_neighbour(harness, sandbox):
+    harness.runtime.schedule.pause("sendgrid", "a person said so")
     enqueue(person(1))
     enqueue(person(2), list_ids=[LIST])
 
-    engine.run_until(lambda: engine.books()["waiting"] == 1)
+    harness.run_until(lambda: harness.books()["waiting"] == 1)
 
-    assert engine.books()["waiting"] == 1
+    assert harness.books()["waiting"] == 1

@@ -34,11 +34,11 @@ def person(number, **more):
 class Platform:
     """All of a platform behind one switch; `heard` maps simulated moments to what was asked."""
 
-    def __init__(self, engine, broken=lambda request: False):
-        self.engine, self.broken = engine, broken
+    def __init__(self, harness, broken=lambda request: False):
+        self.engine, self.broken = harness, broken
         self.consume_wakeup, self.people = [], []
-        speak_to(Peer(self.answer), engine)
-        engine.runtime.definitions._desk = engine.runtime.desk
+        speak_to(Peer(self.answer), harness)
+        harness.runtime.custom_fields._desk = harness.runtime.desk
 
     def answer(self, request):
         self.consume_wakeup.append((self.engine.runtime.schedule.now_ms(), request.endpoint))
@@ -60,8 +60,8 @@ class Platform:
 
 
 @pytest.fixture
-def rate_limiter(engine):
-    return RateLimiter(engine.runtime.store, engine.runtime.provider.account, {}, lease_ms=45_000)
+def rate_limiter(harness):
+    return RateLimiter(harness.runtime.store, harness.runtime.provider.account, {}, lease_ms=45_000)
 
 
 def fail(rate_limiter, endpoint="upsert", times=5, how="failed"):
@@ -71,21 +71,21 @@ def fail(rate_limiter, endpoint="upsert", times=5, how="failed"):
         rate_limiter.note(permit, HEADERS, how=how)
 
 
-def is_open(engine):
-    return engine.runtime.desk.rate_limiter.standing().open_until is not None
+def is_open(harness):
+    return harness.runtime.desk.rate_limiter.standing().open_until is not None
 
 
-def pump(engine, seconds, step_s=1.0, condition=lambda: True):
+def pump(harness, seconds, step_s=1.0, condition=lambda: True):
     """Let simulated time pass while a worker works, at most so much of it; returns how much it was."""
-    began_ms = engine.runtime.schedule.now_ms()
-    while engine.runtime.schedule.now_ms() - began_ms < seconds * 1000 and condition():
-        engine.pump()
-        advance(engine.runtime, step_s)
-    return (engine.runtime.schedule.now_ms() - began_ms) / 1000
+    began_ms = harness.runtime.schedule.now_ms()
+    while harness.runtime.schedule.now_ms() - began_ms < seconds * 1000 and condition():
+        harness.pump()
+        advance(harness.runtime, step_s)
+    return (harness.runtime.schedule.now_ms() - began_ms) / 1000
 
 
-def is_left(engine):
-    return any(engine.books()[name] for name in ("waiting", "held", "batched"))
+def is_left(harness):
+    return any(harness.books()[name] for name in ("waiting", "held", "batched"))
 
 
 # The breaker itself.
@@ -116,9 +116,9 @@ def test_any_answer_starts_the_count_of_its_own_endpoint_anew(rate_limiter, how)
     assert rate_limiter.standing().open_until is not None
 
 
-def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_limiter, engine):
+def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_limiter, harness):
     fail(rate_limiter)
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
 
     assert [rate_limiter.acquire(endpoint).asks_first for endpoint in ENDPOINTS] == [True] * 3
     asking = rate_limiter.acquire("definitions", asks=True)
@@ -129,19 +129,19 @@ def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_lim
     rate_limiter.note(asking, HEADERS, how="failed")
     assert 59_000 < rate_limiter.standing().blocked_ms("upsert") <= 60_000
     assert not rate_limiter.acquire("job", asks=True).granted
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
     rate_limiter.note(rate_limiter.acquire("definitions", asks=True), HEADERS)
     assert all(rate_limiter.acquire(endpoint).granted for endpoint in ENDPOINTS)
 
 
 @pytest.mark.parametrize("how", ["given back", "dead"])
-def test_somebody_else_asks_where_the_one_who_was_to_ask_did_not(rate_limiter, engine, how):
+def test_somebody_else_asks_where_the_one_who_was_to_ask_did_not(rate_limiter, harness, how):
     fail(rate_limiter)
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
     asking = rate_limiter.acquire("definitions", asks=True)
 
     if how == "dead":
-        advance(engine.runtime, 46)
+        advance(harness.runtime, 46)
     else:
         rate_limiter.release(asking)
 
@@ -163,11 +163,11 @@ def test_an_answer_that_comes_late_closes_the_breaker_early(rate_limiter):
 
 
 def test_an_endpoint_that_fails_while_another_answers_waits_alone_and_is_tried_by_one_request_at_a_time(
-    rate_limiter, engine
+    rate_limiter, harness
 ):
     rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
     fail(rate_limiter)
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
     rate_limiter.note(rate_limiter.acquire("definitions", asks=True), HEADERS)
 
     trial = rate_limiter.acquire("upsert")
@@ -178,17 +178,17 @@ def test_an_endpoint_that_fails_while_another_answers_waits_alone_and_is_tried_b
     assert rate_limiter.acquire("job").granted
     assert 59_000 < rate_limiter.standing().blocked_ms("upsert") <= 60_000
     assert rate_limiter.standing().blocked_ms("job") == 0
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
     rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
     assert all(rate_limiter.acquire("upsert").granted for _ in range(5))
 
 
-def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(rate_limiter, engine):
+def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(rate_limiter, harness):
     rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
     flying = [rate_limiter.acquire("upsert") for _ in range(10)]
     for permit in flying[:5]:
         rate_limiter.note(permit, HEADERS, how="failed")
-    advance(engine.runtime, 30)
+    advance(harness.runtime, 30)
 
     for permit in flying[5:]:
         rate_limiter.note(permit, HEADERS, how="failed")
@@ -196,22 +196,22 @@ def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pa
     assert 29_000 < rate_limiter.standing().blocked_ms("upsert") <= 30_000
 
 
-def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, engine):
-    store, base = engine.runtime.store, rate_limiter._keys.base
+def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, harness):
+    store, base = harness.runtime.store, rate_limiter._keys.base
     for _ in range(4):
         permit = rate_limiter.acquire("upsert")
         for _ in range(3):  # the reply is lost twice
             store.run("limiter_report", permit.id, "upsert", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
     assert rate_limiter.standing().open_until is None
     fail(rate_limiter, times=1)
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
     asking = rate_limiter.acquire("definitions", asks=True)
 
     for _ in range(2):
         store.run("limiter_report", asking.id, "definitions", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
 
     assert rate_limiter.standing().open_until is not None
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
     again = rate_limiter._store.run("limiter_acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base)
     assert (
         again
@@ -268,43 +268,43 @@ def test_it_works_without_any_memory_left():
         (NoToken("token_refused", refused=True), False),
     ],
 )
-def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do_not(engine, answer, opens):
-    speak_to(Peer(lambda _: answer), engine)
-    desk = engine.runtime.desk
+def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do_not(harness, answer, opens):
+    speak_to(Peer(lambda _: answer), harness)
+    desk = harness.runtime.desk
 
     for _ in range(6):
         permit = desk.rate_limiter.acquire("upsert")
         if permit.granted:
             desk.exchange(desk.provider.probe(), permit)
 
-    assert is_open(engine) == opens
+    assert is_open(harness) == opens
 
 
-def test_a_question_that_the_rate_limit_refuses_is_an_answer_and_is_waited_for(engine):
-    speak_to(Peer(lambda _: reply(429, retry_after="30")), engine)
-    desk = engine.runtime.desk
+def test_a_question_that_the_rate_limit_refuses_is_an_answer_and_is_waited_for(harness):
+    speak_to(Peer(lambda _: reply(429, retry_after="30")), harness)
+    desk = harness.runtime.desk
     fail(desk.rate_limiter)
-    advance(engine.runtime, 61)
+    advance(harness.runtime, 61)
 
     assert desk.ask(desk.provider.probe()).status == 429
 
-    assert not is_open(engine)
+    assert not is_open(harness)
     assert 29_000 < desk.rate_limiter.acquire("definitions").wait_ms <= 30_000
 
 
-def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(engine):
-    speak_to(Peer(lambda _: NotSent("deadline")), engine)
-    desk = engine.runtime.desk
+def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(harness):
+    speak_to(Peer(lambda _: NotSent("deadline")), harness)
+    desk = harness.runtime.desk
 
     for _ in range(6):
         permit = desk.rate_limiter.acquire("upsert")
         desk.exchange(desk.provider.probe(), permit, claimed_s=0.0)
 
-    assert not is_open(engine)
+    assert not is_open(harness)
 
 
-def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_while_the_platform_is_away(engine):
-    platform = Platform(engine)
+def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_while_the_platform_is_away(harness):
+    platform = Platform(harness)
     ended = reply(
         200,
         {
@@ -316,87 +316,87 @@ def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_whi
     platform.broken = lambda request: answers.get(request.endpoint, False)
     enqueue([person(1), person(2)])
 
-    pump(engine, 300, 5.0)
+    pump(harness, 300, 5.0)
 
     assert len(platform.asked("error_file")) > 5
-    assert not is_open(engine)
+    assert not is_open(harness)
     platform.go_down()
-    fail(engine.runtime.desk.rate_limiter, "definitions")
+    fail(harness.runtime.desk.rate_limiter, "definitions")
     before = len(platform.consume_wakeup)
-    pump(engine, 50, 5.0)
+    pump(harness, 50, 5.0)
     assert len(platform.consume_wakeup) == before
 
 
-def test_definitions_are_neither_fetched_nor_created_while_the_platform_is_away(make_engine):
-    engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
-    platform = Platform(engine)
-    engine.runtime.definitions.ready_for({})  # so fresh that what it lacks would be created at once
+def test_definitions_are_neither_fetched_nor_created_while_the_platform_is_away(make_harness):
+    harness = make_harness(destinations={"sendgrid": {"unknown_fields": "create"}})
+    platform = Platform(harness)
+    harness.runtime.custom_fields.ready_for({})  # so fresh that what it lacks would be created at once
     platform.consume_wakeup.clear()
     platform.go_down()
-    fail(engine.runtime.desk.rate_limiter)
+    fail(harness.runtime.desk.rate_limiter)
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
-    pump(engine, 55, 2.0)
+    pump(harness, 55, 2.0)
     assert platform.consume_wakeup == []
 
-    pump(engine, 600, 6.0)
+    pump(harness, 600, 6.0)
     assert set(platform.asked()) == {"definitions"}
     assert len(platform.consume_wakeup) <= 10
     platform.come_back()
-    pump(engine, 120, 1.0, lambda: is_left(engine))
+    pump(harness, 120, 1.0, lambda: is_left(harness))
     assert "create_field" in platform.asked()
-    assert engine.books()["accepted"] == engine.books()["delivered"] + engine.books()["failed"] == 1
+    assert harness.books()["accepted"] == harness.books()["delivered"] + harness.books()["failed"] == 1
 
 
-def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(engine):
-    platform = Platform(engine, lambda request: reply(401))
+def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(harness):
+    platform = Platform(harness, lambda request: reply(401))
     enqueue(person(1))
-    pump(engine, 3)
-    assert engine.runtime.schedule.state()["state"] == "stopped"
+    pump(harness, 3)
+    assert harness.runtime.schedule.state()["state"] == "stopped"
     platform.go_down()
-    fail(engine.runtime.desk.rate_limiter, "job")
+    fail(harness.runtime.desk.rate_limiter, "job")
     before = len(platform.consume_wakeup)
-    advance(engine.runtime, 0)
+    advance(harness.runtime, 0)
 
-    pump(engine, 55, 5.0)
+    pump(harness, 55, 5.0)
     assert len(platform.consume_wakeup) == before
 
     platform.come_back()
-    pump(engine, 300, 5.0, lambda: is_left(engine))
-    assert engine.books()["delivered"] == 1
+    pump(harness, 300, 5.0, lambda: is_left(harness))
+    assert harness.books()["delivered"] == 1
 
 
-def test_probes_of_a_stopped_destination_that_nobody_answers_count_too(engine):
-    platform = Platform(engine, lambda request: reply(401))
+def test_probes_of_a_stopped_destination_that_nobody_answers_count_too(harness):
+    platform = Platform(harness, lambda request: reply(401))
     enqueue(person(1))
-    pump(engine, 3)
+    pump(harness, 3)
     platform.go_down()
 
-    pump(engine, 3 * HOUR_S, 20.0, lambda: not is_open(engine))
+    pump(harness, 3 * HOUR_S, 20.0, lambda: not is_open(harness))
 
-    assert is_open(engine)
+    assert is_open(harness)
     assert len(platform.asked("definitions")) == 5
 
 
 # The life of a backlog.
 
 
-def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_engine):
+def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_harness):
     """100,000 records come meanwhile: one question a minute, no attempt, no memory but theirs, then the full rate."""
-    engine = make_engine(
+    harness = make_harness(
         max_wait_s=5, max_body_bytes=65_536, destinations={"sendgrid": {"rate_limit": 2, "rate_window_s": 1}}
     )
-    runtime, client, total, calls = engine.runtime, engine.parts.client, 100_000, 200
-    platform = Platform(engine)
+    runtime, client, total, calls = harness.runtime, harness.engine.client, 100_000, 200
+    platform = Platform(harness)
     enqueue(person(-number) for number in range(1, 2_001))
-    pump(engine, 60, 0.5, lambda: is_left(engine))
+    pump(harness, 60, 0.5, lambda: is_left(harness))
     platform.go_down()
     down_ms, keys, memory = runtime.schedule.now_ms(), client.dbsize(), client.info("memory")["used_memory"]
 
     for call in range(calls):
         each = total // calls
         enqueue(person(number) for number in range(call * each, (call + 1) * each))
-        pump(engine, HOUR_S / calls, 6.0)
+        pump(harness, HOUR_S / calls, 6.0)
 
     outage = [at_ms for at_ms, _ in platform.consume_wakeup if at_ms >= down_ms]
     opened = outage[4]
@@ -404,7 +404,7 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_engin
     assert max(Counter((at_ms - opened - 1) // 60_000 for at_ms in outage[5:]).values()) == 1
     assert min(later - earlier for earlier, later in pairwise(outage[4:])) >= 60_000
     assert 50 <= len(outage) <= 66
-    assert engine.books() | {"failed": 0, "accepted": total + 2_000} == engine.books()
+    assert harness.books() | {"failed": 0, "accepted": total + 2_000} == harness.books()
     lane = int(client.hget(runtime.store.keys("lane:sendgrid"), "bytes"))
     cut = [
         client.hgetall(runtime.store.keys(f"batch:{int(n)}"))
@@ -418,25 +418,25 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_engin
 
     platform.come_back()
     back_ms = runtime.schedule.now_ms()
-    pump(engine, 600, 0.25, lambda: is_left(engine))
+    pump(harness, 600, 0.25, lambda: is_left(harness))
 
-    assert engine.books() | {"delivered": total + 2_000, "failed": 0} == engine.books()
+    assert harness.books() | {"delivered": total + 2_000, "failed": 0} == harness.books()
     assert len(platform.people) == len(set(platform.people)) == total + 2_000
     sent = [at_ms for at_ms, endpoint in platform.consume_wakeup if endpoint == "upsert" and at_ms >= back_ms]
     assert sent[0] - back_ms <= 62_000
     assert (sent[-1] - sent[0]) / 1000 <= 1.25 * len(sent) / 2
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_platform_that_is_away_for_longer_than_every_window_fails_nothing(make_engine):
-    engine = make_engine(retry_window_s=HOUR_S, poll_deadline_s=HOUR_S)
-    platform = Platform(engine, lambda request: request.endpoint == "job" and reply(200, {"status": "pending"}))
+def test_a_platform_that_is_away_for_longer_than_every_window_fails_nothing(make_harness):
+    harness = make_harness(retry_window_s=HOUR_S, poll_deadline_s=HOUR_S)
+    platform = Platform(harness, lambda request: request.endpoint == "job" and reply(200, {"status": "pending"}))
     enqueue(person(number) for number in range(3))
-    pump(engine, 20)
+    pump(harness, 20)
     platform.go_down()
     enqueue(person(number) for number in range(3, 6))
-    pump(engine, 3 * HOUR_S, 20.0)
-    assert engine.books() | {"failed": 0, "batched": 6} == engine.books()
+    pump(harness, 3 * HOUR_S, 20.0)
+    assert harness.books() | {"failed": 0, "batched": 6} == harness.books()
 
     # Back, and stumbling: what was tried before the outage has its window still.
     stumbles = [reply(503), reply(503)]
@@ -445,49 +445,49 @@ def test_a_platform_that_is_away_for_longer_than_every_window_fails_nothing(make
         (request.endpoint == "upsert" and stumbles and stumbles.pop())
         or (request.endpoint == "job" and pending and pending.pop())
     )
-    pump(engine, HOUR_S, 5.0, lambda: is_left(engine))
+    pump(harness, HOUR_S, 5.0, lambda: is_left(harness))
 
     assert not stumbles
-    assert engine.books() | {"delivered": 6, "failed": 0} == engine.books()
+    assert harness.books() | {"delivered": 6, "failed": 0} == harness.books()
 
 
-def test_a_batch_that_alone_is_always_failed_ends_with_its_window_and_holds_nobody_up(make_engine):
-    engine = make_engine(retry_window_s=HOUR_S)
-    platform = Platform(engine, lambda request: b"bad@" in b"".join(request.body))
+def test_a_batch_that_alone_is_always_failed_ends_with_its_window_and_holds_nobody_up(make_harness):
+    harness = make_harness(retry_window_s=HOUR_S)
+    platform = Platform(harness, lambda request: b"bad@" in b"".join(request.body))
     enqueue({"email": "bad@example.com"})
-    pump(engine, 300, 5.0)
-    assert engine.books()["batched"] == 1
+    pump(harness, 300, 5.0)
+    assert harness.books()["batched"] == 1
     enqueue(person(1))
 
-    pump(engine, 130, 1.0, lambda: "p1@example.com" not in platform.people)
+    pump(harness, 130, 1.0, lambda: "p1@example.com" not in platform.people)
     assert platform.people == ["p1@example.com"]
-    pump(engine, 2 * HOUR_S, 20.0, lambda: is_left(engine))
+    pump(harness, 2 * HOUR_S, 20.0, lambda: is_left(harness))
 
-    [failed] = list(engine.runtime.failures)
-    assert (failed.about["code"], engine.books()["delivered"]) == ("gave_up", 1)
+    [failed] = list(harness.runtime.failures)
+    assert (failed.about["code"], harness.books()["delivered"]) == ("gave_up", 1)
 
 
-def test_only_the_upserts_failing_leaves_imports_followed_and_is_tried_once_a_minute(engine):
-    platform = Platform(engine)
+def test_only_the_upserts_failing_leaves_imports_followed_and_is_tried_once_a_minute(harness):
+    platform = Platform(harness)
     enqueue(person(1))
-    engine.runtime.aggregation.aggregate("sendgrid")
-    engine.runtime.delivery.dispatch("sendgrid")
+    harness.runtime.aggregator.aggregate("sendgrid")
+    harness.runtime.dispatcher.dispatch("sendgrid")
     platform.broken = lambda request: request.endpoint == "upsert"
     enqueue(person(number) for number in range(2, 5))
 
-    pump(engine, 600, 2.0)
+    pump(harness, 600, 2.0)
 
     tries = [at_ms for at_ms, endpoint in platform.consume_wakeup if endpoint == "upsert"]
     assert min(later - earlier for earlier, later in pairwise(tries[6:])) >= 60_000
     assert len(tries) >= 12
-    assert engine.books()["delivered"] == 1
+    assert harness.books()["delivered"] == 1
     platform.come_back()
-    pump(engine, 70, 1.0, lambda: is_left(engine))
-    assert engine.books()["delivered"] == 4
+    pump(harness, 70, 1.0, lambda: is_left(harness))
+    assert harness.books()["delivered"] == 4
 
 
-def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_engine):
-    engine = make_engine(
+def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_harness):
+    harness = make_harness(
         destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
     )
     consume_wakeup, down = [], [True]
@@ -498,22 +498,22 @@ def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_engi
             return reply(502)
         return reply(200, {"success": True, "id": "1"} if request.method in ("POST", "PUT") else {"success": True})
 
-    speak_to(Peer(answer), engine)
+    speak_to(Peer(answer), harness)
     enqueue(person(number) for number in range(60))
-    pump(engine, 600, 1.0)
+    pump(harness, 600, 1.0)
     assert consume_wakeup[:5].count("GET") == 0
     assert set(consume_wakeup[5:]) == {"GET"}
     assert len(consume_wakeup) <= 5 + 10
 
     down.clear()
-    waited_s = pump(engine, 300, 0.25, lambda: is_left(engine))
-    assert engine.books() | {"delivered": 60, "failed": 0} == engine.books()
+    waited_s = pump(harness, 300, 0.25, lambda: is_left(harness))
+    assert harness.books() | {"delivered": 60, "failed": 0} == harness.books()
     assert waited_s <= 61 + 1.5 * 60 / 10 + 3
 
 
-def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the_same_limit(make_engine):
+def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the_same_limit(make_harness):
     """Loops counts everything against one limit, so that a question and an upsert have one endpoint."""
-    engine = make_engine(
+    harness = make_harness(
         destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
     )
     consume_wakeup = []
@@ -522,10 +522,10 @@ def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the
         consume_wakeup.append(request.method)
         return reply(200, {"success": True}) if request.method == "GET" else reply(502)
 
-    speak_to(Peer(answer), engine)
+    speak_to(Peer(answer), harness)
     enqueue(person(number) for number in range(60))
 
-    pump(engine, 600, 1.0)
+    pump(harness, 600, 1.0)
 
     assert consume_wakeup.count("GET") == 1
     assert 9 <= len(consume_wakeup) - 6 <= 10, "more than one request a minute at an endpoint that fails"
@@ -536,48 +536,48 @@ def said(parser, *command):
     return found.exit_code, found.stdout
 
 
-def test_status_and_doctor_say_why_a_lane_waits_and_resume_asks_at_once(engine):
-    platform = Platform(engine)
+def test_status_and_doctor_say_why_a_lane_waits_and_resume_asks_at_once(harness):
+    platform = Platform(harness)
     platform.go_down()
     enqueue(person(1))
-    pump(engine, 60, 1.0, lambda: not is_open(engine))
-    engine.parts.workers.heartbeat("host:1", 4)
+    pump(harness, 60, 1.0, lambda: not is_open(harness))
+    harness.engine.workers.heartbeat("host:1", 4)
 
     [lane] = orjson.loads(said(app, "status", "--json")[1])["lanes"]
     assert re.fullmatch(r"the platform does not answer; asked again in (\d\d s|2 min)", lane["why"])
     assert (lane["state"], lane["next"][:7]) == ("sending", "ask in ")
-    findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
+    findings = {finding.about: finding for finding in doctor.examine(harness.engine)}
     assert re.match(r"has not answered for \d s; asked again in \d\d s", findings["sendgrid: platform"].says)
     assert "contact-ingest resume --to sendgrid" in findings["sendgrid: platform"].remedy
 
     platform.come_back()
     assert said(app, "resume", "--to", "sendgrid")[0] == 0
-    assert pump(engine, 30, 1.0, lambda: is_left(engine)) < 10
-    assert engine.books()["delivered"] == 1
-    findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
+    assert pump(harness, 30, 1.0, lambda: is_left(harness)) < 10
+    assert harness.books()["delivered"] == 1
+    findings = {finding.about: finding for finding in doctor.examine(harness.engine)}
     assert (findings["sendgrid: platform"].level, findings["sendgrid: platform"].says) == ("ok", "not known to fail")
 
 
-def test_an_endpoint_that_fails_alone_is_named_by_status_and_doctor(engine):
-    platform = Platform(engine, lambda request: request.endpoint == "upsert")
+def test_an_endpoint_that_fails_alone_is_named_by_status_and_doctor(harness):
+    platform = Platform(harness, lambda request: request.endpoint == "upsert")
     enqueue(person(1))
-    pump(engine, 120, 1.0)
-    engine.parts.workers.heartbeat("host:1", 4)
+    pump(harness, 120, 1.0)
+    harness.engine.workers.heartbeat("host:1", 4)
 
     [lane] = orjson.loads(said(app, "status", "--json")[1])["lanes"]
-    findings = {finding.about: finding for finding in doctor.examine(engine.parts)}
+    findings = {finding.about: finding for finding in doctor.examine(harness.engine)}
 
     assert len(platform.asked("upsert")) >= 6
     assert lane["why"].startswith("the platform answers, and fails to take batches in; tried again in ")
     assert findings["sendgrid: platform"].says.startswith("answers, but fails at upsert")
 
 
-def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(engine):
+def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(harness):
     """A quarter of an hour may be left of a wait that began before the outage; only what the platform asked for is."""
-    platform, runtime, client = Platform(engine), engine.runtime, engine.parts.client
+    platform, runtime, client = Platform(harness), harness.runtime, harness.engine.client
     for number in (1, 2, 3):
         enqueue(person(number))
-        runtime.aggregation.aggregate("sendgrid")
+        runtime.aggregator.aggregate("sendgrid")
     late = {1: runtime.schedule.now_ms() + 900_000, 2: runtime.schedule.now_ms() + 900_000}
     client.zadd(runtime.store.keys("due:dispatch"), late)
     for number, told in ((1, 0), (2, 1)):
@@ -588,122 +588,122 @@ def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(en
     fail(runtime.desk.rate_limiter)
     advance(runtime, 61)
 
-    pump(engine, 60, 1.0)
+    pump(harness, 60, 1.0)
 
     assert platform.people == ["p3@example.com", "p1@example.com"]
-    pump(engine, 900, 10.0, lambda: is_left(engine))
+    pump(harness, 900, 10.0, lambda: is_left(harness))
     assert platform.people == ["p3@example.com", "p1@example.com", "p2@example.com"]
 
 
-def test_a_batch_in_hand_is_not_hastened(engine):
-    Platform(engine)
+def test_a_batch_in_hand_is_not_hastened(harness):
+    Platform(harness)
     enqueue(person(1))
-    engine.runtime.aggregation.aggregate("sendgrid")
-    claimed = engine.runtime.batch_store.claim("dispatch")
-    engine.parts.client.hset(engine.runtime.store.keys(f"batch:{claimed.number}"), "code", "http_503")
+    harness.runtime.aggregator.aggregate("sendgrid")
+    claimed = harness.runtime.batch_store.claim("dispatch")
+    harness.engine.client.hset(harness.runtime.store.keys(f"batch:{claimed.number}"), "code", "http_503")
 
-    assert engine.runtime.schedule.make_due_now() == 0
-    assert not hasattr(engine.runtime.batch_store.claim("dispatch"), "number")
+    assert harness.runtime.schedule.make_due_now() == 0
+    assert not hasattr(harness.runtime.batch_store.claim("dispatch"), "number")
 
 
 # A clock that is set.
 
 
-def set_clock(engine, seconds):
+def set_clock(harness, seconds):
     """The server's clock is set, for the keys of the destination and for those of the account."""
-    store = engine.runtime.store
-    for keys in (store.keys, Keys(store.keys.prefix, f"limit-{engine.runtime.provider.account}")):
+    store = harness.runtime.store
+    for keys in (store.keys, Keys(store.keys.prefix, f"limit-{harness.runtime.provider.account}")):
         store.client.incrby(keys("clock_offset"), round(seconds * 1000))
 
 
 @pytest.mark.parametrize("back_s", [2, HOUR_S, 10 * 86_400])
-def test_a_clock_that_is_set_back_holds_nothing_up(make_engine, back_s):
-    engine = make_engine(poll_first_s=5)
-    platform, runtime = Platform(engine), engine.runtime
+def test_a_clock_that_is_set_back_holds_nothing_up(make_harness, back_s):
+    harness = make_harness(poll_first_s=5)
+    platform, runtime = Platform(harness), harness.runtime
     enqueue(person(1))
-    engine.pump()
-    assert engine.books()["batched"] == 1
+    harness.pump()
+    assert harness.books()["batched"] == 1
     before_ms, wall_ms = runtime.schedule.now_ms(), runtime.schedule.wall_ms()
     runtime.store.client.set(runtime.store.keys("wakeup:dispatch"), 1, px=HOUR_S * 1000)
     runtime.store.client.set(runtime.store.keys("wakeup:aggregate:sendgrid"), 1, px=HOUR_S * 1000)
 
-    set_clock(engine, -back_s)
+    set_clock(harness, -back_s)
     enqueue(person(2))
-    engine.pump()
-    engine.pump()
+    harness.pump()
+    harness.pump()
     assert before_ms - 1000 <= runtime.schedule.now_ms() < before_ms + 60_000
     assert abs(runtime.schedule.wall_ms() - (wall_ms - back_s * 1000)) < 60_000
     assert len(platform.people) == 2, "what is due waits for the clock"
     advance(runtime, 6)
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["delivered"] == 2
+    assert harness.books()["delivered"] == 2
 
 
-def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when_it_is_set_back(engine):
-    Platform(engine)
-    runtime, client = engine.runtime, engine.parts.client
+def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when_it_is_set_back(harness):
+    Platform(harness)
+    runtime, client = harness.runtime, harness.engine.client
     enqueue(person(1))
-    runtime.aggregation.aggregate("sendgrid")
+    runtime.aggregator.aggregate("sendgrid")
     enqueue(person(2))
     client.zadd(runtime.store.keys("due:poll"), {"7": 1})
-    set_clock(engine, 2)
+    set_clock(harness, 2)
     runtime.schedule.tick(4)
     for name in ("intake_allowance", "wakeup:dispatch", "wakeup:poll", "wakeup:aggregate:sendgrid"):
         client.set(runtime.store.keys(name), 1, px=HOUR_S * 1000)
 
-    set_clock(engine, -HOUR_S)
+    set_clock(harness, -HOUR_S)
 
     assert {bell.kind for bell in runtime.schedule.tick(4).bells} == {"aggregate", "dispatch", "poll"}
     assert enqueue(person(3)).accepted == 1
 
 
 @pytest.mark.parametrize("ahead_s", [2, HOUR_S])
-def test_a_clock_that_is_set_forward_only_ends_waits_early(make_engine, ahead_s):
-    engine = make_engine(poll_first_s=5)
-    platform, runtime = Platform(engine), engine.runtime
+def test_a_clock_that_is_set_forward_only_ends_waits_early(make_harness, ahead_s):
+    harness = make_harness(poll_first_s=5)
+    platform, runtime = Platform(harness), harness.runtime
     enqueue(person(1))
-    engine.pump()
+    harness.pump()
     claimed = runtime.batch_store.claim("dispatch")
     before_ms = runtime.schedule.now_ms()
 
-    set_clock(engine, ahead_s)
-    engine.pump()
+    set_clock(harness, ahead_s)
+    harness.pump()
 
     assert runtime.schedule.now_ms() >= before_ms + ahead_s * 1000
     assert runtime.schedule.wall_ms() - runtime.schedule.now_ms() in range(-5, 6)
     assert claimed.why == "none"
     advance(runtime, 6)
-    engine.run_until_settled()
-    assert (len(platform.people), engine.books()["delivered"]) == (1, 1)
-    engine.assert_books_balance()
+    harness.run_until_settled()
+    assert (len(platform.people), harness.books()["delivered"]) == (1, 1)
+    harness.assert_books_balance()
 
 
-def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(engine):
-    Platform(engine)
+def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(harness):
+    Platform(harness)
     enqueue(person(1))
-    engine.runtime.aggregation.aggregate("sendgrid")
-    rate_limiter = engine.runtime.desk.rate_limiter
+    harness.runtime.aggregator.aggregate("sendgrid")
+    rate_limiter = harness.runtime.desk.rate_limiter
     dead = rate_limiter.acquire("upsert")
     assert dead.granted
-    assert engine.runtime.batch_store.claim("dispatch").number == 1
+    assert harness.runtime.batch_store.claim("dispatch").number == 1
 
-    set_clock(engine, -HOUR_S)
-    engine.runtime.schedule.tick(4)
+    set_clock(harness, -HOUR_S)
+    harness.runtime.schedule.tick(4)
     assert not rate_limiter.acquire("upsert").granted
-    set_clock(engine, 46)
+    set_clock(harness, 46)
 
     assert rate_limiter.acquire("upsert").granted
-    assert engine.runtime.batch_store.claim("dispatch").number == 1
+    assert harness.runtime.batch_store.claim("dispatch").number == 1
 
 
-def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(engine):
-    schedule = Schedule(engine.runtime.store)
+def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(harness):
+    schedule = Schedule(harness.runtime.store)
     schedule.tick(4)
-    set_clock(engine, -HOUR_S)
+    set_clock(harness, -HOUR_S)
     wall_ms = schedule.now_ms()
 
     schedule.tick(4)
 
-    assert abs(engine.runtime.desk.http_client._now_s() * 1000 - wall_ms) < 5_000
+    assert abs(harness.runtime.desk.http_client._now_s() * 1000 - wall_ms) < 5_000
     assert schedule.now_ms() - schedule.wall_ms() == pytest.approx(HOUR_S * 1000, abs=2_000)

@@ -3,31 +3,31 @@
 import pytest
 
 
-def names(engine):
-    engine.runtime.definitions.ready_for({})
-    return set(engine.runtime.definitions.cached().by_name)
+def names(harness):
+    harness.runtime.custom_fields.ready_for({})
+    return set(harness.runtime.custom_fields.cached().by_name)
 
 
 @pytest.mark.parametrize("policy", ["refuse", "drop"])
-def test_a_table_that_another_worker_has_just_fetched_creates_nothing(make_engine, sandbox, policy):
-    engine = make_engine(destinations={"sendgrid": {"unknown_fields": policy}})
-    engine.runtime.definitions.ready_for({"plan": "pro"})
+def test_a_table_that_another_worker_has_just_fetched_creates_nothing(make_harness, sandbox, policy):
+    harness = make_harness(destinations={"sendgrid": {"unknown_fields": policy}})
+    harness.runtime.custom_fields.ready_for({"plan": "pro"})
 
-    assert engine.runtime.definitions.ready_for({"plan": "pro"}) == frozenset()
-    assert names(engine) == set()
-
-
-def test_with_the_policy_to_create_a_missing_field_is_made_with_the_type_of_its_value(make_engine, sandbox):
-    engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
-    engine.runtime.definitions.ready_for({"visits": 3})
-
-    assert engine.runtime.definitions.ready_for({"visits": 3}) == {"visits"}
-    assert engine.runtime.definitions.cached().by_name["visits"][1] == "Number"
+    assert harness.runtime.custom_fields.ready_for({"plan": "pro"}) == frozenset()
+    assert names(harness) == set()
 
 
-def test_definitions_that_cannot_be_had_are_not_ready(make_engine, sandbox):
-    engine = make_engine()
+def test_with_the_policy_to_create_a_missing_field_is_made_with_the_type_of_its_value(make_harness, sandbox):
+    harness = make_harness(destinations={"sendgrid": {"unknown_fields": "create"}})
+    harness.runtime.custom_fields.ready_for({"visits": 3})
+
+    assert harness.runtime.custom_fields.ready_for({"visits": 3}) == {"visits"}
+    assert harness.runtime.custom_fields.cached().by_name["visits"][1] == "Number"
+
+
+def test_definitions_that_cannot_be_had_are_not_ready(make_harness, sandbox):
+    harness = make_harness()
     sandbox.dials(auth_down=True)
 
-    assert engine.runtime.definitions.ready_for({"plan": "pro"}) is None
-    assert engine.runtime.schedule.state()["state"] == "stopped"
+    assert harness.runtime.custom_fields.ready_for({"plan": "pro"}) is None
+    assert harness.runtime.schedule.state()["state"] == "stopped"

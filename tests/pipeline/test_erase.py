@@ -57,13 +57,13 @@ def cli(capsys):
 
 
 @contextmanager
-def pumping(engine):
+def pumping(harness):
     """A worker's bells, rung by a thread."""
     stop = threading.Event()
 
     def ring():
         while not stop.is_set():
-            engine.pump()
+            harness.pump()
             stop.wait(0.01)
 
     thread = threading.Thread(target=ring)
@@ -115,45 +115,45 @@ def erase(cli, *args):
 # Every place
 
 
-def waits(engine, sandbox):
-    engine.runtime.schedule.pause("sendgrid", "for a test")
+def waits(harness, sandbox):
+    harness.runtime.schedule.pause("sendgrid", "for a test")
     enqueue([person(1), ada(), person(2)])
 
 
-def waits_on_another_lane(engine, sandbox):
+def waits_on_another_lane(harness, sandbox):
     enqueue(person(3))
     enqueue([person(1), ada()], list_ids=[LIST])
 
 
-def waits_among_alternate_addresses(engine, sandbox):
+def waits_among_alternate_addresses(harness, sandbox):
     enqueue([person(1), {"external_id": "7", "alternate_emails": ["x@example.com", ADA], "city": "Planted"}])
 
 
-def is_held(engine, sandbox):
+def is_held(harness, sandbox):
     """Ada was in flight, so what came behind her was held; then her job ended."""
     sandbox.dials(**NEVER[0])
     enqueue([ada(), person(1)])
-    engine.run_until(lambda: engine.books()["batched"] == 2)
+    harness.run_until(lambda: harness.books()["batched"] == 2)
     enqueue([ada(city="Planted"), person(1, city="here")])
-    engine.run_until(lambda: engine.books()["held"] == 2)
-    engine.runtime.schedule.pause("sendgrid", "for a test")
-    deadline = round(engine.parts.settings.poll_deadline_s) + 1
-    advance(engine.runtime, deadline)
-    engine.run_until(lambda: engine.books()["batched"] == 0)
-    engine.runtime.failures.discard([failure.id for failure in engine.runtime.failures])
-    advance(engine.runtime, engine.parts.settings.orphan_wait_s + 1)
-    engine.run_until(lambda: not engine.runtime.store.client.exists(engine.runtime.store.keys("inflight")))
+    harness.run_until(lambda: harness.books()["held"] == 2)
+    harness.runtime.schedule.pause("sendgrid", "for a test")
+    deadline = round(harness.engine.settings.poll_deadline_s) + 1
+    advance(harness.runtime, deadline)
+    harness.run_until(lambda: harness.books()["batched"] == 0)
+    harness.runtime.failures.discard([failure.id for failure in harness.runtime.failures])
+    advance(harness.runtime, harness.engine.settings.orphan_wait_s + 1)
+    harness.run_until(lambda: not harness.runtime.store.client.exists(harness.runtime.store.keys("inflight")))
 
 
-def has_failed(engine, sandbox):
+def has_failed(harness, sandbox):
     enqueue([person(1, last_name=LONG), ada(last_name=LONG)])
-    engine.run_until_settled()
+    harness.run_until_settled()
 
 
-def is_to_be_tried_again(engine, sandbox):
-    has_failed(engine, sandbox)
-    engine.runtime.schedule.pause(None, "for a test")
-    engine.runtime.failures.retry(list(engine.runtime.failures))
+def is_to_be_tried_again(harness, sandbox):
+    has_failed(harness, sandbox)
+    harness.runtime.schedule.pause(None, "for a test")
+    harness.runtime.failures.retry(list(harness.runtime.failures))
 
 
 PLACES = {
@@ -167,15 +167,15 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-def test_a_contact_is_erased_wherever_it_is_and_the_others_stay(cli, engine, client, sandbox, place):
-    place(engine, sandbox)
-    before = engine.books()
+def test_a_contact_is_erased_wherever_it_is_and_the_others_stay(cli, harness, client, sandbox, place):
+    place(harness, sandbox)
+    before = harness.books()
     assert traces_left(client)
 
     counted = cli("erase", ADA, "--dry-run", "--json")
     assert counted.code == 0
     assert counts(counted) == PLACES[place]
-    assert engine.books() == before
+    assert harness.books() == before
 
     said = erase(cli)
 
@@ -184,14 +184,14 @@ def test_a_contact_is_erased_wherever_it_is_and_the_others_stay(cli, engine, cli
     assert said.json["complete"] is True
     assert not traces_left(client)
     (where,) = PLACES[place]
-    assert engine.books() == before | {where: before[where] - 1, "discarded": before["discarded"] + 1}
-    engine.assert_books_balance()
+    assert harness.books() == before | {where: before[where] - 1, "discarded": before["discarded"] + 1}
+    harness.assert_books_balance()
     again = erase(cli)
     assert (again.code, again.json["erased"]) == (0, 0)
 
 
-def test_a_contact_is_erased_from_every_destination(cli, make_engine, client):
-    engine = make_engine(destinations={"letters": {}, "news": {}}, max_wait_s=3600)
+def test_a_contact_is_erased_from_every_destination(cli, make_harness, client):
+    harness = make_harness(destinations={"letters": {}, "news": {}}, max_wait_s=3600)
     enqueue([ada(), person(1)], to=["letters", "news"])
 
     said = cli("erase", ADA, "--yes")
@@ -199,7 +199,7 @@ def test_a_contact_is_erased_from_every_destination(cli, make_engine, client):
     assert said.code == 0
     assert said.out.startswith("2 records erased: 2 waiting, 0 held, 0 failed.\nBeyond reach: the platform itself;")
     assert not traces_left(client)
-    assert engine.books("letters")["waiting"] == engine.books("news")["waiting"] == 1
+    assert harness.books("letters")["waiting"] == harness.books("news")["waiting"] == 1
 
 
 @pytest.mark.parametrize(
@@ -210,37 +210,37 @@ def test_a_contact_is_erased_from_every_destination(cli, make_engine, client):
         ("--anonymous-id", "anonymous_id", "planted-1"),
     ],
 )
-def test_a_contact_is_also_found_by_its_other_identifiers(cli, make_engine, client, option, field, value):
-    engine = make_engine(max_wait_s=3600)
+def test_a_contact_is_also_found_by_its_other_identifiers(cli, make_harness, client, option, field, value):
+    harness = make_harness(max_wait_s=3600)
     enqueue([{field: value, "first_name": NAME}, {field: f"{value}0"}, person(1, first_name=value)])
     enqueue([person(2, **{field: value}, last_name=LONG), person(3, last_name=LONG)], to="sendgrid")
-    engine.runtime.schedule.flush("sendgrid")
-    engine.runtime.schedule.pause(None, "for a test")
+    harness.runtime.schedule.flush("sendgrid")
+    harness.runtime.schedule.pause(None, "for a test")
 
     said = erase(cli, option, value)
 
     assert counts(said) == {"waiting": 2}
-    assert engine.books()["waiting"] == 3
+    assert harness.books()["waiting"] == 3
     assert NAME.encode() not in everything(client)
 
 
-def test_an_identifier_that_a_destination_renames_is_found_under_either_name(cli, make_engine, client):
+def test_an_identifier_that_a_destination_renames_is_found_under_either_name(cli, make_harness, client):
     rules = {"rename": {"email": "custom_fields.old", "custom_fields.mail": "email"}}
-    engine = make_engine(destinations={"sendgrid": {"fields": rules}}, max_wait_s=3600)
+    harness = make_harness(destinations={"sendgrid": {"fields": rules}}, max_wait_s=3600)
     enqueue([{"external_id": "7", "custom_fields": {"mail": ADA}}, {"email": ADA, "external_id": "8"}, person(3)])
 
     assert counts(erase(cli)) == {"waiting": 2}
     assert not traces_left(client)
-    assert engine.books()["waiting"] == 1
+    assert harness.books()["waiting"] == 1
 
 
 def test_a_failure_is_also_found_by_what_it_was_filed_under_when_the_destination_renamed_otherwise(
-    cli, make_engine, client
+    cli, make_harness, client
 ):
-    engine = make_engine(destinations={"sendgrid": {"fields": {"rename": {"custom_fields.mail": "email"}}}})
+    harness = make_harness(destinations={"sendgrid": {"fields": {"rename": {"custom_fields.mail": "email"}}}})
     enqueue([{"external_id": "7", "custom_fields": {"mail": ADA}, "last_name": LONG}, person(1, last_name=LONG)])
-    engine.run_until_settled()
-    make_engine()
+    harness.run_until_settled()
+    make_harness()
 
     assert counts(erase(cli)) == {"failed": 1}
     assert not traces_left(client)
@@ -256,12 +256,12 @@ def test_a_failure_is_also_found_by_what_it_was_filed_under_when_the_destination
     ],
     ids=["longer", "another domain", "only mentioned", "another identifier"],
 )
-def test_somebody_who_only_looks_alike_stays(cli, make_engine, other):
-    engine = make_engine(max_wait_s=3600)
+def test_somebody_who_only_looks_alike_stays(cli, make_harness, other):
+    harness = make_harness(max_wait_s=3600)
     enqueue([other])
 
     assert counts(erase(cli)) == {}
-    assert engine.books()["waiting"] == 1
+    assert harness.books()["waiting"] == 1
 
 
 @pytest.mark.parametrize(
@@ -295,12 +295,12 @@ def test_an_identifier_given_as_a_number_is_found_and_nothing_is_ever_shown():
 # What is on its way
 
 
-def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure(cli, engine, client, sandbox):
+def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure(cli, harness, client, sandbox):
     sandbox.dials(**NEVER[0])
     enqueue([ada(last_name="[[fail-import]]"), person(1)])
-    engine.run_until(lambda: engine.books()["batched"] == 2)
+    harness.run_until(lambda: harness.books()["batched"] == 2)
     enqueue(ada(city="Planted"))
-    engine.run_until(lambda: engine.books()["held"] == 1)
+    harness.run_until(lambda: harness.books()["held"] == 1)
 
     said = erase(cli)
 
@@ -308,28 +308,28 @@ def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure
     assert counts(said) == {"held": 1}
     assert (said.json["in_flight"], said.json["bodies"], said.json["complete"]) == (1, 1, False)
     assert "1 record in 1 body being sent or followed; run it again, or with --wait" in cli("erase", ADA, "--yes").err
-    engine.runtime.schedule.pause(None, "for a test")
+    harness.runtime.schedule.pause(None, "for a test")
     timed_out = cli("erase", ADA, "--yes", "--wait", "--timeout", 0.2)
     assert timed_out.code == 3
     assert "warning: no worker is running\nwarning: sendgrid is paused\n" in timed_out.err
-    engine.runtime.schedule.resume(None)
-    assert engine.books()["batched"] == 2
+    harness.runtime.schedule.resume(None)
+    assert harness.books()["batched"] == 2
 
     # The deadline ends the import without a verdict: both records come back.
-    advance(engine.runtime, round(engine.parts.settings.poll_deadline_s) + 1)
-    with pumping(engine):
+    advance(harness.runtime, round(harness.engine.settings.poll_deadline_s) + 1)
+    with pumping(harness):
         said = cli("erase", ADA, "--yes", "--json", "--wait", "--timeout", 30)
 
     assert said.code == 0, said
     assert counts(said) == {"failed": 1}
     assert "still on its way: " in said.err
     assert not traces_left(client)
-    assert engine.books() | {"failed": 1, "discarded": 2} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"failed": 1, "discarded": 2} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_request_of_unknown_fate_is_on_its_way_until_its_contacts_are_free(cli, make_engine, client):
-    engine = make_engine(orphan_wait_s=600)
+def test_a_request_of_unknown_fate_is_on_its_way_until_its_contacts_are_free(cli, make_harness, client):
+    harness = make_harness(orphan_wait_s=600)
     answers = [FateUnknown("reset")]
 
     def answer(request):
@@ -337,25 +337,25 @@ def test_a_request_of_unknown_fate_is_on_its_way_until_its_contacts_are_free(cli
             return answers.pop() if answers else reply(202, {"job_id": "job-1"})
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
-    speak_to(Peer(answer), engine)
+    speak_to(Peer(answer), harness)
     enqueue(ada())
-    engine.run_until(lambda: not answers)
-    advance(engine.runtime, 5)
-    engine.run_until(lambda: engine.books()["delivered"] == 1)
+    harness.run_until(lambda: not answers)
+    advance(harness.runtime, 5)
+    harness.run_until(lambda: harness.books()["delivered"] == 1)
 
     said = erase(cli)
 
     assert (said.code, said.json["unknown"], said.json["in_flight"]) == (3, 1, 0)
-    advance(engine.runtime, 601)
-    engine.pump()
+    advance(harness.runtime, 601)
+    harness.pump()
     assert erase(cli).code == 0
     assert not traces_left(client)
 
 
-def test_a_body_that_is_staged_and_never_committed_counts_as_on_its_way(cli, make_engine, client, monkeypatch):
-    engine = make_engine(max_wait_s=3600)
+def test_a_body_that_is_staged_and_never_committed_counts_as_on_its_way(cli, make_harness, client, monkeypatch):
+    harness = make_harness(max_wait_s=3600)
     enqueue(ada())
-    engine.runtime.schedule.flush("sendgrid")
+    harness.runtime.schedule.flush("sendgrid")
 
     class Crash(BaseException):
         pass
@@ -365,7 +365,7 @@ def test_a_body_that_is_staged_and_never_committed_counts_as_on_its_way(cli, mak
 
     monkeypatch.setattr("contact_ingest.store.aggregation.AggregationStore.commit", die)
     with pytest.raises(Crash):
-        engine.runtime.aggregation.aggregate("sendgrid")
+        harness.runtime.aggregator.aggregate("sendgrid")
 
     said = erase(cli)
 
@@ -385,8 +385,8 @@ def producer(redis_server):
         yield made
 
 
-def test_records_in_messages_of_the_broker_are_on_their_way(cli, make_engine, client, producer):
-    engine = make_engine(max_wait_s=3600)
+def test_records_in_messages_of_the_broker_are_on_their_way(cli, make_harness, client, producer):
+    harness = make_harness(max_wait_s=3600)
     queue = "contact-ingest:broker:contacts"
     producer.send_task("contacts.enqueue", [[person(1), ada()], "sendgrid"])
     producer.send_task("contacts.enqueue", kwargs={"records": ada(), "to": "sendgrid"})
@@ -401,15 +401,15 @@ def test_records_in_messages_of_the_broker_are_on_their_way(cli, make_engine, cl
     client.delete(queue, "contact-ingest:broker:unacked")
     enqueue([person(1), ada()])
     assert counts(erase(cli)) == {"waiting": 1}
-    assert engine.books()["waiting"] == 1
+    assert harness.books()["waiting"] == 1
 
 
 # While workers move the records
 
 
-def test_a_contact_is_erased_while_workers_run(cli, engine, client):
+def test_a_contact_is_erased_while_workers_run(cli, harness, client):
     """Records of the contact are among thousands that are cut, sent, held, refused and retried meanwhile."""
-    with pumping(engine):
+    with pumping(harness):
         for start in range(0, 3000, 500):
             bad = {"last_name": LONG} if start % 1000 else {}
             enqueue(ada(city=str(n), **bad) if n % 50 == 7 else person(n) for n in range(start, start + 500))
@@ -418,24 +418,24 @@ def test_a_contact_is_erased_while_workers_run(cli, engine, client):
         assert said.code == 0, said
 
     assert not traces_left(client)
-    engine.run_until_settled()
-    books = engine.books()
+    harness.run_until_settled()
+    books = harness.books()
     assert books["delivered"] + books["merged"] + books["discarded"] == books["accepted"] == 3000
     assert books["delivered"] >= 2940
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(engine, monkeypatch):
+def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(harness, monkeypatch):
     monkeypatch.setattr(scan, "CHUNK", 100)
-    engine.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.schedule.pause("sendgrid", "for a test")
     enqueue(person(n) for n in range(1000))
     seen = {}
 
-    for first, raws in RecordScan(engine.runtime.store).waiting("sendgrid"):
+    for first, raws in RecordScan(harness.runtime.store).waiting("sendgrid"):
         seen.update({first + at: orjson.loads(raw)["email"] for at, raw in enumerate(raws)})
         if first == 200:
-            engine.runtime.schedule.resume("sendgrid")
-            store = engine.runtime.store
+            harness.runtime.schedule.resume("sendgrid")
+            store = harness.runtime.store
             store.client.ltrim(store.keys("waiting:sendgrid"), 450, -1)
             store.client.hincrby(store.keys("lane:sendgrid"), "head", 450)
 
@@ -443,19 +443,19 @@ def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(engine, monkeypatch
     assert seen == {n: f"p{n}@example.com" for n in expected}
 
 
-def test_long_records_are_read_a_few_at_a_time(engine, monkeypatch):
+def test_long_records_are_read_a_few_at_a_time(harness, monkeypatch):
     monkeypatch.setattr(scan, "CHUNK_BYTES", 50_000)
-    engine.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.schedule.pause("sendgrid", "for a test")
     enqueue(person(n, first_name="x" * 10_000) for n in range(20))
 
-    assert max(len(raws) for _, raws in RecordScan(engine.runtime.store).waiting("sendgrid")) == 4
+    assert max(len(raws) for _, raws in RecordScan(harness.runtime.store).waiting("sendgrid")) == 4
 
 
-def test_a_pass_in_which_something_moved_is_not_the_last(engine, monkeypatch):
+def test_a_pass_in_which_something_moved_is_not_the_last(harness, monkeypatch):
     """A failure that is retried right behind the look at the lane would be missed by a single pass."""
-    has_failed(engine, None)
-    engine.runtime.schedule.pause(None, "for a test")
-    erasure, runtime = engine.runtime.erasure, engine.runtime
+    has_failed(harness, None)
+    harness.runtime.schedule.pause(None, "for a test")
+    erasure, runtime = harness.runtime.eraser, harness.runtime
     passes = []
 
     def told(*_):
@@ -482,12 +482,12 @@ def test_a_pass_in_which_something_moved_is_not_the_last(engine, monkeypatch):
 # What stays after a delivery
 
 
-def test_nothing_of_a_delivered_contact_stays_in_redis(engine, client, sandbox):
+def test_nothing_of_a_delivered_contact_stays_in_redis(harness, client, sandbox):
     enqueue([ada(), person(1, last_name="[[fail-import]]"), person(2, last_name=LONG)])
     enqueue(ada(city="Planted"), key="nightly")
-    engine.run_until_settled()
-    engine.runtime.failures.discard([failure.id for failure in engine.runtime.failures])
-    engine.run_until(lambda: not client.exists(engine.runtime.store.keys("inflight")))
+    harness.run_until_settled()
+    harness.runtime.failures.discard([failure.id for failure in harness.runtime.failures])
+    harness.run_until(lambda: not client.exists(harness.runtime.store.keys("inflight")))
 
     left = everything(client).lower()
 
@@ -506,25 +506,25 @@ def test_nothing_of_a_delivered_contact_stays_in_redis(engine, client, sandbox):
     ],
     ids=["loops", "emarsys"],
 )
-def test_the_same_holds_for_platforms_that_refuse_at_once(cli, make_engine, client, sandbox, mark, table):
+def test_the_same_holds_for_platforms_that_refuse_at_once(cli, make_harness, client, sandbox, mark, table):
     urls = {"base_url": f"{sandbox.url}/api"}
     if table["platform"] == "emarsys":
         urls["token_url"] = f"{sandbox.url}/oauth2/token"
-    engine = make_engine(destinations={"shop": {**table, **urls}})
+    harness = make_harness(destinations={"shop": {**table, **urls}})
     enqueue([ada(last_name=mark), person(1), {**ada(), "email": "other.planted@example.com"}, person(2)])
-    engine.run_until_settled()
-    assert engine.books() | {"delivered": 3, "failed": 1} == engine.books()
+    harness.run_until_settled()
+    assert harness.books() | {"delivered": 3, "failed": 1} == harness.books()
 
     assert counts(erase(cli)) == {"failed": 1}
-    engine.run_until(lambda: not client.exists(engine.runtime.store.keys("inflight")))
+    harness.run_until(lambda: not client.exists(harness.runtime.store.keys("inflight")))
     assert not traces_left(client)
 
 
-def test_the_error_file_of_an_import_goes_with_its_batch(cli, engine, client):
+def test_the_error_file_of_an_import_goes_with_its_batch(cli, harness, client):
     """The file names those that it refuses."""
     enqueue([ada(last_name="[[fail-import]]"), person(1)])
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 1
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 1
 
     assert erase(cli).code == 0
 
@@ -535,26 +535,26 @@ def test_the_error_file_of_an_import_goes_with_its_batch(cli, engine, client):
 # How it asks and what it needs
 
 
-def test_a_contact_can_be_erased_from_a_server_without_any_memory_left(engine, client):
-    has_failed(engine, None)
-    engine.runtime.schedule.pause("sendgrid", "for a test")
+def test_a_contact_can_be_erased_from_a_server_without_any_memory_left(harness, client):
+    has_failed(harness, None)
+    harness.runtime.schedule.pause("sendgrid", "for a test")
     enqueue([person(1), ada()])
     client.config_set("maxmemory", 100_000)
     try:
         with pytest.raises(OutOfMemoryError):
             client.set("one", b"more")
 
-        found = Eraser([engine.runtime.erasure], engine.parts.broker_queue).erase(DataSubject(ADA), lambda *_: None)
+        found = Eraser([harness.runtime.eraser], harness.engine.broker_queue).erase(DataSubject(ADA), lambda *_: None)
     finally:
         client.config_set("maxmemory", 0)
 
     assert (found.waiting, found.failed, found.is_clear) == (1, 1, True)
     assert not traces_left(client)
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_nothing_is_erased_unasked(cli, make_engine, monkeypatch):
-    engine = make_engine(max_wait_s=3600)
+def test_nothing_is_erased_unasked(cli, make_harness, monkeypatch):
+    harness = make_harness(max_wait_s=3600)
     enqueue(ada())
 
     said = cli("erase", ADA)
@@ -570,24 +570,24 @@ def test_nothing_is_erased_unasked(cli, make_engine, monkeypatch):
     said = cli("erase", ADA)
     assert said.code == 1
     assert "Erase all that is held of this contact for sendgrid?" in said.err
-    assert engine.books()["waiting"] == 1
+    assert harness.books()["waiting"] == 1
 
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     assert cli("erase", ADA).code == 0
-    assert engine.books()["discarded"] == 1
+    assert harness.books()["discarded"] == 1
 
 
-def test_the_address_can_come_from_standard_input(cli, make_engine, monkeypatch):
-    engine = make_engine(max_wait_s=3600)
+def test_the_address_can_come_from_standard_input(cli, make_harness, monkeypatch):
+    harness = make_harness(max_wait_s=3600)
     enqueue(ada())
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{ADA}\n"))
 
     assert cli("erase", "-", "--yes").code == 0
-    assert engine.books()["discarded"] == 1
+    assert harness.books()["discarded"] == 1
 
 
-def test_the_append_only_file_is_rewritten_when_asked(cli, make_engine, client):
-    make_engine(max_wait_s=3600)
+def test_the_append_only_file_is_rewritten_when_asked(cli, make_harness, client):
+    make_harness(max_wait_s=3600)
     folder = Path(client.config_get("dir")["dir"]) / client.config_get("appenddirname")["appenddirname"]
 
     def on_disk():
@@ -603,21 +603,21 @@ def test_the_append_only_file_is_rewritten_when_asked(cli, make_engine, client):
     wait_until(lambda: not client.info("persistence")["aof_rewrite_in_progress"] and not on_disk())
 
 
-def test_the_listed_rights_are_enough_and_a_rewrite_that_is_forbidden_is_said(cli, make_engine, client, redis_server):
+def test_the_listed_rights_are_enough_and_a_rewrite_that_is_forbidden_is_said(cli, make_harness, client, redis_server):
     user = [f"+{command}" for command in COMMANDS]
     channels = [rule.replace("&acl", "&contact-ingest") for rule in CHANNELS]
     rules = ["reset", "on", ">pa55word", "~contact-ingest:*", *channels, *user]
     client.execute_command("ACL", "SETUSER", "app", *rules)
     try:
         url = SecretStr(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0")
-        plain = make_engine(max_wait_s=3600)
-        engine = Harness(Engine(plain.parts.settings.model_copy(update={"redis_url": url})))
-        set_engine(engine.parts)
+        plain = make_harness(max_wait_s=3600)
+        harness = Harness(Engine(plain.engine.settings.model_copy(update={"redis_url": url})))
+        set_engine(harness.engine)
         enqueue([ada(), person(1)])
         said = cli("erase", ADA, "--yes", "--rewrite-aof")
         assert said.code == 1
         assert "The append-only file: the ACL forbids BGREWRITEAOF: allow +bgrewriteaof" in said.out
-        assert engine.books()["discarded"] == 1
-        engine.parts.close()
+        assert harness.books()["discarded"] == 1
+        harness.engine.close()
     finally:
         client.execute_command("ACL", "DELUSER", "app")

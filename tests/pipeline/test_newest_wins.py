@@ -19,25 +19,25 @@ def person(number, **more):
     return {"email": f"p{number}@example.com", **more}
 
 
-def raws(engine):
-    return {failed.id: orjson.loads(failed.raw) for failed in engine.runtime.failures}
+def raws(harness):
+    return {failed.id: orjson.loads(failed.raw) for failed in harness.runtime.failures}
 
 
-def retry(engine, *ids):
-    return engine.runtime.failures.retry(engine.runtime.failures.get(ids))
+def retry(harness, *ids):
+    return harness.runtime.failures.retry(harness.runtime.failures.get(ids))
 
 
 def mend(sandbox):
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
 
-def again(engine, lane):
-    return list(map(int, engine.runtime.store.client.zrange(engine.runtime.store.keys(f"retry:{lane}"), 0, -1)))
+def again(harness, lane):
+    return list(map(int, harness.runtime.store.client.zrange(harness.runtime.store.keys(f"retry:{lane}"), 0, -1)))
 
 
-def fail(engine, *records, **options):
+def fail(harness, *records, **options):
     lane = enqueue(list(records), **options).lane
-    engine.run_until_settled()
+    harness.run_until_settled()
     return lane
 
 
@@ -54,16 +54,16 @@ def lists(sandbox):
 
 
 @pytest.fixture
-def held_up(engine, sandbox):
+def held_up(harness, sandbox):
     """A failure of one lane that was retried while its contact is in flight, and a newer record of another lane behind
     the same import."""
-    fail(engine, person(1, city="old", country="kept", last_name=FAILS))
+    fail(harness, person(1, city="old", country="kept", last_name=FAILS))
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue(person(1, line="first"))
-    engine.run_until(lambda: engine.books()["batched"] == 1)
-    assert retry(engine, "sendgrid:0") == 1
-    engine.runtime.aggregation.aggregate("sendgrid")
-    return engine
+    harness.run_until(lambda: harness.books()["batched"] == 1)
+    assert retry(harness, "sendgrid:0") == 1
+    harness.runtime.aggregator.aggregate("sendgrid")
+    return harness
 
 
 def test_a_newer_record_of_another_lane_takes_its_fields_from_a_retried_one(held_up, sandbox, lists):
@@ -102,139 +102,139 @@ def test_a_retried_record_can_be_cancelled(held_up):
     assert not client.exists(*(keys(name) for name in ("failed", "failed:at", "failed:keys", "failed:by")))
 
 
-def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(engine):
-    fail(engine, person(1, city="old", last_name=LONG))
-    engine.runtime.schedule.pause("sendgrid", "a person said so")
-    retry(engine, "sendgrid:0")
-    engine.runtime.schedule.resume("sendgrid")
+def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(harness):
+    fail(harness, person(1, city="old", last_name=LONG))
+    harness.runtime.schedule.pause("sendgrid", "a person said so")
+    retry(harness, "sendgrid:0")
+    harness.runtime.schedule.resume("sendgrid")
     enqueue(person(1, city="new", last_name="short"))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books() | {"accepted": 2, "delivered": 1, "merged": 1, "failed": 0, "held": 0} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"accepted": 2, "delivered": 1, "merged": 1, "failed": 0, "held": 0} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_record_that_is_stripped_keeps_the_time_of_its_failure(engine):
-    fail(engine, person(1, city="old", country="kept", last_name=LONG))
-    client, name = engine.runtime.store.client, engine.runtime.store.keys("failures:by_time")
+def test_a_record_that_is_stripped_keeps_the_time_of_its_failure(harness):
+    fail(harness, person(1, city="old", country="kept", last_name=LONG))
+    client, name = harness.runtime.store.client, harness.runtime.store.keys("failures:by_time")
     before = client.zrange(name, 0, -1, withscores=True)
-    advance(engine.runtime, 3_600)
+    advance(harness.runtime, 3_600)
 
-    fail(engine, person(1, city="new"))
+    fail(harness, person(1, city="new"))
 
-    assert raws(engine)["sendgrid:0"] == person(1, country="kept", last_name=LONG)
+    assert raws(harness)["sendgrid:0"] == person(1, country="kept", last_name=LONG)
     assert client.zrange(name, 0, -1, withscores=True) == before
 
 
-def test_a_record_between_two_that_were_merged_keeps_what_is_newer_than_the_first(engine, sandbox):
+def test_a_record_between_two_that_were_merged_keeps_what_is_newer_than_the_first(harness, sandbox):
     """The first and the third go as one; the second was refused, and is newer than the first alone."""
-    fail(engine, person(1, city="1"), person(1, city="2", country="2", last_name=LONG), person(1, country="3"))
-    assert raws(engine) == {"sendgrid:1": person(1, city="2", last_name=LONG)}
-    engine.assert_books_balance()
+    fail(harness, person(1, city="1"), person(1, city="2", country="2", last_name=LONG), person(1, country="3"))
+    assert raws(harness) == {"sendgrid:1": person(1, city="2", last_name=LONG)}
+    harness.assert_books_balance()
 
 
 @pytest.mark.parametrize("turns", [["1", "2"], ["2", "1"], ["12"]])
-def test_a_merged_record_that_failed_loses_to_a_newer_one_what_its_older_part_had_set(engine, sandbox, turns):
+def test_a_merged_record_that_failed_loses_to_a_newer_one_what_its_older_part_had_set(harness, sandbox, turns):
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue([person(1, city="1"), person(1, city="2", last_name=LONG), person(1, last_name=FAILS)])
-    engine.run_until_settled()
-    assert raws(engine) == {"sendgrid:1": person(1, city="2"), "sendgrid:2": person(1, city="1", last_name=FAILS)}
+    harness.run_until_settled()
+    assert raws(harness) == {"sendgrid:1": person(1, city="2"), "sendgrid:2": person(1, city="1", last_name=FAILS)}
     mend(sandbox)
 
     for seqs in turns:
-        retry(engine, *(f"sendgrid:{seq}" for seq in seqs))
-        engine.run_until_settled()
+        retry(harness, *(f"sendgrid:{seq}" for seq in seqs))
+        harness.run_until_settled()
 
     assert stored(sandbox)["p1@example.com"]["city"] == "2"
-    assert engine.books()["failed"] == 0
-    engine.assert_books_balance()
+    assert harness.books()["failed"] == 0
+    harness.assert_books_balance()
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_later_wins(engine, sandbox, lists, first):
+def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_later_wins(harness, sandbox, lists, first):
     """The newer one was refused before it could be sent, by a rule that the retry no longer breaks."""
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue(person(1, city="old", country="kept", last_name=FAILS))
-    engine.run_until(lambda: engine.books()["batched"] == 1)
-    newer = fail(engine, person(1, city="new", custom_fields={"later": "x"}), list_ids=lists)
-    assert set(raws(engine)) == {"sendgrid:0", f"{newer}:0"}
+    harness.run_until(lambda: harness.books()["batched"] == 1)
+    newer = fail(harness, person(1, city="new", custom_fields={"later": "x"}), list_ids=lists)
+    assert set(raws(harness)) == {"sendgrid:0", f"{newer}:0"}
     mend(sandbox)
-    engine.runtime.definitions._desk.exchange(engine.runtime.provider.create_field("later", "x"), None)
-    advance(engine.runtime, 60)
+    harness.runtime.custom_fields._desk.exchange(harness.runtime.provider.create_field("later", "x"), None)
+    advance(harness.runtime, 60)
 
     for record_id in [("sendgrid:0", f"{newer}:0"), (f"{newer}:0", "sendgrid:0")][first]:
-        retry(engine, record_id)
-        engine.run_until_settled()
+        retry(harness, record_id)
+        harness.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
     assert (contact["city"], contact["country"]) == ("new", "kept")
-    assert engine.books()["failed"] == 0
-    engine.assert_books_balance()
+    assert harness.books()["failed"] == 0
+    harness.assert_books_balance()
 
 
-def test_a_record_of_another_lane_that_has_lost_all_it_said_still_joins_its_list(engine, sandbox, lists):
+def test_a_record_of_another_lane_that_has_lost_all_it_said_still_joins_its_list(harness, sandbox, lists):
     """It stays failed, though what it was refused for has been taken from it as well."""
-    refused = fail(engine, person(1, city="old", last_name=LONG), list_ids=lists)
-    fail(engine, person(2), person(1, city="new", last_name="short"))
-    assert raws(engine) == {f"{refused}:0": person(1)}
+    refused = fail(harness, person(1, city="old", last_name=LONG), list_ids=lists)
+    fail(harness, person(2), person(1, city="new", last_name="short"))
+    assert raws(harness) == {f"{refused}:0": person(1)}
 
-    retry(engine, f"{refused}:0")
-    engine.run_until_settled()
+    retry(harness, f"{refused}:0")
+    harness.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
     assert (contact["city"], contact["last_name"], contact["list_ids"]) == ("new", "short", lists)
-    assert engine.books() | {"accepted": 3, "delivered": 3, "failed": 0} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"accepted": 3, "delivered": 3, "failed": 0} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_refused_record_is_known_by_its_address_as_the_platform_writes_it(engine, sandbox):
+def test_a_refused_record_is_known_by_its_address_as_the_platform_writes_it(harness, sandbox):
     sandbox.dials(unicode_addresses=True)
     odd = "ann@bu\u0308cher.de"  # two characters that are written as one
-    fail(engine, {"email": odd, "city": "old", "last_name": LONG})
+    fail(harness, {"email": odd, "city": "old", "last_name": LONG})
 
-    fail(engine, {"email": odd, "city": "new", "last_name": "short"})
+    fail(harness, {"email": odd, "city": "new", "last_name": "short"})
 
-    assert engine.books() | {"delivered": 1, "merged": 1, "failed": 0} == engine.books()
+    assert harness.books() | {"delivered": 1, "merged": 1, "failed": 0} == harness.books()
 
 
-def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_ids(engine, sandbox):
+def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_ids(harness, sandbox):
     later = {"custom_fields": {"later": "x"}}
-    fail(engine, person(1, city="0", **later), person(1, city="1", line="kept", **later))
-    fail(engine, person(1, city="2", **later))
-    engine.runtime.definitions._desk.exchange(engine.runtime.provider.create_field("later", "x"), None)
-    advance(engine.runtime, 60)
-    engine.runtime.schedule.pause("sendgrid", "until all are back")
+    fail(harness, person(1, city="0", **later), person(1, city="1", line="kept", **later))
+    fail(harness, person(1, city="2", **later))
+    harness.runtime.custom_fields._desk.exchange(harness.runtime.provider.create_field("later", "x"), None)
+    advance(harness.runtime, 60)
+    harness.runtime.schedule.pause("sendgrid", "until all are back")
 
     for record_id in ("sendgrid:2", "sendgrid:0", "sendgrid:1"):
-        assert retry(engine, record_id) == 1
-    engine.runtime.schedule.resume("sendgrid")
-    engine.run_until_settled()
+        assert retry(harness, record_id) == 1
+    harness.runtime.schedule.resume("sendgrid")
+    harness.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
     assert (contact["city"], contact["line"]) == ("2", "kept")
-    assert engine.books() | {"accepted": 3, "delivered": 1, "merged": 2, "failed": 0} == engine.books()
-    engine.assert_books_balance()
+    assert harness.books() | {"accepted": 3, "delivered": 1, "merged": 2, "failed": 0} == harness.books()
+    harness.assert_books_balance()
 
 
-def test_a_record_refused_and_retried_while_an_older_one_is_held_goes_behind_it(engine, sandbox):
+def test_a_record_refused_and_retried_while_an_older_one_is_held_goes_behind_it(harness, sandbox):
     sandbox.dials(job_seconds=[0.4, 0.4])
     enqueue(person(1, city="0"))
-    engine.run_until(lambda: engine.books()["batched"] == 1)
+    harness.run_until(lambda: harness.books()["batched"] == 1)
     enqueue([person(1, city="1", line="kept"), person(1, city="2", custom_fields={"later": "x"})])
-    engine.run_until(lambda: engine.books() | {"held": 1, "failed": 1} == engine.books())
-    engine.runtime.definitions._desk.exchange(engine.runtime.provider.create_field("later", "x"), None)
-    advance(engine.runtime, 60)
+    harness.run_until(lambda: harness.books() | {"held": 1, "failed": 1} == harness.books())
+    harness.runtime.custom_fields._desk.exchange(harness.runtime.provider.create_field("later", "x"), None)
+    advance(harness.runtime, 60)
 
-    assert retry(engine, "sendgrid:2") == 1
-    engine.run_until_settled()
+    assert retry(harness, "sendgrid:2") == 1
+    harness.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
     assert (contact["city"], contact["line"]) == ("2", "kept")
-    assert engine.books() | {"delivered": 3, "failed": 0} == engine.books()
+    assert harness.books() | {"delivered": 3, "failed": 0} == harness.books()
 
 
-def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for_it(engine):
+def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for_it(harness):
     answers = [
         reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]}),
         reply(503),
@@ -247,22 +247,22 @@ def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
     peer = Peer(answer)
-    speak_to(peer, engine)
+    speak_to(peer, harness)
     enqueue([person(1, city="1"), person(2)])
-    engine.run_until(lambda: engine.books()["failed"] == 1)
+    harness.run_until(lambda: harness.books()["failed"] == 1)
 
-    retry(engine, "sendgrid:0")
-    engine.runtime.aggregation.aggregate("sendgrid")
-    assert engine.books() | {"held": 1, "batched": 1, "failed": 0} == engine.books()
-    advance(engine.runtime, 60)
-    engine.run_until_settled()
+    retry(harness, "sendgrid:0")
+    harness.runtime.aggregator.aggregate("sendgrid")
+    assert harness.books() | {"held": 1, "batched": 1, "failed": 0} == harness.books()
+    advance(harness.runtime, 60)
+    harness.run_until_settled()
 
-    assert engine.books() | {"delivered": 2, "failed": 0} == engine.books()
+    assert harness.books() | {"delivered": 2, "failed": 0} == harness.books()
     assert len([request for request in peer.consume_wakeup if request.method == "PUT"]) == 4
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine):
+def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(harness):
     """One and two share the address, two and three the external id; each contradicts the one before it."""
     consume_wakeup = []
 
@@ -272,7 +272,7 @@ def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine
             return reply(202, {"job_id": f"job-{len(consume_wakeup)}"})
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
-    speak_to(Peer(answer), engine)
+    speak_to(Peer(answer), harness)
     enqueue(
         [
             person(1, external_id="1", city="1"),
@@ -281,18 +281,18 @@ def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(engine
             {"external_id": "1", "city": "4"},
         ]
     )
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     cities = [contact["city"] for contacts in consume_wakeup for contact in contacts]
     assert sorted(cities) == ["1", "2", "3", "4"]
     for older, newer in (("1", "2"), ("2", "3"), ("1", "4")):
         assert cities.index(older) < cities.index(newer)
     assert [len(contacts) for contacts in consume_wakeup].count(4) == 0
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_engine):
-    engine = make_engine(max_wait_s=3_600)
+def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_harness):
+    harness = make_harness(max_wait_s=3_600)
     refusal = reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid"}]})
     answers = [refusal]
 
@@ -301,23 +301,23 @@ def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_engin
             return answers.pop() if answers else reply(202, {"job_id": "job-1"})
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
-    speak_to(Peer(answer), engine)
+    speak_to(Peer(answer), harness)
     enqueue([person(1), person(2)])
-    engine.runtime.schedule.flush("sendgrid")
-    engine.run_until(lambda: engine.books()["failed"] == 1)
-    retry(engine, "sendgrid:0")
-    engine.runtime.aggregation.aggregate("sendgrid")
+    harness.runtime.schedule.flush("sendgrid")
+    harness.run_until(lambda: harness.books()["failed"] == 1)
+    retry(harness, "sendgrid:0")
+    harness.runtime.aggregator.aggregate("sendgrid")
 
-    engine.run_until(lambda: engine.books()["delivered"] == 2)
+    harness.run_until(lambda: harness.books()["delivered"] == 2)
 
-    assert engine.books()["held"] == 0
+    assert harness.books()["held"] == 0
 
 
 @pytest.fixture
-def crowd(make_engine):
+def crowd(make_harness):
     """More retried records, all of contacts in flight, than one round looks at; the fate of their body is unknown."""
     count = MAX_STAYING + 700
-    engine = make_engine(max_wait_s=0, orphan_wait_s=600, retry_window_s=60)
+    harness = make_harness(max_wait_s=0, orphan_wait_s=600, retry_window_s=60)
     answers = {"status": 504}
 
     def answer(request):
@@ -325,23 +325,23 @@ def crowd(make_engine):
             return reply(answers["status"], {"job_id": "job-1"})
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
-    speak_to(Peer(answer), engine)
+    speak_to(Peer(answer), harness)
     enqueue(person(number, city="old") for number in range(count))
-    engine.run_until(lambda: engine.books()["batched"] == count)
-    while not engine.books()["failed"]:
-        advance(engine.runtime, 40)
-        engine.pump()
-    assert engine.books() | {"failed": count, "batched": 0} == engine.books(), "given up, and perhaps applied"
+    harness.run_until(lambda: harness.books()["batched"] == count)
+    while not harness.books()["failed"]:
+        advance(harness.runtime, 40)
+        harness.pump()
+    assert harness.books() | {"failed": count, "batched": 0} == harness.books(), "given up, and perhaps applied"
     answers["status"] = 202
-    assert engine.runtime.failures.retry(engine.runtime.failures) == count
-    return engine
+    assert harness.runtime.failures.retry(harness.runtime.failures) == count
+    return harness
 
 
 def test_a_crowd_of_retried_records_in_flight_does_not_hold_up_what_is_new(crowd):
     held = crowd.books()["held"]
     enqueue(person(number) for number in range(100_000, 100_100))
 
-    crowd.runtime.aggregation.aggregate("sendgrid")
+    crowd.runtime.aggregator.aggregate("sendgrid")
 
     assert crowd.books() | {"batched": 100, "held": held} == crowd.books()
     crowd.assert_books_balance()
@@ -353,7 +353,7 @@ def test_a_round_looks_at_a_part_of_the_crowd_and_the_next_ones_at_the_rest(crow
     seen = []
 
     for _ in range(4):
-        crowd.runtime.aggregation.aggregate("sendgrid")
+        crowd.runtime.aggregator.aggregate("sendgrid")
         due_ms = client.zscore(keys("due:aggregate"), "sendgrid") - crowd.runtime.schedule.now_ms()
         seen.append((int(client.hget(keys("lane:sendgrid"), "again_at")), due_ms <= 100))
 

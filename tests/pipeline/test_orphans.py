@@ -46,88 +46,88 @@ class Upstream:
 
 
 @pytest.fixture
-def engine(make_engine):
-    made = make_engine(orphan_wait_s=WAIT_S, lease_s=LEASE_S)
+def harness(make_harness):
+    made = make_harness(orphan_wait_s=WAIT_S, lease_s=LEASE_S)
     enqueue([{"email": f"p{number}@example.com", "city": "old"} for number in (1, 2)])
-    made.runtime.aggregation.aggregate("sendgrid")
+    made.runtime.aggregator.aggregate("sendgrid")
     return made
 
 
-def dispatch(engine, after_s=0.0):
+def dispatch(harness, after_s=0.0):
     """Returns when that was, ms."""
-    advance(engine.runtime, after_s)
-    now_ms = engine.runtime.schedule.now_ms()
+    advance(harness.runtime, after_s)
+    now_ms = harness.runtime.schedule.now_ms()
     with contextlib.suppress(Died):
-        engine.runtime.delivery.dispatch("sendgrid")
+        harness.runtime.dispatcher.dispatch("sendgrid")
     return now_ms
 
 
 def then(*answers, after_s=20):
     """One unknown fate, then these."""
 
-    def path(engine):
-        speak_to(Peer(Upstream(GATEWAY, *answers)), engine)
-        last_ms = dispatch(engine)
+    def path(harness):
+        speak_to(Peer(Upstream(GATEWAY, *answers)), harness)
+        last_ms = dispatch(harness)
         for _ in range(2 * len(answers) + 1):
-            dispatch(engine, after_s)
+            dispatch(harness, after_s)
         return last_ms
 
     return path
 
 
 def unknown(answer):
-    def path(engine):
-        speak_to(Peer(Upstream(answer)), engine)
-        last_ms = dispatch(engine)
-        dispatch(engine, 20)
+    def path(harness):
+        speak_to(Peer(Upstream(answer)), harness)
+        last_ms = dispatch(harness)
+        dispatch(harness, 20)
         return last_ms
 
     return path
 
 
-def all_failed(engine):
-    runtime = engine.runtime
+def all_failed(harness):
+    runtime = harness.runtime
     provider = Refusing(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
     http_client = AuthenticatedClient(Peer(Upstream(GATEWAY, reply(422))), provider, runtime.store)
     desk = replace(runtime.desk, http_client=http_client, provider=provider)
-    engine.parts._runtimes["sendgrid"] = replace(runtime, desk=desk, provider=provider, delivery=Dispatcher(desk))
-    last_ms = dispatch(engine)
-    dispatch(engine, 20)
+    harness.engine._runtimes["sendgrid"] = replace(runtime, desk=desk, provider=provider, dispatcher=Dispatcher(desk))
+    last_ms = dispatch(harness)
+    dispatch(harness, 20)
     return last_ms
 
 
-def gave_up(engine):
-    speak_to(Peer(Upstream(reply(503), GATEWAY)), engine)
-    dispatch(engine)
-    return dispatch(engine, 90_000)
+def gave_up(harness):
+    speak_to(Peer(Upstream(reply(503), GATEWAY)), harness)
+    dispatch(harness)
+    return dispatch(harness, 90_000)
 
 
-def no_verdict(engine):
-    speak_to(Peer(Upstream(ends=False)), engine)
-    dispatch(engine)
-    advance(engine.runtime, 22_000)
-    now_ms = engine.runtime.schedule.now_ms()
-    engine.runtime.tracking.poll("sendgrid")
+def no_verdict(harness):
+    speak_to(Peer(Upstream(ends=False)), harness)
+    dispatch(harness)
+    advance(harness.runtime, 22_000)
+    now_ms = harness.runtime.schedule.now_ms()
+    harness.runtime.poller.poll("sendgrid")
     return now_ms
 
 
-def lapsed(engine):
-    speak_to(Peer(Upstream(Died())), engine)
-    dispatch(engine)
-    return dispatch(engine, LEASE_S + 1)
+def lapsed(harness):
+    speak_to(Peer(Upstream(Died())), harness)
+    dispatch(harness)
+    return dispatch(harness, LEASE_S + 1)
 
 
-def poisoned(engine):
-    speak_to(Peer(Upstream(*[Died()] * POISON)), engine)
+def poisoned(harness):
+    speak_to(Peer(Upstream(*[Died()] * POISON)), harness)
     for _ in range(POISON):
-        dispatch(engine, LEASE_S + 1)
-    last_ms = dispatch(engine, LEASE_S + 1)
+        dispatch(harness, LEASE_S + 1)
+    last_ms = dispatch(harness, LEASE_S + 1)
     for _ in range(6):
-        dispatch(engine, 1)
+        dispatch(harness, 1)
     return last_ms
 
 
-def frozen(engine):
+def frozen(harness):
     """A worker is frozen in the middle of a request; another takes over and is done; the first one's end is stale."""
     upstream = Upstream()
     peer = Peer(upstream)
@@ -135,13 +135,13 @@ def frozen(engine):
 
     def freeze(request):
         peer.answer = upstream
-        moments.append(dispatch(engine, LEASE_S + 1))
-        engine.run_until_settled()
+        moments.append(dispatch(harness, LEASE_S + 1))
+        harness.run_until_settled()
         return NAMED
 
     peer.answer = freeze
-    speak_to(peer, engine)
-    engine.runtime.delivery.dispatch("sendgrid")
+    speak_to(peer, harness)
+    harness.runtime.dispatcher.dispatch("sendgrid")
     return moments[0]
 
 
@@ -167,11 +167,11 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-def test_however_a_body_ends_its_contacts_wait_for_the_orphan_and_what_is_newer_with_them(engine, path):
-    client, keys = engine.runtime.store.client, engine.runtime.store.keys
-    last_ms = path(engine)
-    engine.run_until_settled()
-    assert not engine.books()["batched"]
+def test_however_a_body_ends_its_contacts_wait_for_the_orphan_and_what_is_newer_with_them(harness, path):
+    client, keys = harness.runtime.store.client, harness.runtime.store.keys
+    last_ms = path(harness)
+    harness.run_until_settled()
+    assert not harness.books()["batched"]
 
     busy = client.hlen(keys("inflight"))
     assert busy == 2, "a contact of the body is free"
@@ -179,15 +179,15 @@ def test_however_a_body_ends_its_contacts_wait_for_the_orphan_and_what_is_newer_
     assert 0 <= free_ms - last_ms - WAIT_S * 1000 < 5_000, "it counts from the last such attempt"
 
     enqueue({"email": "p1@example.com", "city": "new"})
-    engine.run_until(lambda: engine.books()["held"] == 1)
-    engine.runtime.failures.retry(list(engine.runtime.failures))
-    advance(engine.runtime, (free_ms - engine.runtime.schedule.now_ms()) / 1000 - 5)
-    engine.pump()
+    harness.run_until(lambda: harness.books()["held"] == 1)
+    harness.runtime.failures.retry(list(harness.runtime.failures))
+    advance(harness.runtime, (free_ms - harness.runtime.schedule.now_ms()) / 1000 - 5)
+    harness.pump()
     assert client.hlen(keys("inflight")) == 2
-    assert not engine.books()["batched"], "it left before the orphan could have ended"
+    assert not harness.books()["batched"], "it left before the orphan could have ended"
 
-    speak_to(Peer(Upstream()), engine)
-    advance(engine.runtime, 10)
-    engine.run_until_settled()
-    assert engine.books() | {"held": 0, "failed": 0} == engine.books()
-    engine.assert_books_balance()
+    speak_to(Peer(Upstream()), harness)
+    advance(harness.runtime, 10)
+    harness.run_until_settled()
+    assert harness.books() | {"held": 0, "failed": 0} == harness.books()
+    harness.assert_books_balance()

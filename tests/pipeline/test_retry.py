@@ -18,19 +18,19 @@ def person(number, **more):
 
 
 @pytest.fixture
-def failed(engine, sandbox):
+def failed(harness, sandbox):
     """Failures of three kinds, an hour between the second and the third."""
     enqueue([person(1, last_name=LONG), person(2, last_name="[[fail-import]]")])
-    engine.run_until_settled()
-    advance(engine.runtime, 3600)
+    harness.run_until_settled()
+    advance(harness.runtime, 3600)
     enqueue([person(3, last_name=LONG)])
-    engine.run_until_settled()
-    assert engine.books()["failed"] == 3
-    return engine
+    harness.run_until_settled()
+    assert harness.books()["failed"] == 3
+    return harness
 
 
-def found(engine, **which):
-    return {failure.id for failure in engine.runtime.replay.find(FailureFilter(**which))}
+def found(harness, **which):
+    return {failure.id for failure in harness.runtime.retrier.find(FailureFilter(**which))}
 
 
 def test_failures_are_found_by_reason_batch_lane_record_and_time(failed):
@@ -51,7 +51,7 @@ def test_failures_are_found_by_reason_batch_lane_record_and_time(failed):
 def test_what_is_meant_goes_back_and_the_rest_stays(failed, sandbox):
     sandbox.dials(markers={"fail_import": "[[never]]"})
 
-    assert failed.runtime.replay.retry(FailureFilter(code="import_error")) == 1
+    assert failed.runtime.retrier.retry(FailureFilter(code="import_error")) == 1
     failed.run_until_settled()
 
     assert failed.books() | {"accepted": 3, "delivered": 1, "failed": 2} == failed.books()
@@ -61,7 +61,7 @@ def test_what_is_meant_goes_back_and_the_rest_stays(failed, sandbox):
 
 def test_a_retry_that_fails_again_keeps_id_and_first_time_and_counts_its_attempts(failed):
     before = next(one for one in failed.runtime.failures if one.id == "sendgrid:1")
-    failed.runtime.replay.retry(FailureFilter(record="sendgrid:1"))
+    failed.runtime.retrier.retry(FailureFilter(record="sendgrid:1"))
     failed.run_until_settled()
 
     after = next(one for one in failed.runtime.failures if one.id == "sendgrid:1")
@@ -80,49 +80,49 @@ def test_retrying_twice_moves_each_once(failed):
     failed.assert_books_balance()
 
 
-def test_more_than_a_page_goes_back_oldest_first(engine):
+def test_more_than_a_page_goes_back_oldest_first(harness):
     count = PAGE + 100
     enqueue(person(number, last_name=LONG) for number in reversed(range(count)))
-    engine.run_until_settled()
-    runtime = engine.runtime
+    harness.run_until_settled()
+    runtime = harness.runtime
     # Whatever the order they failed in.
     numbers = {f"sendgrid:{seq}": (seq * 7919) % count for seq in range(count)}
     runtime.store.client.zadd(runtime.store.keys("failures:by_time"), numbers)
 
-    assert runtime.replay.retry(FailureFilter()) == count
+    assert runtime.retrier.retry(FailureFilter()) == count
 
     assert list(map(int, runtime.store.client.zrange(runtime.store.keys("retry:sendgrid"), 0, -1))) == list(
         range(count)
     )
 
 
-def test_a_retried_record_is_older_than_all_that_waits(engine, sandbox):
+def test_a_retried_record_is_older_than_all_that_waits(harness, sandbox):
     enqueue(person(1, city="old", country="kept", last_name=LONG))
-    engine.run_until_settled()
-    [failure] = engine.runtime.failures
-    engine.runtime.schedule.pause(None, "a person said so")
+    harness.run_until_settled()
+    [failure] = harness.runtime.failures
+    harness.runtime.schedule.pause(None, "a person said so")
     enqueue(person(1, city="new", last_name="short"))
 
-    engine.runtime.failures.retry([failure])
-    engine.runtime.schedule.resume(None)
-    engine.run_until_settled()
+    harness.runtime.failures.retry([failure])
+    harness.runtime.schedule.resume(None)
+    harness.run_until_settled()
 
     # It is refused again for its name; what the newer one has set is not its to say any more.
     [contact] = sandbox.contacts()
     assert contact["city"] == "new"
-    [left] = engine.runtime.failures
+    [left] = harness.runtime.failures
     assert orjson.loads(left.raw) == {"email": "p1@example.com", "country": "kept"}
 
 
-def test_failures_of_several_lanes_go_back_to_their_own(engine):
+def test_failures_of_several_lanes_go_back_to_their_own(harness):
     lanes = {enqueue(person(1, last_name=LONG), list_ids=lists).lane for lists in ([], [LIST])}
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.runtime.replay.retry(FailureFilter()) == 2
+    assert harness.runtime.retrier.retry(FailureFilter()) == 2
 
     for lane in lanes:
-        assert engine.runtime.store.client.zcard(engine.runtime.store.keys(f"retry:{lane}")) == 1
-    engine.assert_books_balance()
+        assert harness.runtime.store.client.zcard(harness.runtime.store.keys(f"retry:{lane}")) == 1
+    harness.assert_books_balance()
 
 
 def test_discarded_failures_are_gone_and_counted(failed):

@@ -137,7 +137,7 @@ def make(client, redis_server, platform, case, account, sandbox):
 
 
 @pytest.fixture
-def engine(make):
+def harness(make):
     return make()
 
 
@@ -153,16 +153,16 @@ def stored(case, platform, sandbox):
     return {case.email(contact): case.first_name(contact) for contact in sandbox.contacts(platform)}
 
 
-def batches(engine):
+def batches(harness):
     """The hashes of all batches there have been."""
-    store = engine.runtime.store
+    store = harness.runtime.store
     keys = store.client.scan_iter(match=re.sub(r"([{}\[\]])", r"\\\1", store.keys("batch:")) + "*", count=1000)
     hashes = [key for key in keys if re.fullmatch(rb"\d+", key.rpartition(b":")[2])]
     return [{k.decode(): v.decode() for k, v in store.client.hgetall(key).items()} for key in hashes]
 
 
-def failures(engine):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in engine.runtime.failures}
+def failures(harness):
+    return {orjson.loads(failed.raw)["email"]: failed.about for failed in harness.runtime.failures}
 
 
 def upsert_of(provider, *records):
@@ -179,41 +179,41 @@ def test_a_platform_without_a_case_fails_the_suite_by_name():
         case_of("nowhere")
 
 
-def test_contacts_arrive_with_the_values_they_were_given(engine, platform, case, sandbox):
+def test_contacts_arrive_with_the_values_they_were_given(harness, platform, case, sandbox):
     enqueue(person(i) for i in range(50))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert stored(case, platform, sandbox) == {f"p{i}@private.example": f"Given {i}" for i in range(50)}
-    assert engine.books()["delivered"] == 50
-    engine.assert_books_balance()
+    assert harness.books()["delivered"] == 50
+    harness.assert_books_balance()
 
 
-def test_no_body_holds_more_contacts_than_the_platform_takes(engine, platform, case, sandbox):
-    most = engine.runtime.provider.limits(Lane(platform, platform)).max_contacts
+def test_no_body_holds_more_contacts_than_the_platform_takes(harness, platform, case, sandbox):
+    most = harness.runtime.provider.limits(Lane(platform, platform)).max_contacts
     enqueue({"email": f"p{i}@private.example"} for i in range(most + 3))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     counts = sorted(entry["contacts"] for entry in upserts(case, sandbox))
     assert counts[-1] == most
     assert sum(counts) == most + 3
-    assert engine.books()["delivered"] == most + 3
+    assert harness.books()["delivered"] == most + 3
 
 
 def test_no_body_is_over_the_cap_in_bytes_nor_another_size_than_was_counted(make, platform, case, sandbox, caplog):
     caplog.set_level("INFO", logger="contact_ingest")
-    engine = make(max_body_bytes=65_536)
-    limits = engine.runtime.provider.limits(Lane(platform, platform))
+    harness = make(max_body_bytes=65_536)
+    limits = harness.runtime.provider.limits(Lane(platform, platform))
     wide = {"first_name": "é" * 50, "last_name": "n" * 40}
     enqueue({**person(i), **wide} for i in range(1_000 if limits.max_contacts > 1 else 40))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     sent = sorted(entry["bytes"] for entry in upserts(case, sandbox))
     assert max(sent) <= limits.max_bytes
     assert len(sent) > 1
-    assert sent == sorted(int(batch["bytes"]) for batch in batches(engine))
+    assert sent == sorted(int(batch["bytes"]) for batch in batches(harness))
     assert sent == sorted(record.bytes for record in caplog.records if record.message == "batch ended")
     assert limits.max_contacts == 1 or max(sent) > limits.max_bytes - 300
 
@@ -230,73 +230,73 @@ def test_a_body_is_as_long_as_the_packer_predicts(provider):
     assert request.length == len(bytes_of(request)) == len(packed.body) + len(limits.prefix) + len(limits.suffix)
 
 
-def test_bad_records_fail_alone_and_can_be_retried(engine, platform, case, sandbox):
+def test_bad_records_fail_alone_and_can_be_retried(harness, platform, case, sandbox):
     bad = {3: person(3, last_name=TOO_LONG), 6: person(6, last_name=case.marker)}
     enqueue(bad.get(i, person(i)) for i in range(12))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert {mail: about["stage"] for mail, about in failures(engine).items()} == {
+    assert {mail: about["stage"] for mail, about in failures(harness).items()} == {
         "p3@private.example": "aggregate",
         "p6@private.example": "dispatch",
     }
-    assert failures(engine)["p3@private.example"]["code"] == "too_long"
-    assert len(stored(case, platform, sandbox)) == engine.books()["delivered"] == 10
+    assert failures(harness)["p3@private.example"]["code"] == "too_long"
+    assert len(stored(case, platform, sandbox)) == harness.books()["delivered"] == 10
 
-    assert engine.runtime.replay.retry(FailureFilter()) == 2
-    engine.run_until_settled()
+    assert harness.runtime.retrier.retry(FailureFilter()) == 2
+    harness.run_until_settled()
 
-    assert [about["attempts"] for about in failures(engine).values()] == [2, 2]
+    assert [about["attempts"] for about in failures(harness).values()] == [2, 2]
     assert len(stored(case, platform, sandbox)) == 10
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
 @pytest.mark.parametrize(("fault", "attempts"), [("429", "1"), ("503", "2"), ("unreadable", "2")])
-def test_trouble_is_no_success_and_a_limit_spends_no_attempt(engine, platform, case, sandbox, fault, attempts):
+def test_trouble_is_no_success_and_a_limit_spends_no_attempt(harness, platform, case, sandbox, fault, attempts):
     sandbox.dials(script=[fault], faults_on=[case.endpoint])
     enqueue(person(1))
-    engine.runtime.aggregation.aggregate(platform)
-    engine.runtime.delivery.dispatch(platform)
+    harness.runtime.aggregator.aggregate(platform)
+    harness.runtime.dispatcher.dispatch(platform)
 
     assert len(upserts(case, sandbox)) == 1
-    assert engine.books()["delivered"] == 0
+    assert harness.books()["delivered"] == 0
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert len(upserts(case, sandbox)) == 2
-    assert [batch["attempts"] for batch in batches(engine)] == [attempts]
+    assert [batch["attempts"] for batch in batches(harness)] == [attempts]
     assert stored(case, platform, sandbox) == {"p1@private.example": "Given 1"}
-    assert (engine.books()["delivered"], engine.books()["failed"]) == (1, 0)
+    assert (harness.books()["delivered"], harness.books()["failed"]) == (1, 0)
 
 
-def test_a_refused_key_stops_the_destination_and_fails_nobody(engine, platform, case, sandbox):
+def test_a_refused_key_stops_the_destination_and_fails_nobody(harness, platform, case, sandbox):
     sandbox.dials(auth_down=True)
     enqueue(person(i) for i in range(3))
 
-    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
     spent = len(upserts(case, sandbox))
-    engine.pump()
+    harness.pump()
 
     assert len(upserts(case, sandbox)) == spent
-    books = engine.books()
+    books = harness.books()
     assert (books["failed"], books["delivered"], books["waiting"] + books["batched"]) == (0, 0, 3)
 
     sandbox.dials(auth_down=False)
-    engine.runtime.schedule.resume(None)
-    engine.run_until_settled()
+    harness.runtime.schedule.resume(None)
+    harness.run_until_settled()
 
     assert len(stored(case, platform, sandbox)) == 3
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_no_log_line_names_anybody_or_holds_a_key(engine, case, sandbox, caplog):
+def test_no_log_line_names_anybody_or_holds_a_key(harness, case, sandbox, caplog):
     caplog.set_level("DEBUG")
     sandbox.dials(script=["503"], faults_on=[case.endpoint], auth_down=True)
     enqueue([person(1), person(2, last_name=TOO_LONG), person(3, last_name=case.marker)])
-    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
     sandbox.dials(auth_down=False)
-    engine.runtime.schedule.resume(None)
-    engine.run_until_settled()
+    harness.runtime.schedule.resume(None)
+    harness.run_until_settled()
 
     said = "\n".join(repr(vars(record)) + record.getMessage() for record in caplog.records)
     assert "batch ended" in said
@@ -305,8 +305,8 @@ def test_no_log_line_names_anybody_or_holds_a_key(engine, case, sandbox, caplog)
     assert not [secret for secret in case.secrets if secret in said]
 
 
-def test_no_repr_shows_a_person_or_a_key(engine, case, sandbox):
-    provider, http_client = engine.runtime.provider, engine.runtime.desk.http_client
+def test_no_repr_shows_a_person_or_a_key(harness, case, sandbox):
+    provider, http_client = harness.runtime.provider, harness.runtime.desk.http_client
     record = person(3, last_name=case.marker)
     request = upsert_of(provider, record)
     reply = http_client.exchange(request, deadline_s=10)

@@ -31,9 +31,9 @@ def registered(monkeypatch):
 
 
 @pytest.fixture
-def make_toy_engine(make_engine, server):
+def make_toy_engine(make_harness, server):
     def make(**config):
-        return make_engine(
+        return make_harness(
             destinations={"toy": {"platform": "toy", "api_key": toy.ToySandbox.key, "base_url": server.url, **config}}
         )
 
@@ -61,68 +61,68 @@ def test_a_platform_and_its_sandbox_take_fewer_than_120_lines():
 
 
 def test_a_registered_platform_delivers_in_bodies_of_its_own_size(registered, make_toy_engine, server):
-    engine = make_toy_engine()
+    harness = make_toy_engine()
     enqueue(person(i) for i in range(250))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert server.stored == {f"p{i}@example.com": f"Name {i}" for i in range(250)}
     assert len(server.sizes) == 3
-    assert engine.books()["delivered"] == 250
-    engine.assert_books_balance()
+    assert harness.books()["delivered"] == 250
+    harness.assert_books_balance()
 
 
 def test_bad_records_of_a_registered_platform_fail_alone_with_its_reason(registered, make_toy_engine, server):
-    engine = make_toy_engine()
+    harness = make_toy_engine()
     bad = {3: person(3, first_name="bad"), 5: person(5, first_name="x" * 21), 7: person(7, last_name="x")}
     enqueue(bad.get(i, person(i)) for i in range(10))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    failed = {orjson.loads(each.raw)["email"]: each.about for each in engine.runtime.failures}
+    failed = {orjson.loads(each.raw)["email"]: each.about for each in harness.runtime.failures}
     assert {mail: (about["stage"], about["code"]) for mail, about in failed.items()} == {
         "p3@example.com": ("dispatch", "refused"),
         "p5@example.com": ("aggregate", "too_long"),
         "p7@example.com": ("aggregate", "unknown_field"),
     }
     assert len(server.stored) == 7
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
 def test_trouble_of_a_registered_platform_passes(registered, make_toy_engine, server):
-    engine = make_toy_engine()
+    harness = make_toy_engine()
     server.script += [429, 503]
     enqueue(person(1))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert server.stored == {"p1@example.com": "Name 1"}
     assert len(server.sizes) == 3
-    assert engine.books()["failed"] == 0
+    assert harness.books()["failed"] == 0
 
 
 def test_a_wrong_key_stops_a_registered_platform_and_fails_nobody(registered, make_toy_engine, server):
-    engine = make_toy_engine(api_key="another")
+    harness = make_toy_engine(api_key="another")
     enqueue(person(1))
 
-    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
 
-    assert engine.books()["failed"] == 0
-    assert engine.books()["batched"] == 1
+    assert harness.books()["failed"] == 0
+    assert harness.books()["batched"] == 1
     assert server.stored == {}
 
 
 def test_a_platform_of_an_installed_package_delivers(tmp_path, monkeypatch, make_toy_engine, server):
     assert "toy" not in platforms()
     install(tmp_path, monkeypatch, "toy", "toy_platform:Toy")
-    engine = make_toy_engine(unknown_fields="drop")
+    harness = make_toy_engine(unknown_fields="drop")
     enqueue(person(i, city="Linz") for i in range(3))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert type(engine.runtime.provider).__module__ == "toy_platform"
+    assert type(harness.runtime.provider).__module__ == "toy_platform"
     assert server.stored == {f"p{i}@example.com": f"Name {i}" for i in range(3)}
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
 def test_an_installed_package_cannot_take_the_place_of_a_platform_there_is(tmp_path, monkeypatch):

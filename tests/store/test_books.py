@@ -11,24 +11,24 @@ def person(number, **more):
     return {"email": f"p{number}@example.com", **more}
 
 
-def meddle(engine, key, name, by):
-    engine.runtime.store.client.hincrby(engine.runtime.store.keys(key), name, by)
+def meddle(harness, key, name, by):
+    harness.runtime.store.client.hincrby(harness.runtime.store.keys(key), name, by)
 
 
 @pytest.fixture
-def lane(engine, sandbox):
+def lane(harness, sandbox):
     """A lane with something of everything: waiting, held, in flight, delivered, failed, merged."""
     sandbox.dials(job_seconds=[0.0, 0.0])
     enqueue([person(1), person(1, city="here"), person(2, last_name="x" * 51)])
-    engine.run_until_settled()
+    harness.run_until_settled()
     sandbox.dials(job_seconds=[60, 60])
     enqueue([person(3), person(4)])
-    engine.run_until(lambda: engine.books()["batched"] == 2)
+    harness.run_until(lambda: harness.books()["batched"] == 2)
     enqueue(person(3, city="again"))
-    engine.run_until(lambda: engine.books()["held"] == 1)
-    engine.runtime.schedule.pause("sendgrid", "a person said so")
+    harness.run_until(lambda: harness.books()["held"] == 1)
+    harness.runtime.schedule.pause("sendgrid", "a person said so")
     enqueue([person(5), person(6)])
-    return engine
+    return harness
 
 
 def test_every_record_is_in_exactly_one_place(lane):

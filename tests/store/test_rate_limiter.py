@@ -21,13 +21,13 @@ def limited(sandbox):
     return sandbox
 
 
-def run_workers(engine, count):
+def run_workers(harness, count):
     """Ten workers of one fleet, each with connections of its own, until everything has been sent."""
     stop = threading.Event()
-    parts = [Engine(engine.parts.settings) for _ in range(count)]
+    parts = [Engine(harness.engine.settings) for _ in range(count)]
 
     def work(own):
-        mine = type(engine)(own)
+        mine = type(harness)(own)
         while not stop.is_set():
             stop.wait(min(0.25, mine.pump() / 1000 + 0.001))
 
@@ -36,8 +36,8 @@ def run_workers(engine, count):
         thread.start()
     try:
         deadline = time.monotonic() + 60
-        while sum(engine.books()[name] for name in ("waiting", "held", "batched")):
-            assert time.monotonic() < deadline, engine.books()
+        while sum(harness.books()[name] for name in ("waiting", "held", "batched")):
+            assert time.monotonic() < deadline, harness.books()
             stop.wait(0.05)
     finally:
         stop.set()
@@ -45,7 +45,7 @@ def run_workers(engine, count):
             thread.join()
         for own in parts:
             own.close()
-        set_engine(engine.parts)
+        set_engine(harness.engine)
 
 
 def enqueue_bodies(bodies):
@@ -64,48 +64,48 @@ def statuses(journal):
     return Counter(entry["status"] for entry in journal if entry["endpoint"] == "sendgrid.upsert")
 
 
-def test_ten_workers_use_nine_tenths_of_a_configured_limit_and_are_never_refused(make_engine, limited):
-    engine = make_engine(
+def test_ten_workers_use_nine_tenths_of_a_configured_limit_and_are_never_refused(make_harness, limited):
+    harness = make_harness(
         max_body_bytes=65_536, destinations={"sendgrid": {"rate_limit": LIMIT, "rate_window_s": WINDOW_S}}
     )
     enqueue_bodies(BODIES)
 
-    run_workers(engine, 10)
+    run_workers(harness, 10)
 
     journal = limited.journal()
     assert statuses(journal)[429] == 0
     assert rate_reached(journal) >= 0.9
-    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:batch:[0-9]*")} == {
-        1
-    }
+    assert {
+        int(harness.engine.client.hget(key, "attempts")) for key in harness.engine.client.keys("*}:batch:[0-9]*")
+    } == {1}
 
 
-def test_ten_workers_learn_the_limit_from_headers_and_are_never_refused_once_they_know(make_engine, limited):
-    engine = make_engine(max_body_bytes=65_536)
+def test_ten_workers_learn_the_limit_from_headers_and_are_never_refused_once_they_know(make_harness, limited):
+    harness = make_harness(max_body_bytes=65_536)
     enqueue_bodies(BODIES)
 
-    run_workers(engine, 10)
+    run_workers(harness, 10)
 
     journal = limited.journal()
     assert statuses(journal)[429] == 0
     assert rate_reached(journal) >= 0.5
-    assert {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:batch:[0-9]*")} == {
-        1
-    }
+    assert {
+        int(harness.engine.client.hget(key, "attempts")) for key in harness.engine.client.keys("*}:batch:[0-9]*")
+    } == {1}
 
 
 @pytest.fixture
-def rate_limiter(engine):
-    return RateLimiter(engine.runtime.store, "account", {"upsert": (2, 60.0)}, lease_ms=45_000)
+def rate_limiter(harness):
+    return RateLimiter(harness.runtime.store, "account", {"upsert": (2, 60.0)}, lease_ms=45_000)
 
 
-def test_a_permit_is_held_until_one_window_after_its_reply(rate_limiter, engine):
+def test_a_permit_is_held_until_one_window_after_its_reply(rate_limiter, harness):
     first, second, third = (rate_limiter.acquire("upsert") for _ in range(3))
 
     assert (first.granted, second.granted, third.granted) == (True, True, False)
     rate_limiter.note(first, RateHeaders())
     assert not rate_limiter.acquire("upsert").granted
-    engine.parts.client.set(rate_limiter._keys("clock_offset"), 60_001)
+    harness.engine.client.set(rate_limiter._keys("clock_offset"), 60_001)
     assert rate_limiter.acquire("upsert").granted
     assert not rate_limiter.acquire("upsert").granted
 
@@ -129,17 +129,17 @@ def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(rate_limiter):
     assert 6000 < waiting.wait_ms <= 7000
 
 
-def test_refusals_that_do_not_say_how_long_back_off_further_each_time(rate_limiter, engine):
+def test_refusals_that_do_not_say_how_long_back_off_further_each_time(rate_limiter, harness):
     waits = []
     for number in range(3):
-        engine.parts.client.set(rate_limiter._keys("clock_offset"), number * 120_000)
+        harness.engine.client.set(rate_limiter._keys("clock_offset"), number * 120_000)
         waits.append(rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(), how="refused"))
 
     assert waits == [2000, 4000, 8000]
 
 
-def test_fewer_left_than_our_own_permits_explain_means_somebody_else_sends_too(engine):
-    rate_limiter = RateLimiter(engine.runtime.store, "shared", {"upsert": (100, 60.0)}, lease_ms=45_000)
+def test_fewer_left_than_our_own_permits_explain_means_somebody_else_sends_too(harness):
+    rate_limiter = RateLimiter(harness.runtime.store, "shared", {"upsert": (100, 60.0)}, lease_ms=45_000)
 
     rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=100, remaining=0, reset_s=5.0))
 
@@ -148,8 +148,8 @@ def test_fewer_left_than_our_own_permits_explain_means_somebody_else_sends_too(e
     assert 4000 < waiting.wait_ms <= 5000
 
 
-def test_before_anything_is_known_one_request_goes_ahead(engine):
-    rate_limiter = RateLimiter(engine.runtime.store, "new", {}, lease_ms=45_000)
+def test_before_anything_is_known_one_request_goes_ahead(harness):
+    rate_limiter = RateLimiter(harness.runtime.store, "new", {}, lease_ms=45_000)
     first = rate_limiter.acquire("upsert")
 
     assert first.granted
@@ -166,25 +166,25 @@ def test_endpoints_have_limits_of_their_own(rate_limiter):
     assert rate_limiter.acquire("job").granted
 
 
-def window_s(rate_limiter, engine):
+def window_s(rate_limiter, harness):
     """How long a permit is held after its reply."""
     rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
     base = rate_limiter._keys
-    [(_, until_ms)] = engine.parts.client.zrange(base("permits:upsert"), -1, -1, withscores=True)
-    seconds, micros = engine.parts.client.time()
-    return (until_ms - int(engine.parts.client.get(base("clock_offset")) or 0)) / 1000 - seconds - micros / 1e6
+    [(_, until_ms)] = harness.engine.client.zrange(base("permits:upsert"), -1, -1, withscores=True)
+    seconds, micros = harness.engine.client.time()
+    return (until_ms - int(harness.engine.client.get(base("clock_offset")) or 0)) / 1000 - seconds - micros / 1e6
 
 
-def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(engine):
-    rate_limiter = RateLimiter(engine.runtime.store, "learning", {}, lease_ms=45_000)
+def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(harness):
+    rate_limiter = RateLimiter(harness.runtime.store, "learning", {}, lease_ms=45_000)
     rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
-    assert 58 < window_s(rate_limiter, engine) <= 60
+    assert 58 < window_s(rate_limiter, harness) <= 60
 
     rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
-    assert window_s(rate_limiter, engine) > 890
+    assert window_s(rate_limiter, harness) > 890
     for hour in (1, 2):
-        engine.parts.client.set(rate_limiter._keys("clock_offset"), hour * 3_601_000)
+        harness.engine.client.set(rate_limiter._keys("clock_offset"), hour * 3_601_000)
         rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
-        assert window_s(rate_limiter, engine) > (890 if hour == 1 else 58)
+        assert window_s(rate_limiter, harness) > (890 if hour == 1 else 58)
 
-    assert window_s(rate_limiter, engine) <= 60
+    assert window_s(rate_limiter, harness) <= 60

@@ -79,10 +79,10 @@ def test_no_interleaving_of_steps_does_so_on_a_real_server_either(redis_server):
     run(Machine, 40)
 
 
-def test_a_script_that_the_server_has_forgotten_is_sent_again(engine):
-    engine.runtime.store.client.script_flush()
+def test_a_script_that_the_server_has_forgotten_is_sent_again(harness):
+    harness.runtime.store.client.script_flush()
 
-    assert engine.runtime.schedule.tick(4).bells == ()
+    assert harness.runtime.schedule.tick(4).bells == ()
 
 
 def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
@@ -100,8 +100,8 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
         runtime = parts.runtime("sendgrid")
         desk = replace(runtime.desk, http_client=AuthenticatedClient(Peer(answer), runtime.provider, runtime.store))
         records = [{"email": f"p{number}@example.com"} for number in range(500)]
-        enqueue.enqueue(records, [(parts.door(PLAIN), lambda call: append(runtime.store, call))])
-        runtime.aggregation.aggregate("sendgrid")
+        enqueue.enqueue(records, [(parts.enqueue_options(PLAIN), lambda call: append(runtime.store, call))])
+        runtime.aggregator.aggregate("sendgrid")
 
         for _ in range(8):
             parts.client.config_set("maxmemory", 0)  # the clock is a key too

@@ -153,18 +153,18 @@ class Stage:
         values = {name.lower(): value for name, value in self.set.items() if name not in ("TRAPS", "CONFIG")}
         destination = Destination(platform="sendgrid", api_key=KEY, base_url=sandbox_url)  # type: ignore[arg-type]
         settings = Settings(REDIS_URL=redis_url, key_prefix=prefix, **values)  # type: ignore[arg-type]
-        self.parts = Engine(settings.model_copy(update={"destinations": {"sendgrid": destination}}))
+        self.engine = Engine(settings.model_copy(update={"destinations": {"sendgrid": destination}}))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.parts.close()
+        self.engine.close()
         self.client.close()
 
     @property
     def runtime(self) -> DestinationRuntime:
-        return self.parts.runtime("sendgrid")
+        return self.engine.runtime("sendgrid")
 
     @property
     def broker_options(self) -> dict[str, Any]:
@@ -201,8 +201,8 @@ class Stage:
 
     def enqueue(self, records: Iterable[Mapping[str, Any]], key: str | None = None, wait_s: float = 0) -> Receipt:
         """The door, without the process-wide wiring, so that stages can be used side by side."""
-        lane = self.parts.lane("sendgrid")
-        door = self.parts.door(lane, key=key)
+        lane = self.engine.lane("sendgrid")
+        door = self.engine.enqueue_options(lane, key=key)
         [receipt] = enqueue.enqueue(records, [(door, lambda call: append(self.runtime.store, call))], wait_s)
         return receipt
 
@@ -210,9 +210,9 @@ class Stage:
         """Do in this process what a bell says."""
         runtime = self.runtime
         journeys = {
-            "aggregate": runtime.aggregation.aggregate,
-            "dispatch": runtime.delivery.dispatch,
-            "poll": runtime.tracking.poll,
+            "aggregate": runtime.aggregator.aggregate,
+            "dispatch": runtime.dispatcher.dispatch,
+            "poll": runtime.poller.poll,
         }
         journeys[kind](target)
 

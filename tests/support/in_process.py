@@ -13,24 +13,24 @@ class Harness:
     """The whole product in one process, without Celery: bells are rung by hand, in order."""
 
     def __init__(self, parts: Engine) -> None:
-        self.parts = parts
+        self.engine = parts
 
     @property
     def runtime(self) -> DestinationRuntime:
-        return self.parts.runtime(self.parts.destinations[0])
+        return self.engine.runtime(self.engine.destinations[0])
 
     def ring(self, bell: WakeUp) -> tuple[WakeUp, ...]:
-        runtime = self.parts.runtime(self.parts.destination_of(bell.target))
+        runtime = self.engine.runtime(self.engine.destination_of(bell.target))
         if bell.kind == "aggregate":
-            return runtime.aggregation.aggregate(bell.target)
+            return runtime.aggregator.aggregate(bell.target)
         journey: Callable[[str], tuple[WakeUp, ...]] = (
-            runtime.delivery.dispatch if bell.kind == "dispatch" else runtime.tracking.poll
+            runtime.dispatcher.dispatch if bell.kind == "dispatch" else runtime.poller.poll
         )
         return journey(bell.target)
 
     def pump(self) -> int:
         """Look once, and do everything that follows from it at once; returns ms until something else is due."""
-        ticks = [runtime.schedule.tick(4) for runtime in self.parts.runtimes()]
+        ticks = [runtime.schedule.tick(4) for runtime in self.engine.runtimes()]
         bells = deque(bell for tick in ticks for bell in tick.bells)
         while bells:
             bells.extend(self.ring(bells.popleft()))
@@ -48,11 +48,11 @@ class Harness:
         self.run_until(lambda: not any(self.books()[name] for name in ("waiting", "held", "batched")), timeout_s)
 
     def books(self, destination: str | None = None) -> dict[str, int]:
-        runtime = self.parts.runtime(destination) if destination else self.runtime
+        runtime = self.engine.runtime(destination) if destination else self.runtime
         return books.totals(books.read(runtime.store))
 
     def assert_books_balance(self) -> None:
-        for runtime in self.parts.runtimes():
+        for runtime in self.engine.runtimes():
             for lane in books.read(runtime.store):
                 assert lane.balanced, lane
                 assert books.disagreements(runtime.store, lane.lane) == []

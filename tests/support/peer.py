@@ -39,12 +39,14 @@ class Peer:
         """There is nothing to close."""
 
 
-def speak_to(peer: Peer, engine: Any) -> None:
+def speak_to(peer: Peer, harness: Any) -> None:
     """Let the engine's only destination be this peer."""
-    runtime = engine.runtime
+    runtime = harness.runtime
     runtime.desk.http_client.close()
     desk = replace(runtime.desk, http_client=AuthenticatedClient(peer, runtime.provider, runtime.store))
-    engine.parts._runtimes[runtime.name] = replace(runtime, desk=desk, delivery=Dispatcher(desk), tracking=Poller(desk))
+    harness.engine._runtimes[runtime.name] = replace(
+        runtime, desk=desk, dispatcher=Dispatcher(desk), poller=Poller(desk)
+    )
 
 
 def advance(runtime: Any, seconds: float) -> None:

@@ -99,23 +99,23 @@ class StoreMachine(RuleBasedStateMachine):
         self.client = self.connect()
         settings_ = Settings(max_wait_s=5, orphan_wait_s=ORPHAN_S, lease_s=LEASE_S)
         destination = Destination(platform="sendgrid", api_key="SG.k", base_url="http://127.0.0.1:9")
-        self.parts = Engine(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
-        self.parts.client = self.client
-        runtime = self.parts.runtime("sendgrid")
+        self.engine = Engine(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
+        self.engine.client = self.client
+        runtime = self.engine.runtime("sendgrid")
         self.records = Records()
         self.platform = Platform(self.records)
         provider = Small(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
         http_client = AuthenticatedClient(Peer(self.platform.answer), provider, runtime.store)
         desk = replace(runtime.desk, http_client=http_client, provider=provider)
         self.bench = AggregationStore(runtime.store)
-        aggregation = Aggregator(self.bench, provider, NO_RULES, PACE, runtime.definitions, runtime.schedule)
+        aggregation = Aggregator(self.bench, provider, NO_RULES, PACE, runtime.custom_fields, runtime.schedule)
         self.runtime = replace(
             runtime,
             provider=provider,
             desk=desk,
             aggregation=aggregation,
-            delivery=Dispatcher(desk),
-            tracking=Poller(desk),
+            dispatcher=Dispatcher(desk),
+            poller=Poller(desk),
         )
         self.store = runtime.store
         for lane in LANES:
@@ -128,7 +128,7 @@ class StoreMachine(RuleBasedStateMachine):
             try:
                 self.drain()
             finally:
-                self.parts.close()
+                self.engine.close()
 
     # What can happen.
 
@@ -407,7 +407,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.records.add(lane.name, seq, row)
 
     def cut(self, lane: str) -> None:
-        self.runtime.aggregation.aggregate(lane)
+        self.runtime.aggregator.aggregate(lane)
         self.records.see(self.on_lane())
 
     def leave(self, lane: str) -> None:
@@ -426,13 +426,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.platform.mood = mood
         self.advance(after_s)
         with contextlib.suppress(Crash):
-            self.runtime.delivery.dispatch("sendgrid")
+            self.runtime.dispatcher.dispatch("sendgrid")
 
     def follow(self, mood: str, after_s: float) -> None:
         self.platform.mood = mood
         self.advance(after_s)
         with contextlib.suppress(Crash):
-            self.runtime.tracking.poll("sendgrid")
+            self.runtime.poller.poll("sendgrid")
         k = self.store.keys
         numbers = [int(n) for zset in ("due:poll", "due:poll:low") for n in self.client.zrange(k(zset), 0, -1)]
         self.platform.abandon({self.client.hget(k(f"batch:{number}"), "job").decode() for number in numbers})

@@ -9,20 +9,20 @@ def person(number: int, **more):
     return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
-def test_every_record_arrives_and_the_books_balance(engine, sandbox):
+def test_every_record_arrives_and_the_books_balance(harness, sandbox):
     receipt = enqueue(person(i) for i in range(1200))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     assert receipt.accepted == 1200
-    assert engine.books()["delivered"] == 1200
+    assert harness.books()["delivered"] == 1200
     assert {c["email"]: c["first_name"] for c in sandbox.contacts()} == {
         f"p{i}@example.com": f"Name {i}" for i in range(1200)
     }
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_bad_record_of_each_kind_fails_alone_with_its_reason(engine, sandbox):
+def test_a_bad_record_of_each_kind_fails_alone_with_its_reason(harness, sandbox):
     marks = {
         10: "[[reject-named]]",
         300: "[[reject-silent]]",
@@ -33,26 +33,26 @@ def test_a_bad_record_of_each_kind_fails_alone_with_its_reason(engine, sandbox):
     bad[900] = person(900, last_name="x" * 51)
     enqueue(bad.get(i, person(i)) for i in range(1000))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    failed = {orjson.loads(f.raw)["email"]: f.about for f in engine.runtime.failures}
+    failed = {orjson.loads(f.raw)["email"]: f.about for f in harness.runtime.failures}
     assert set(failed) == {f"p{i}@example.com" for i in bad}
     assert failed["p900@example.com"]["stage"] == "aggregate"
     assert "last_name" in failed["p900@example.com"]["reason"]
     assert failed["p700@example.com"]["stage"] == "poll"
-    assert engine.books()["delivered"] == 995
+    assert harness.books()["delivered"] == 995
     assert len(list(sandbox.contacts())) == 995
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_hot_contacts_end_with_their_newest_values_while_twenty_jobs_finish_in_any_order(make_engine, sandbox):
-    engine = make_engine(max_body_bytes=65_536)
+def test_hot_contacts_end_with_their_newest_values_while_twenty_jobs_finish_in_any_order(make_harness, sandbox):
+    harness = make_harness(max_body_bytes=65_536)
     sandbox.dials(job_seconds=[0.2, 3.0])
     filler = {"address_line_1": "x" * 100, "address_line_2": "y" * 100}
     cold = [person(i, **filler) for i in range(20 * 240)]
     hot = range(0, len(cold), 100)
     enqueue(cold)
-    engine.run_until(lambda: sandbox.totals()["jobs_pending"] >= 15)
+    harness.run_until(lambda: sandbox.totals()["jobs_pending"] >= 15)
 
     versions = 0
     while sandbox.totals()["jobs_pending"]:
@@ -65,10 +65,10 @@ def test_hot_contacts_end_with_their_newest_values_while_twenty_jobs_finish_in_a
             }
             for i in hot
         )
-        engine.pump()
+        harness.pump()
         if versions == 40:
             break
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     stored = {c["email"]: c for c in sandbox.contacts()}
     odd, even = versions - (versions + 1) % 2, versions - versions % 2
@@ -77,5 +77,5 @@ def test_hot_contacts_end_with_their_newest_values_while_twenty_jobs_finish_in_a
     assert {(stored[f"p{i}@example.com"]["first_name"]) for i in hot} == {f"v{odd}"}
     assert {(stored[f"p{i}@example.com"]["last_name"]) for i in hot} == {f"v{even}"}
     assert len(stored) == len(cold)
-    assert engine.books()["failed"] == 0
-    engine.assert_books_balance()
+    assert harness.books()["failed"] == 0
+    harness.assert_books_balance()

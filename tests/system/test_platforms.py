@@ -14,7 +14,7 @@ EMARSYS = {"platform": "emarsys", "client_id": "sandbox-client", "client_secret"
 
 
 @pytest.fixture
-def three(make_engine, sandbox):
+def three(make_harness, sandbox):
     """Makes an engine with these destinations, by platform."""
 
     def make(*platforms, **settings):
@@ -23,7 +23,7 @@ def three(make_engine, sandbox):
             "loops": {**LOOPS, "base_url": f"{sandbox.url}/api"},
             "emarsys": {**EMARSYS, "base_url": f"{sandbox.url}/api", "token_url": f"{sandbox.url}/oauth2/token"},
         }
-        return make_engine(destinations={name: tables[name] for name in platforms}, **settings)
+        return make_harness(destinations={name: tables[name] for name in platforms}, **settings)
 
     return make
 
@@ -32,60 +32,60 @@ def requests(sandbox, endpoint):
     return [entry for entry in sandbox.journal() if entry["endpoint"] == endpoint]
 
 
-def codes(engine, destination):
-    return Counter(failed.about["code"] for failed in engine.parts.runtime(destination).failures)
+def codes(harness, destination):
+    return Counter(failed.about["code"] for failed in harness.engine.runtime(destination).failures)
 
 
 def test_five_thousand_contacts_are_five_requests_and_each_bad_row_fails_by_its_own_code(three, sandbox):
-    engine = three("emarsys")
+    harness = three("emarsys")
     planted = {700 * n + 11: f"[[emarsys-{code}]]" for n, code in enumerate((2004, 2005, 2007, 2008, 2010, 2009))}
     enqueue(
         {"email": f"p{n}@example.com", "first_name": planted.get(n, f"Name {n}"), "last_name": "x"} for n in range(5000)
     )
 
-    engine.run_until_settled(60)
+    harness.run_until_settled(60)
 
     sent = requests(sandbox, "emarsys.contacts")
     assert [entry["contacts"] for entry in sent[:5]] == [1000] * 5
     assert [entry["contacts"] for entry in sent[5:]] == [1], "the race of 2009 is tried again, alone"
-    assert sum(codes(engine, "emarsys").values()) == 5
-    assert engine.books()["delivered"] == 4995
+    assert sum(codes(harness, "emarsys").values()) == 5
+    assert harness.books()["delivered"] == 4995
     assert len(list(sandbox.contacts("emarsys"))) == 4995
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
 def test_a_token_that_is_refused_in_the_middle_is_renewed_once_and_nobody_notices(three, sandbox):
-    engine = three("emarsys")
+    harness = three("emarsys")
     enqueue({"email": f"p{n}@example.com"} for n in range(1000))
-    engine.run_until_settled()
+    harness.run_until_settled()
     sandbox.dials(emarsys_tokens_revoked=1)
     enqueue({"email": f"q{n}@example.com"} for n in range(3000))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     statuses = Counter(entry["status"] for entry in requests(sandbox, "emarsys.contacts"))
     assert statuses == {200: 4, 401: 1}
     assert len(requests(sandbox, "emarsys.token")) == 2
-    assert engine.books()["delivered"] == 4000
+    assert harness.books()["delivered"] == 4000
 
 
-def test_an_expired_wsse_clock_is_reported_as_such(make_engine, sandbox):
+def test_an_expired_wsse_clock_is_reported_as_such(make_harness, sandbox):
     table = {"platform": "emarsys", "username": "sandbox001", "secret": "sandbox-secret"}
-    engine = make_engine(destinations={"emarsys": {**table, "base_url": f"{sandbox.url}/api"}})
-    engine.parts.client.set(engine.runtime.store.keys("clock_offset"), -600_000)
+    harness = make_harness(destinations={"emarsys": {**table, "base_url": f"{sandbox.url}/api"}})
+    harness.engine.client.set(harness.runtime.store.keys("clock_offset"), -600_000)
     enqueue({"email": "a@example.com"})
 
-    engine.run_until(lambda: engine.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
 
-    assert "clock" in engine.runtime.schedule.state()["why"]
-    assert engine.books()["failed"] == 0
+    assert "clock" in harness.runtime.schedule.state()["why"]
+    assert harness.books()["failed"] == 0
 
 
 def test_one_contact_a_request_stays_within_the_teams_limit(three, sandbox):
-    engine = three("loops")
+    harness = three("loops")
     enqueue({"email": f"p{n}@example.com", "first_name": f"Name {n}"} for n in range(40))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     arrivals = [entry["at"] for entry in requests(sandbox, "loops.update")]
     assert len(arrivals) == 40
@@ -95,19 +95,21 @@ def test_one_contact_a_request_stays_within_the_teams_limit(three, sandbox):
 
 
 def test_a_storm_of_refusals_spends_no_attempt(three, sandbox):
-    engine = three("loops")
+    harness = three("loops")
     sandbox.dials(script=["429"] * 3, faults_on=["loops.update"])
     enqueue({"email": f"p{n}@example.com"} for n in range(5))
 
-    engine.run_until_settled(60)
+    harness.run_until_settled(60)
 
-    attempts = {int(engine.parts.client.hget(key, "attempts")) for key in engine.parts.client.keys("*}:batch:[0-9]*")}
+    attempts = {
+        int(harness.engine.client.hget(key, "attempts")) for key in harness.engine.client.keys("*}:batch:[0-9]*")
+    }
     assert attempts == {1}
-    assert engine.books()["delivered"] == 5
+    assert harness.books()["delivered"] == 5
 
 
 def test_one_stream_reaches_three_destinations_with_books_and_values_of_their_own(three, sandbox):
-    engine = three("sendgrid", "loops", "emarsys")
+    harness = three("sendgrid", "loops", "emarsys")
     chance = random.Random(5)
     records = [
         {
@@ -119,8 +121,8 @@ def test_one_stream_reaches_three_destinations_with_books_and_values_of_their_ow
     ]
 
     receipts = enqueue(records, to=["sendgrid", "loops", "emarsys"])
-    engine.run_until(
-        lambda: all(engine.books(name)["delivered"] == 60 for name in ("sendgrid", "loops", "emarsys")), 60
+    harness.run_until(
+        lambda: all(harness.books(name)["delivered"] == 60 for name in ("sendgrid", "loops", "emarsys")), 60
     )
 
     assert {name: receipt.accepted for name, receipt in receipts.items()} == dict.fromkeys(receipts, 60)
@@ -131,30 +133,30 @@ def test_one_stream_reaches_three_destinations_with_books_and_values_of_their_ow
     assert sendgrid == expected
     assert loops == expected
     assert emarsys == expected
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
 def test_what_a_platform_cannot_hold_is_refused_there_and_delivered_elsewhere(three, sandbox):
-    engine = three("sendgrid", "loops", "emarsys")
+    harness = three("sendgrid", "loops", "emarsys")
 
     enqueue({"email": "a@example.com", "city": "Ulm"}, to=["sendgrid", "loops", "emarsys"])
-    engine.run_until(lambda: engine.books("loops")["failed"] and engine.books("emarsys")["delivered"])
-    engine.run_until(lambda: engine.books("sendgrid")["delivered"])
+    harness.run_until(lambda: harness.books("loops")["failed"] and harness.books("emarsys")["delivered"])
+    harness.run_until(lambda: harness.books("sendgrid")["delivered"])
 
-    (failed,) = engine.parts.runtime("loops").failures
+    (failed,) = harness.engine.runtime("loops").failures
     assert failed.about["reason"].startswith("city: ")
     assert orjson.loads(failed.raw)["city"] == "Ulm"
 
 
 @pytest.mark.parametrize("platform", ["sendgrid", "loops", "emarsys"])
 def test_only_the_record_itself_subscribes_anybody(three, sandbox, platform):
-    engine = three(platform)
+    harness = three(platform)
     sandbox.seed("loops", [{"email": "a@example.com", "subscribed": False}])
     enqueue({"email": "a@example.com", "first_name": "Ann"})
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["delivered"] == 1
+    assert harness.books()["delivered"] == 1
     totals = sandbox.totals()
     assert (totals.get("resubscribed", 0), totals.get("consent_cleared", 0)) == (0, 0)
     assert all(c["subscribed"] is False for c in sandbox.contacts("loops"))
@@ -162,24 +164,24 @@ def test_only_the_record_itself_subscribes_anybody(three, sandbox, platform):
 
 
 def test_the_books_of_several_destinations_stand_side_by_side(three):
-    engine = three("sendgrid", "loops")
+    harness = three("sendgrid", "loops")
 
     enqueue([{"email": "a@example.com"}, {"email": "b@example.com"}], to={"sendgrid": {}, "loops": {}})
 
     for name in ("sendgrid", "loops"):
-        (lane,) = books.read(engine.parts.runtime(name).store)
+        (lane,) = books.read(harness.engine.runtime(name).store)
         assert (lane.lane, lane.counts["accepted"]) == (name, 2)
 
 
-def test_a_key_that_the_platform_cannot_search_by_fails_every_row_of_the_request(make_engine, sandbox):
+def test_a_key_that_the_platform_cannot_search_by_fails_every_row_of_the_request(make_harness, sandbox):
     sandbox.dials(emarsys_fields=[{"id": 1001, "name": "crm id", "kind": "shorttext"}])
     table = {**EMARSYS, "base_url": f"{sandbox.url}/api", "token_url": f"{sandbox.url}/oauth2/token"}
-    engine = make_engine(destinations={"emarsys": {**table, "key_field": "external_id", "external_id_field": "1001"}})
+    harness = make_harness(destinations={"emarsys": {**table, "key_field": "external_id", "external_id_field": "1001"}})
     enqueue({"email": f"p{n}@example.com", "external_id": f"crm-{n}"} for n in range(20))
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    assert engine.books()["failed"] == 20
+    assert harness.books()["failed"] == 20
     assert len(requests(sandbox, "emarsys.contacts")) == 1, "proved for all of them: nothing is searched"
     assert list(sandbox.contacts("emarsys")) == []
-    engine.assert_books_balance()
+    harness.assert_books_balance()

@@ -270,21 +270,21 @@ def test_a_call_that_was_taken_is_not_refused_when_it_is_repeated_with_full_memo
 
 
 @pytest.fixture
-def narrow(make_engine):
+def narrow(make_harness):
     """A lane that holds a megabyte."""
-    return make_engine(max_wait_s=60, max_lane_bytes=1_000_000)
+    return make_harness(max_wait_s=60, max_lane_bytes=1_000_000)
 
 
 @contextmanager
-def drained_later(engine, after_s: float = 0.3) -> Iterator[None]:
+def drained_later(harness, after_s: float = 0.3) -> Iterator[None]:
     """Somebody sends what waits, but not at once."""
     ends = threading.Event()
 
     def drain() -> None:
         ends.wait(after_s)
         while not ends.wait(0.02):
-            engine.runtime.schedule.flush("sendgrid")
-            engine.pump()
+            harness.runtime.schedule.flush("sendgrid")
+            harness.pump()
 
     thread = threading.Thread(target=drain)
     thread.start()
@@ -340,7 +340,7 @@ def test_waiting_for_room_does_not_block_the_event_loop(narrow, sandbox):
         while not work.done():
             await asyncio.sleep(0.01)
             turns += 1
-        await narrow.parts.aclose()
+        await narrow.engine.aclose()
         return work.result()
 
     with drained_later(narrow, after_s=0.5):
@@ -355,7 +355,7 @@ def test_an_asynchronous_enqueue_that_finds_no_room_in_time_stops_too(narrow):
         try:
             await aenqueue((large(number) for number in range(5_000)), wait_s=0.3)
         finally:
-            await narrow.parts.aclose()
+            await narrow.engine.aclose()
 
     with pytest.raises(LaneFull, match=r"^lane sendgrid is full$") as stopped:
         asyncio.run(main())
@@ -364,7 +364,7 @@ def test_an_asynchronous_enqueue_that_finds_no_room_in_time_stops_too(narrow):
 
 def test_a_redis_that_restarts_is_waited_out_and_nothing_is_counted_twice(sandbox, tmp_path):
     with EmbeddedServer() as server, Stage(server.url, sandbox.url, tmp_path) as stage:
-        set_engine(stage.parts)
+        set_engine(stage.engine)
         stage.enqueue([person(0)])
         server.kill()
         back = threading.Timer(2.2, server.start)
@@ -414,7 +414,7 @@ def bells(stage: Stage) -> Iterator[Celery]:
 def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, bells, asked):
     """One worker process: a message that waited inside it would keep out the bells that make room."""
     stage.set["MAX_LANE_BYTES"] = "1000000"
-    lane = stage.parts.lane("sendgrid")
+    lane = stage.engine.lane("sendgrid")
     narrow = intake.EnqueueOptions(lane, LaneLimits(1_000_000, 0, 30_000, 6_000_000), 1_000_000)
     with pytest.raises(LaneFull):
         intake.enqueue(map(large, itertools.count()), [(narrow, lambda call: append(stage.runtime.store, call))])

@@ -20,12 +20,12 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_python_examples_do_what_they_say(make_engine, sandbox):
-    engine = make_engine(destinations={"sendgrid": {"unknown_fields": "create"}})
+def test_the_python_examples_do_what_they_say(make_harness, sandbox):
+    harness = make_harness(destinations={"sendgrid": {"unknown_fields": "create"}})
     for code in blocks("python"):
         exec(compile(code, "README.md", "exec"), {})
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
     stored = {contact["email"]: contact for contact in sandbox.contacts()}
     assert len(stored) == 10_001
@@ -74,7 +74,7 @@ def cells():
 
 
 @pytest.fixture
-def account(make_engine, sandbox):
+def account(make_harness, sandbox):
     """An engine on one platform, whose account has a custom field `it` of this type."""
 
     def make(platform, kind):
@@ -89,13 +89,13 @@ def account(make_engine, sandbox):
                 "token_url": f"{sandbox.url}/oauth2/token",
             },
         }
-        engine = make_engine(destinations={platform: tables[platform]})
+        harness = make_harness(destinations={platform: tables[platform]})
         if platform == "emarsys":
             sandbox.dials(emarsys_fields=[{"id": 1001, "name": "it", "kind": kind}])
         else:
             sample = "2026-01-31" if kind in ("Date", "date") else SAMPLES[kind]
-            engine.runtime.desk.exchange(engine.runtime.provider.create_field("it", sample), None)
-        return engine
+            harness.runtime.desk.exchange(harness.runtime.provider.create_field("it", sample), None)
+        return harness
 
     return make
 
@@ -110,16 +110,16 @@ def stored(platform, sandbox):
 
 @pytest.mark.parametrize(("platform", "kind", "value", "outcome"), list(cells()))
 def test_null_empty_zero_and_false_mean_what_the_table_says(account, sandbox, platform, kind, value, outcome):
-    engine = account(platform, kind)
+    harness = account(platform, kind)
     if outcome in ("resets", "empties"):
         enqueue({"email": "a@example.com", "custom_fields": {"it": SAMPLES.get(kind, "2026-01-31")}})
-        engine.run_until_settled()
+        harness.run_until_settled()
         assert stored(platform, sandbox) is not None
     enqueue({"email": "a@example.com", "custom_fields": {"it": value}})
 
-    engine.run_until_settled()
+    harness.run_until_settled()
 
-    failed = [failure.about["stage"] for failure in engine.runtime.failures]
+    failed = [failure.about["stage"] for failure in harness.runtime.failures]
     assert failed == (["aggregate"] if outcome == "refused" else [])
     if outcome == "kept":
         assert str(stored(platform, sandbox)) == str(value)

@@ -119,7 +119,7 @@ def test_a_server_whose_certificate_is_not_trusted_is_not_spoken_to(redis_server
     with tls_in_front_of(redis_server, right) as relay:
         one = stage(rediss(relay, more))
         with pytest.raises(RedisConnectionError, match="certificate verify failed"):
-            one.parts.client.ping()
+            one.engine.client.ping()
 
 
 def test_a_worker_does_not_speak_to_a_broker_that_it_does_not_trust(
@@ -181,7 +181,7 @@ def test_a_worker_starts_without_config_and_says_so(client, acl_url, stage):
 
 def test_the_doctor_may_look_where_config_is_allowed(client, acl_url, stage):
     user(client, "~acl:*", *CHANNELS, *(f"+{command}" for command in (*COMMANDS, *COMMANDS_OF_THE_DOCTOR)))
-    found = {one.about: one.level for one in redis.check_server(stage(acl_url, prefix="acl").parts)}
+    found = {one.about: one.level for one in redis.check_server(stage(acl_url, prefix="acl").engine)}
 
     assert found["appendfsync"] == "ok"
     assert "note" not in found.values()
@@ -205,11 +205,11 @@ def test_two_installs_share_a_server_and_do_not_see_each_other(redis_server, cli
         yours.enqueue(person(i, domain="yours.example") for i in range(5))
         mine.enqueue(person(i, domain="mine.example") for i in range(5))
         assert mine.wait_until_settled(5)["delivered"] == 5
-        assert [member.name.endswith(f":{worker.pid}") for member in mine.parts.workers.members()] == [True]
+        assert [member.name.endswith(f":{worker.pid}") for member in mine.engine.workers.members()] == [True]
         assert worker.stop() == 0
 
     assert yours.books()["waiting"] == 5
-    assert yours.parts.workers.members() == []
+    assert yours.engine.workers.members() == []
     assert {contact["email"].partition("@")[2] for contact in sandbox.contacts()} == {"mine.example"}
     assert {key.decode().partition(":")[0] for key in client.scan_iter("*")} == {"mine", "yours"}
 
@@ -241,7 +241,7 @@ def test_an_evicting_server_stops_the_worker_with_one_line_and_a_code(stage, tmp
         one = stage(server.url)
 
         with pytest.raises(SettingError, match="maxmemory-policy is allkeys-lru; must be noeviction"):
-            doctor.refuse_unsafe_store(one.parts)
+            doctor.refuse_unsafe_store(one.engine)
         refuses_to_start(one, "REDIS_URL: maxmemory-policy is allkeys-lru")
 
 

@@ -12,55 +12,55 @@ from contact_ingest.store.aggregation import AggregationCommit, AggregationStore
 from contact_ingest.store.batches import Settlement
 
 
-def cut(engine, *emails):
+def cut(harness, *emails):
     enqueue([{"email": email} for email in emails])
-    engine.runtime.aggregation.aggregate("sendgrid")
+    harness.runtime.aggregator.aggregate("sendgrid")
 
 
-def restored(engine):
+def restored(harness):
     """Everything written so far is lost."""
-    engine.runtime.store.client.flushall()
+    harness.runtime.store.client.flushall()
 
 
-def test_a_verdict_on_a_batch_of_the_lost_state_is_not_written_on_another_of_its_number(engine):
-    cut(engine, "old@example.com")
-    old = engine.runtime.batch_store.claim("dispatch")
-    restored(engine)
-    cut(engine, "new@example.com")
-    new = engine.runtime.batch_store.claim("dispatch")
+def test_a_verdict_on_a_batch_of_the_lost_state_is_not_written_on_another_of_its_number(harness):
+    cut(harness, "old@example.com")
+    old = harness.runtime.batch_store.claim("dispatch")
+    restored(harness)
+    cut(harness, "new@example.com")
+    new = harness.runtime.batch_store.claim("dispatch")
     assert (new.number, new.fields["fence"]) == (old.number, old.fields["fence"])
 
     with pytest.raises(StaleFence):
-        engine.runtime.batch_store.settle(old, Settlement(ended=True, delivered=1))
+        harness.runtime.batch_store.settle(old, Settlement(ended=True, delivered=1))
 
-    assert engine.books()["batched"] == 1
-    engine.runtime.batch_store.settle(new, Settlement(ended=True, delivered=1))
-    assert engine.books()["delivered"] == 1
+    assert harness.books()["batched"] == 1
+    harness.runtime.batch_store.settle(new, Settlement(ended=True, delivered=1))
+    assert harness.books()["delivered"] == 1
 
 
-def test_a_worker_that_was_sending_when_the_state_was_lost_delivers_nothing_of_the_new_one(engine):
+def test_a_worker_that_was_sending_when_the_state_was_lost_delivers_nothing_of_the_new_one(harness):
     def lost_meanwhile(request):
         if request.method != "PUT":
             return reply(200, {"custom_fields": []})
-        restored(engine)
-        cut(engine, "new@example.com")
-        engine.runtime.batch_store.claim("dispatch")
+        restored(harness)
+        cut(harness, "new@example.com")
+        harness.runtime.batch_store.claim("dispatch")
         return reply(202, {"job_id": "job-1"})
 
-    speak_to(Peer(lost_meanwhile), engine)
-    cut(engine, "old@example.com")
+    speak_to(Peer(lost_meanwhile), harness)
+    cut(harness, "old@example.com")
 
-    assert engine.runtime.delivery.dispatch("sendgrid") == ()
+    assert harness.runtime.dispatcher.dispatch("sendgrid") == ()
 
-    store = engine.runtime.store
+    store = harness.runtime.store
     assert store.client.hget(store.keys("batch:1"), "state") == b"sending"
-    engine.assert_books_balance()
+    harness.assert_books_balance()
 
 
-def test_a_body_that_two_have_staged_under_one_number_is_not_committed(engine):
+def test_a_body_that_two_have_staged_under_one_number_is_not_committed(harness):
     """Another was interrupted between two pieces of it, and goes on."""
     enqueue({"email": "someone@example.com"})
-    runtime, lane = engine.runtime, "sendgrid"
+    runtime, lane = harness.runtime, "sendgrid"
     bench = AggregationStore(runtime.store)
     body = Payload(runtime.provider.limits(Lane(lane, lane)))
     body.add(b'{"email":"someone@example.com"}')
@@ -73,4 +73,4 @@ def test_a_body_that_two_have_staged_under_one_number_is_not_committed(engine):
 
     runtime.store.client.set(runtime.store.keys(f"batch:{number}:body"), packed.body)
     assert bench.commit(cut)
-    assert engine.books() | {"waiting": 0, "batched": 1} == engine.books()
+    assert harness.books() | {"waiting": 0, "batched": 1} == harness.books()

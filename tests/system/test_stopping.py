@@ -124,7 +124,7 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stage, sandbox):
 
 def is_heard_of(stage: Stage, worker: WorkerProcess) -> bool:
     assert not worker.has_ended, worker.log
-    return any(member.name.endswith(f":{worker.pid}") for member in stage.parts.workers.members())
+    return any(member.name.endswith(f":{worker.pid}") for member in stage.engine.workers.members())
 
 
 def test_an_hour_without_any_worker_changes_only_when(stage, sandbox):

@@ -191,8 +191,8 @@ def test_an_option_of_the_broker_connection_is_in_force(app, name, value):
 
 
 def test_a_soft_shutdown_lasts_longer_than_an_http_exchange_can(app, stage):
-    assert app.conf.worker_soft_shutdown_timeout > stage.parts.settings.deadline_s
-    assert app.conf.task_soft_time_limit > stage.parts.settings.deadline_s
+    assert app.conf.worker_soft_shutdown_timeout > stage.engine.settings.deadline_s
+    assert app.conf.task_soft_time_limit > stage.engine.settings.deadline_s
 
 
 def test_a_rediss_broker_is_given_certificates_to_check(app):
@@ -242,7 +242,7 @@ def test_bells_carry_names_and_expire(app, stage):
 def test_no_more_bells_lie_unheard_than_there_are_workers_to_hear_them(app, stage):
     from contact_ingest.tasks.notify import notify, publish  # noqa: PLC0415
 
-    set_engine(stage.parts)
+    set_engine(stage.engine)
     runtime = stage.runtime
     runtime.schedule.set_slots(3)
     for number in range(10):

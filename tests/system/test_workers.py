@@ -213,12 +213,12 @@ def dark_door(stage: Stage, url: str):
     from contact_ingest.store.lanes import append  # noqa: PLC0415
 
     dark = Destination(platform="sendgrid", api_key=KEY, base_url=url)
-    parts = Engine(stage.parts.settings.model_copy(update={"destinations": {"dark": dark}}))
+    parts = Engine(stage.engine.settings.model_copy(update={"destinations": {"dark": dark}}))
     parts.client = stage.client
 
     def enqueue(records, list_ids):
         lane = parts.lane("dark", list_ids=list_ids)
-        intake.enqueue(records, [(parts.door(lane), lambda call: append(parts.runtime("dark").store, call))])
+        intake.enqueue(records, [(parts.enqueue_options(lane), lambda call: append(parts.runtime("dark").store, call))])
 
     return enqueue
 
@@ -272,6 +272,6 @@ def test_a_worker_survives_a_restart_of_redis_with_a_batch_in_hand(sandbox, tmp_
 
 def test_a_worker_says_that_it_lives_under_its_own_name(stage):
     with stage.worker(pool="threads", concurrency=3) as worker:
-        (member,) = stage.parts.workers.members()
+        (member,) = stage.engine.workers.members()
         assert (member.name, member.slots) == (f"{socket.gethostname()}:{worker.pid}", 3)
         assert member.silent_s < 5

@@ -69,8 +69,8 @@ def batch(
     """Show everything about one batch: where it is and why, its parents and its parts. Never its contents."""
     runtime, view = _one(runtimes_of(opened(), to), batch_id)
     now_ms = runtime.schedule.now_ms()
-    parts = inspect.children(runtime.store, view)
-    shown = {**view.detail(now_ms), "children": parts, "why": why_batch(view, now_ms, parts)}
+    engine = inspect.children(runtime.store, view)
+    shown = {**view.detail(now_ms), "children": engine, "why": why_batch(view, now_ms, engine)}
     if json:
         show_json(shown)
         return

@@ -33,19 +33,19 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Look for everything that can be wrong with this install, and say what to do. Exits 1 if anything is."""
-    parts = _parts()
+    engine = _engine()
     findings: list[Finding] = []
     if not as_json:
-        for line in _settings_lines(parts.settings):
+        for line in _settings_lines(engine.settings):
             typer.echo(line)
         typer.echo()
-    for finding in examine(parts, recount=books):
+    for finding in examine(engine, recount=books):
         findings.append(finding)
         if not as_json:
             typer.echo(_line(finding))
     wrong = sum(finding.level == "wrong" for finding in findings)
     if as_json:
-        typer.echo(orjson.dumps(_report(parts.settings, findings), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(_report(engine.settings, findings), option=orjson.OPT_INDENT_2).decode())
     else:
         typer.echo(f"\n{wrong} finding{'s' * (wrong != 1)}" if wrong else "\nall is well")
     if wrong:
@@ -54,14 +54,14 @@ def doctor(
 
 def health(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     """Whether Redis answers and a worker ticks, for a container's health check. Exits 1 if not."""
-    pulse = take_pulse(_parts())
+    pulse = take_pulse(_engine())
     mark = "ok" if pulse.healthy else "not healthy"
     typer.echo(orjson.dumps(asdict(pulse)).decode() if as_json else f"{mark}: {pulse.says}")
     if not pulse.healthy:
         raise typer.Exit(1)
 
 
-def _parts() -> Engine:
+def _engine() -> Engine:
     try:
         return current_engine()
     except SettingError as wrong:

@@ -85,8 +85,8 @@ def enqueue(
     Exits with 0 if all were accepted, 1 if any was refused, 4 if it stopped midway.
     """
     start = Place.parse(from_line)
-    parts = _unopened() if dry_run else opened(writes=True)
-    lane = parts.lane(to, list_ids=lists or ())
+    engine = _unopened() if dry_run else opened(writes=True)
+    lane = engine.lane(to, list_ids=lists or ())
     options = {"--to": to, "--region": region, "--delimiter": delimiter, "--format": format_name}
     reading = [word for name, value in options.items() if value is not None for word in (name, value)]
     reading += [
@@ -102,17 +102,17 @@ def enqueue(
     ):
         load = Load(source, out, start)
         if dry_run:
-            _check(parts, lane, source, load, json=json)
+            _check(engine, lane, source, load, json=json)
         else:
-            _load(parts, lane, source, load, order)
+            _load(engine, lane, source, load, order)
 
 
 def _unopened() -> Engine:
     """A dry run asks Redis for the field definitions only, and does without."""
-    parts = current_engine()
-    if not parts.destinations:
+    engine = current_engine()
+    if not engine.destinations:
         raise none_configured()
-    return parts
+    return engine
 
 
 def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
@@ -127,9 +127,9 @@ def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
     return open_rejects(path, source=source)
 
 
-def _load(parts: Engine, lane: Lane, source: Source, load: Load, order: Order) -> None:
-    filling = EnqueueBuffer(parts.door(lane, on_refused=load.refuse), WaitBudget(order.wait_s))
-    store, replicas = parts.runtime(lane.destination).store, parts.settings.store_ack_replicas
+def _load(engine: Engine, lane: Lane, source: Source, load: Load, order: Order) -> None:
+    filling = EnqueueBuffer(engine.enqueue_options(lane, on_refused=load.refuse), WaitBudget(order.wait_s))
+    store, replicas = engine.runtime(lane.destination).store, engine.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""
     try:
@@ -179,14 +179,14 @@ def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bo
     _say_findings(source, load)
 
 
-def _check(parts: Engine, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
-    runtime = parts.runtime(lane.destination)
+def _check(engine: Engine, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
+    runtime = engine.runtime(lane.destination)
     try:
-        table = runtime.definitions.cached()
+        table = runtime.custom_fields.cached()
     except RedisError:
         table = FieldTable()
     with _bar(source) as bar:
-        load.check(runtime.provider, table, parts.settings.max_record_bytes, _shower(bar, source, load))
+        load.check(runtime.provider, table, engine.settings.max_record_bytes, _shower(bar, source, load))
     if json:
         found = {"dry_run": True, "lane": lane.name, "would_accept": load.checked, "needs_fields": load.unready}
         show_json({**found, "dropped_fields": load.dropped, **_findings(source, load)})

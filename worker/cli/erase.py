@@ -71,14 +71,14 @@ def erase(
     """
     address = sys.stdin.readline().strip() if email == "-" else email
     subject = DataSubject(address, external_id, phone_number_id, anonymous_id)
-    parts = opened(writes=not dry_run)
-    everywhere = Eraser((runtime.erasure for runtime in parts.runtimes()), parts.broker_queue)
+    engine = opened(writes=not dry_run)
+    everywhere = Eraser((runtime.eraser for runtime in engine.runtimes()), engine.broker_queue)
     if dry_run:
         _show(_with_progress(everywhere, lambda told: everywhere.look(subject, told)), {"dry_run": True}, json=json)
         return
-    _confirm(parts, yes=yes)
-    found, timed_out = _see_through(parts, everywhere, subject, timeout if wait else 0.0)
-    rewritten = redis_server.rewrite_aof(parts.client) if rewrite_aof else ""
+    _confirm(engine, yes=yes)
+    found, timed_out = _see_through(engine, everywhere, subject, timeout if wait else 0.0)
+    rewritten = redis_server.rewrite_aof(engine.client) if rewrite_aof else ""
     more = {"dry_run": False, "timed_out": wait and timed_out, **({"rewrite_aof": rewritten} if rewrite_aof else {})}
     _show(found, more, json=json)
     if not found.is_clear:
@@ -87,19 +87,19 @@ def erase(
         raise typer.Exit(EXIT_WRONG)
 
 
-def _confirm(parts: Engine, *, yes: bool) -> None:
+def _confirm(engine: Engine, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
         raise SettingError("--yes", "is needed where nobody can be asked; --dry-run counts first")
-    where = ", ".join(parts.destinations)
+    where = ", ".join(engine.destinations)
     if not typer.confirm(f"Erase all that is held of this contact for {where}? It cannot be undone.", err=True):
         note("Nothing was erased.")
         raise typer.Exit(EXIT_WRONG)
 
 
 def _see_through(
-    parts: Engine, everywhere: Eraser, subject: DataSubject, timeout_s: float | None
+    engine: Engine, everywhere: Eraser, subject: DataSubject, timeout_s: float | None
 ) -> tuple[ErasureCounts, bool]:
     """Erase until nothing is left or the time is up; what was erased is the sum of it all."""
     ends_s = None if timeout_s is None else time.monotonic() + timeout_s
@@ -115,7 +115,7 @@ def _see_through(
         if not warned:
             warned = True
             note(_on_its_way(found))
-            _warn(parts)
+            _warn(engine)
         time.sleep(max(LOOK_S, REST * (now_s - began_s)))
 
 
@@ -132,28 +132,28 @@ def _with_progress(everywhere: Eraser, work: Callable[[Callable[[int, str], None
         return work(told)
 
 
-def _warn(parts: Engine) -> None:
+def _warn(engine: Engine) -> None:
     """What is in flight ends only where somebody works on it."""
-    if all(member.silent_s >= GONE_S for member in parts.workers.members()):
+    if all(member.silent_s >= GONE_S for member in engine.workers.members()):
         note("warning: no worker is running")
-    for runtime in parts.runtimes():
+    for runtime in engine.runtimes():
         state = runtime.schedule.state()
         if state.get("state"):
             note(f"warning: {runtime.name} is {state['state']}")
 
 
 def _on_its_way(found: ErasureCounts) -> str:
-    parts = []
+    engine = []
     if found.in_flight:
         bodies = "1 body" if found.bodies == 1 else f"{found.bodies} bodies"
-        parts.append(f"{counted(found.in_flight, 'record')} in {bodies} being sent or followed")
+        engine.append(f"{counted(found.in_flight, 'record')} in {bodies} being sent or followed")
     if found.queued:
-        parts.append(f"{counted(found.queued, 'record')} in the broker's queue")
+        engine.append(f"{counted(found.queued, 'record')} in the broker's queue")
     if found.unknown:
-        parts.append("a request of unknown fate that may still reach the platform")
+        engine.append("a request of unknown fate that may still reach the platform")
     if found.met:
-        parts.append("records that come in as fast as they are erased")
-    return "still on its way: " + "; ".join(parts)
+        engine.append("records that come in as fast as they are erased")
+    return "still on its way: " + "; ".join(engine)
 
 
 def _show(found: ErasureCounts, more: dict[str, Any], *, json: bool) -> None:

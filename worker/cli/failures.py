@@ -129,7 +129,7 @@ def _write_sheet(out: BinaryIO, found: Iterator[Failure], custom: set[str]) -> t
 def _found(to: str | None, lane: str | None, narrowed: FailureOptions) -> Iterator[Failure]:
     """Everything that can be wrong with the question is found out now, not when the first failure is read."""
     chosen = [(runtime, narrowed.at(runtime)) for runtime in runtimes_of(opened(), to, lane)]
-    return (failed for runtime, which in chosen for failed in runtime.replay.find(which))
+    return (failed for runtime, which in chosen for failed in runtime.retrier.find(which))
 
 
 def _out(file: str) -> AbstractContextManager[BinaryIO]:

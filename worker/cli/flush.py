@@ -36,15 +36,15 @@ def flush(
     With --wait, exits with 0 when everything has ended well, with 1 when records of these lanes are failed or rows
     unattributed, with 3 when the time is up.
     """
-    parts = opened(writes=True)
-    chosen = lanes_of(parts, to, lane)
+    engine = opened(writes=True)
+    chosen = lanes_of(engine, to, lane)
     for runtime, name in chosen:
         runtime.schedule.flush(name)
     if not wait:
-        found = _look(parts, chosen)
+        found = _look(engine, chosen)
         _show(found, {"timed_out": False}, json=json)
         return
-    found, timed_out = _wait(parts, chosen, timeout)
+    found, timed_out = _wait(engine, chosen, timeout)
     _show(found, {"timed_out": timed_out}, json=json)
     if timed_out:
         raise typer.Exit(EXIT_TIMED_OUT)
@@ -52,20 +52,20 @@ def flush(
         raise typer.Exit(EXIT_WRONG)
 
 
-def _look(parts: Engine, chosen: list[tuple[DestinationRuntime, str]]) -> list[LaneStatus]:
+def _look(engine: Engine, chosen: list[tuple[DestinationRuntime, str]]) -> list[LaneStatus]:
     names = {name for _, name in chosen}
     runtimes = list(dict.fromkeys(runtime.name for runtime, _ in chosen))
-    found = statuses(parts, [parts.runtime(name) for name in runtimes])
+    found = statuses(engine, [engine.runtime(name) for name in runtimes])
     return [status for status in found if status.view.books.lane in names]
 
 
 def _wait(
-    parts: Engine, chosen: list[tuple[DestinationRuntime, str]], timeout_s: float | None
+    engine: Engine, chosen: list[tuple[DestinationRuntime, str]], timeout_s: float | None
 ) -> tuple[list[LaneStatus], bool]:
     """Look until all has ended or the time is up."""
     until_s = None if timeout_s is None else time.monotonic() + timeout_s
     again_s = time.monotonic() + AGAIN_S
-    found = _look(parts, chosen)
+    found = _look(engine, chosen)
     most = max(1, _left(found))
     for status in found:
         if status.state in HALTED:
@@ -79,7 +79,7 @@ def _wait(
                 again_s = time.monotonic() + AGAIN_S
                 _flush_again(chosen, found)
             time.sleep(LOOK_S)
-            found = _look(parts, chosen)
+            found = _look(engine, chosen)
     return found, False
 
 

@@ -29,40 +29,40 @@ _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_
 
 def opened(*, writes: bool = False) -> Engine:
     """The wiring of this process, with Redis known to answer. Before a write, the keys must be of our schema."""
-    parts = current_engine()
-    if not parts.destinations:
+    engine = current_engine()
+    if not engine.destinations:
         raise none_configured()
-    parts.client.ping()
+    engine.client.ping()
     if writes:
-        parts.check_schema()
-    return parts
+        engine.check_schema()
+    return engine
 
 
-def runtimes_of(parts: Engine, to: str | None, lane: str | None = None) -> list[DestinationRuntime]:
+def runtimes_of(engine: Engine, to: str | None, lane: str | None = None) -> list[DestinationRuntime]:
     """The destinations meant: the one of the lane, the one named, or all."""
     if lane is None:
-        return [parts.runtime(to)] if to is not None else list(parts.runtimes())
-    destination = parts.destination_of(lane)
+        return [engine.runtime(to)] if to is not None else list(engine.runtimes())
+    destination = engine.destination_of(lane)
     if to not in (None, destination):
         raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
-    known = {name: runtime for runtime in parts.runtimes() for name in runtime.schedule.lanes()}
+    known = {name: runtime for runtime in engine.runtimes() for name in runtime.schedule.lanes()}
     if lane not in known:
         raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(sorted(known)) or 'none so far'}")
     return [known[lane]]
 
 
-def runtime_of(parts: Engine, to: str | None, lane: str | None) -> DestinationRuntime:
+def runtime_of(engine: Engine, to: str | None, lane: str | None) -> DestinationRuntime:
     """The one destination meant; it may go unnamed where there is only one."""
-    found = runtimes_of(parts, to, lane)
+    found = runtimes_of(engine, to, lane)
     if len(found) != 1:
-        raise SettingError("--to", f"name a destination; there is: {', '.join(parts.destinations)}")
+        raise SettingError("--to", f"name a destination; there is: {', '.join(engine.destinations)}")
     return found[0]
 
 
-def lanes_of(parts: Engine, to: str | None, lane: str | None) -> list[tuple[DestinationRuntime, str]]:
+def lanes_of(engine: Engine, to: str | None, lane: str | None) -> list[tuple[DestinationRuntime, str]]:
     return [
         (runtime, name)
-        for runtime in runtimes_of(parts, to, lane)
+        for runtime in runtimes_of(engine, to, lane)
         for name in ([lane] if lane else runtime.schedule.lanes())
     ]
 

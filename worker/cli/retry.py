@@ -36,15 +36,15 @@ def retry(
     narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if not (records or narrowed.is_narrow or to or every):
         raise SettingError("retry", "name records, narrow with an option, or say --all")
-    parts = opened(writes=not dry_run)
+    engine = opened(writes=not dry_run)
     moved = 0
-    for runtime, wanted in _wanted(parts, records, runtimes_of(parts, to, lane)):
+    for runtime, wanted in _wanted(engine, records, runtimes_of(engine, to, lane)):
         which = narrowed.at(runtime)
         if wanted is not None:
             chosen = list(filter(which.holds, wanted))
             moved += len(chosen) if dry_run else runtime.failures.retry(chosen)
         else:
-            moved += sum(1 for _ in runtime.replay.find(which)) if dry_run else runtime.replay.retry(which)
+            moved += sum(1 for _ in runtime.retrier.find(which)) if dry_run else runtime.retrier.retry(which)
     if json:
         show_json({"retried": moved, "dry_run": dry_run})
     else:
@@ -52,7 +52,7 @@ def retry(
 
 
 def _wanted(
-    parts: Engine, records: list[str] | None, runtimes: list[DestinationRuntime]
+    engine: Engine, records: list[str] | None, runtimes: list[DestinationRuntime]
 ) -> list[tuple[DestinationRuntime, list[Failure] | None]]:
     """The destinations meant, each with the failures that were named, if any were. Nothing moves if one is unknown."""
     if not records:
@@ -61,7 +61,7 @@ def _wanted(
     found: list[tuple[DestinationRuntime, list[Failure] | None]] = []
     known: set[str] = set()
     for runtime in runtimes:
-        mine = runtime.failures.get([i for i in ids if parts.destination_of(i.rpartition(":")[0]) == runtime.name])
+        mine = runtime.failures.get([i for i in ids if engine.destination_of(i.rpartition(":")[0]) == runtime.name])
         known.update(failed.id for failed in mine)
         found.append((runtime, mine))
     if unknown := [record for record in ids if record not in known]:

@@ -38,11 +38,11 @@ def status(
 
     Exits with 1 if the books of a lane do not balance.
     """
-    parts = opened()
-    runtimes = runtimes_of(parts, to, lane)
+    engine = opened()
+    runtimes = runtimes_of(engine, to, lane)
     if watch:
-        _watch(parts, runtimes, lane, json=json)
-    found = statuses(parts, runtimes, lane)
+        _watch(engine, runtimes, lane, json=json)
+    found = statuses(engine, runtimes, lane)
     if json:
         show_json(report(found))
     else:
@@ -51,9 +51,9 @@ def status(
         raise typer.Exit(EXIT_WRONG)
 
 
-def statuses(parts: Engine, runtimes: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
+def statuses(engine: Engine, runtimes: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
     """Every lane of these destinations, or the one, explained."""
-    attended = any(member.silent_s < GONE_S for member in parts.workers.members())
+    attended = any(member.silent_s < GONE_S for member in engine.workers.members())
     found = [status for runtime in runtimes for status in lanes(_look(runtime), attended=attended)]
     return [status for status in found if lane in (None, status.view.books.lane)]
 
@@ -66,15 +66,15 @@ def report(found: list[LaneStatus]) -> dict[str, Any]:
     return {"lanes": [status.public() for status in found], "totals": sums(found)}
 
 
-def _watch(parts: Engine, runtimes: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
+def _watch(engine: Engine, runtimes: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
     """Until Ctrl-C, which ends it with its own exit code."""
     if json:
         while True:
-            show_json(report(statuses(parts, runtimes, lane)))
+            show_json(report(statuses(engine, runtimes, lane)))
             time.sleep(EVERY_S)
     with Live(console=console(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_table(statuses(parts, runtimes, lane)), refresh=True)
+            live.update(_table(statuses(engine, runtimes, lane)), refresh=True)
             time.sleep(EVERY_S)
 
 
@@ -87,11 +87,11 @@ def _table(found: list[LaneStatus]) -> RenderableType:
     rows.append(["total", *(totals[name] for name in counts), *[None] * 4])
     columns = ["lane", *counts, "oldest", "rate/s", "time left", "state"]
     why = table(["lane", "why"], [[status.view.books.lane, status.why] for status in found])
-    parts: list[RenderableType] = [table(columns, rows, numbers=_NUMBERS), Text(), why]
+    engine: list[RenderableType] = [table(columns, rows, numbers=_NUMBERS), Text(), why]
     wrong = [status.view.books.lane for status in found if not status.view.books.balanced]
     if wrong:
-        parts += [Text(), Text(f"The books do not balance: {', '.join(wrong)}")]
-    return Group(*parts)
+        engine += [Text(), Text(f"The books do not balance: {', '.join(wrong)}")]
+    return Group(*engine)
 
 
 def _row(status: LaneStatus, counts: tuple[str, ...]) -> list[object]:

@@ -95,7 +95,7 @@ def operate() -> None:
 def _retry(runtime: DestinationRuntime, codes: list[str]) -> dict[str, Any]:
     """Tells of what it found, also of what it then could not move."""
     found = [(f.id, f.about["code"], f.about["merged"]) for f in runtime.failures if f.about["code"] in codes]
-    return {"failed": found, "moved": sum(runtime.replay.retry(FailureFilter(code=code)) for code in codes)}
+    return {"failed": found, "moved": sum(runtime.retrier.retry(FailureFilter(code=code)) for code in codes)}
 
 
 def _cancel(runtime: DestinationRuntime, lane: str, first: int, last: int) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class World:
             self.account = Account(self.sandbox)
             self.list_id = self.account.list_id
             self.journal = stack.enter_context(Journal(self.sandbox))
-            self.parts = self._wiring()
-            stack.callback(self.parts.close)
+            self.engine = self._wiring()
+            stack.callback(self.engine.close)
             self._staff(stack)
             self.sampler = stack.enter_context(Sampler(self))
             self._stack = stack.pop_all()

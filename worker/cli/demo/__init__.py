@@ -54,7 +54,7 @@ class To(StrEnum):
 class Stage:
     """Everything the demonstration has started."""
 
-    parts: Engine
+    engine: Engine
     sandbox: SandboxProcess
     worker: WorkerProcess
     log: Path
@@ -66,7 +66,7 @@ class Stage:
 
     def totals(self) -> list[dict[str, int]]:
         """The books of each destination."""
-        return [books.totals(books.read(self.parts.runtime(name).store)) for name in self.names]
+        return [books.totals(books.read(self.engine.runtime(name).store)) for name in self.names]
 
 
 def register(app: typer.Typer) -> None:
@@ -106,7 +106,7 @@ def demo(
 def _found(people: People, stage: Stage, custom_names: dict[str, dict[str, str]]) -> dict[str, Findings]:
     return {
         platform.name: check(
-            people, platform, stage.sandbox, stage.parts.runtime(platform.name), custom_names[platform.name]
+            people, platform, stage.sandbox, stage.engine.runtime(platform.name), custom_names[platform.name]
         )
         for platform in stage.scene.platforms
     }
@@ -128,10 +128,10 @@ def _set_stage(stack: ExitStack, console: Console, log: Path | None, scene: Scen
     console.print(f"valkey  pid {server.pid}  {server.url}")
     console.print(f"sandbox pid {sandbox.pid}  {sandbox.url}")
     console.print(f"worker  pid {worker.pid}  celery -A contact_ingest.tasks worker --concurrency 2")
-    parts = Engine(_settings(server.url, sandbox.url, scene))
-    stack.callback(parts.close)
-    set_engine(parts)
-    return Stage(parts, sandbox, worker, path, scene)
+    engine = Engine(_settings(server.url, sandbox.url, scene))
+    stack.callback(engine.close)
+    set_engine(engine)
+    return Stage(engine, sandbox, worker, path, scene)
 
 
 def _settings(redis_url: str, sandbox_url: str, scene: Scene) -> Settings:

@@ -27,43 +27,43 @@ class Health:
     says: str
 
 
-def examine(parts: Install, *, recount: bool = False) -> Iterator[Finding]:
+def examine(engine: Install, *, recount: bool = False) -> Iterator[Finding]:
     """The whole round, one finding after the other."""
     try:
-        yield from _check_store(parts)
+        yield from _check_store(engine)
     except RedisError as problem:
         yield _unreachable("redis", "REDIS_URL", problem)
-        for place in parts.runtimes():
+        for place in engine.runtimes():
             yield destination.check_account(place)[0]
         return
     try:
-        yield from broker.check_broker(parts)
+        yield from broker.check_broker(engine)
     except RedisError as problem:
         yield _unreachable("broker", "CELERY_BROKER_URL", problem)
-    if not parts.settings.destinations:
+    if not engine.settings.destinations:
         yield wrong("destinations", "none is configured", str(none_configured()))
-    for place in parts.runtimes():
+    for place in engine.runtimes():
         account, table = destination.check_account(place)
         yield account
         try:
             yield from destination.check_state(place)
             yield destination.check_platform(place)
-            yield from destination.check_lanes(place, parts.settings)
+            yield from destination.check_lanes(place, engine.settings)
             yield from records.check_late(place)
             yield from records.check_fields(place, table)
-            yield from destination.check_batches(place, parts.settings)
+            yield from destination.check_batches(place, engine.settings)
             yield from destination.check_staged(place)
-            yield from records.check_retention(place, parts.settings)
+            yield from records.check_retention(place, engine.settings)
             yield destination.check_failures(place)
             yield from destination.check_books(place, recount=recount)
         except RedisError as problem:
             yield _unreachable(f"{place.name}: keys", "REDIS_URL", problem)
 
 
-def take_pulse(parts: Install) -> Health:
+def take_pulse(engine: Install) -> Health:
     """For containers: quick, and without the platform."""
     try:
-        there = alive(parts)
+        there = alive(engine)
     except RedisError as problem:
         return Health(healthy=False, says=f"Redis does not answer: {type(problem).__name__}")
     if not there:
@@ -72,25 +72,25 @@ def take_pulse(parts: Install) -> Health:
     return Health(healthy=True, says=f"Redis answers; workers: {len(there)}, last heard of {heard_s:.1f} s ago")
 
 
-def refuse_unsafe_store(parts: Install) -> None:
+def refuse_unsafe_store(engine: Install) -> None:
     """A worker does not start on a server that throws records away, or on keys that mean something else to it.
 
     Raises `SettingError`; `RedisError` if the server does not answer, which says nothing yet.
     """
-    found = redis.policy_of(parts.client)
+    found = redis.policy_of(engine.client)
     if found.level == "wrong":
         raise SettingError("REDIS_URL", found.says)
     if found.level == "note":
         log.warning("maxmemory-policy cannot be checked: the ACL forbids CONFIG; it must be noeviction")
-    parts.check_schema()
+    engine.check_schema()
 
 
-def _check_store(parts: Install) -> Iterator[Finding]:
-    parts.client.ping()
+def _check_store(engine: Install) -> Iterator[Finding]:
+    engine.client.ping()
     yield ok("redis", "answers")
-    yield from redis.check_server(parts)
-    yield from deployment.check_setup(parts)
-    there = alive(parts)
+    yield from redis.check_server(engine)
+    yield from deployment.check_setup(engine)
+    there = alive(engine)
     if there:
         yield ok("workers", f"{len(there)}, for {sum(member.slots for member in there)} tasks at once")
     else:

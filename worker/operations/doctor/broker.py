@@ -10,20 +10,20 @@ QUEUE_LONG = 100
 GRACE_S = 10.0
 
 
-def check_broker(parts: Install) -> Iterator[Finding]:
+def check_broker(engine: Install) -> Iterator[Finding]:
     """Messages that nobody takes. A heartbeat comes from a worker's main process, so it says nothing of its pool: a
     pool that hangs shows by bells that lie there longer than they last."""
-    broker_queue = parts.broker_queue
+    broker_queue = engine.broker_queue
     if broker_queue is None:
         return
     waiting, overdue_s = len(broker_queue), broker_queue.overdue_s()
-    if waiting > QUEUE_LONG and not alive(parts):
+    if waiting > QUEUE_LONG and not alive(engine):
         yield wrong(
             "broker",
             f"{waiting} messages wait in the queue, and no worker takes them",
             "start a worker: celery -A contact_ingest.tasks worker",
         )
-    elif overdue_s > GRACE_S and alive(parts):
+    elif overdue_s > GRACE_S and alive(engine):
         yield wrong(
             "broker",
             f"{waiting} messages wait in the queue, and the oldest expired {overdue_s:.0f} s ago without being taken, "

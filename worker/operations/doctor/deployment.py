@@ -16,37 +16,37 @@ _LOCAL = ("localhost", "::1")
 _IN_CLEAR = {"redis": "rediss", "amqp": "amqps"}
 
 
-def check_setup(parts: Install) -> Iterator[Finding]:
-    yield from check_encryption(parts.settings)
-    yield from _check_replicas(parts)
-    yield from _check_room(parts.client)
+def check_setup(engine: Install) -> Iterator[Finding]:
+    yield from check_encryption(engine.settings)
+    yield from _check_replicas(engine)
+    yield from _check_room(engine.client)
 
 
 def check_encryption(settings: Settings) -> Iterator[Finding]:
     """A note: the network may well be one that nobody else is on, and nothing here can tell."""
     for name, secret in (("REDIS_URL", settings.redis_url), ("CELERY_BROKER_URL", settings.broker_url)):
-        parts = urlsplit(secret.get_secret_value()) if secret is not None else None
-        if parts is None or parts.scheme not in (*_IN_CLEAR, *_IN_CLEAR.values()):
+        engine = urlsplit(secret.get_secret_value()) if secret is not None else None
+        if engine is None or engine.scheme not in (*_IN_CLEAR, *_IN_CLEAR.values()):
             continue
-        host = parts.hostname or "localhost"
-        if parts.scheme in _IN_CLEAR.values():
+        host = engine.hostname or "localhost"
+        if engine.scheme in _IN_CLEAR.values():
             yield ok(f"{name}: encryption", "TLS")
         elif host not in _LOCAL and not host.startswith("127."):
             yield note(
                 f"{name}: encryption",
                 "contacts and passwords travel to another machine in clear",
-                f"use {_IN_CLEAR[parts.scheme]}://, unless that network is yours alone",
+                f"use {_IN_CLEAR[engine.scheme]}://, unless that network is yours alone",
             )
 
 
-def _check_replicas(parts: Install) -> Iterator[Finding]:
+def _check_replicas(engine: Install) -> Iterator[Finding]:
     """What CONTACT_INGEST_STORE_ACK_REPLICAS asks for must be there, or no enqueue ever returns well."""
-    wanted = parts.settings.store_ack_replicas
+    wanted = engine.settings.store_ack_replicas
     if not wanted:
         return
     try:
-        parts.client.wait(0, 1)
-        info = parts.client.info("replication")
+        engine.client.wait(0, 1)
+        info = engine.client.info("replication")
     except NoPermissionError:
         yield wrong(
             "replicas",

@@ -46,7 +46,7 @@ class Destination(Protocol):
     @property
     def provider(self) -> Provider: ...
     @property
-    def rules(self) -> FieldMapping: ...
+    def field_mapping(self) -> FieldMapping: ...
     @property
     def schedule(self) -> Schedule: ...
     @property
@@ -70,6 +70,6 @@ class Install(Protocol):
     def check_schema(self) -> None: ...
 
 
-def alive(parts: Install) -> list[WorkerInfo]:
+def alive(engine: Install) -> list[WorkerInfo]:
     """The workers that were heard of lately."""
-    return [member for member in parts.workers.members() if member.silent_s < GONE_S]
+    return [member for member in engine.workers.members() if member.silent_s < GONE_S]

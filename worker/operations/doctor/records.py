@@ -60,14 +60,14 @@ def check_fields(place: Destination, table: FieldTable | None) -> Iterator[Findi
         failed = Counter({name: count for name, count in failed.items() if name.lower() not in table.by_name})
     waiting = _named_by_waiting(place, table) if table is not None else Counter()
     if failed or waiting:
-        parts = [
+        engine = [
             *([f"{sum(failed.values())} of the latest failures"] if failed else []),
             *([f"{sum(waiting.values())} of the first records that wait"] if waiting else []),
         ]
         names = ", ".join(name for name, _ in (failed + waiting).most_common(10))
         yield wrong(
             about,
-            f"{' and '.join(parts)} name what the account lacks: {names}",
+            f"{' and '.join(engine)} name what the account lacks: {names}",
             f"create the fields there, or set destinations.{place.name}.unknown_fields to create or drop; then "
             f"`contact-ingest retry --to {place.name} --code unknown_field`",
         )
@@ -135,7 +135,7 @@ def _named_by_waiting(place: Destination, table: FieldTable) -> Counter[str]:
 
 def _lacking(place: Destination, raw: bytes, table: FieldTable) -> str:
     try:
-        place.provider.prepare(place.rules.apply(raw), table)
+        place.provider.prepare(place.field_mapping.apply(raw), table)
     except Refused as refused:
         return refused.field if refused.code == "unknown_field" else ""
     except FieldsNeeded:

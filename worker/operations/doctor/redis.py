@@ -29,18 +29,18 @@ MENDED_SINCE = {
 SKEW_S = 2.0
 
 
-def check_server(parts: Install) -> Iterator[Finding]:
+def check_server(engine: Install) -> Iterator[Finding]:
     """The server of the lanes. It answers: that has been checked before."""
-    info = _info(parts.client)
+    info = _info(engine.client)
     if info is None:
         yield note("redis version", "cannot be checked: the ACL forbids INFO; workers need it, allow +info")
     else:
         yield check_version(info)
         yield _check_memory(info)
-    yield check_policy(parts.client, info)
-    yield from _check_disk(parts.client, info)
-    yield _check_clock(parts)
-    yield _check_schema(parts)
+    yield check_policy(engine.client, info)
+    yield from _check_disk(engine.client, info)
+    yield _check_clock(engine)
+    yield _check_schema(engine)
 
 
 def check_version(info: Mapping[str, Any]) -> Finding:
@@ -131,8 +131,8 @@ def _check_disk(client: Any, info: Mapping[str, Any] | None) -> Iterator[Finding
         yield ok("appendfsync", fsync)
 
 
-def _check_clock(parts: Install) -> Finding:
-    skew_s = parts.workers.skew_s()
+def _check_clock(engine: Install) -> Finding:
+    skew_s = engine.workers.skew_s()
     if abs(skew_s) > SKEW_S:
         return wrong(
             "clock",
@@ -142,13 +142,13 @@ def _check_clock(parts: Install) -> Finding:
     return ok("clock", f"{abs(skew_s):.1f} s from the server's")
 
 
-def _check_schema(parts: Install) -> Finding:
+def _check_schema(engine: Install) -> Finding:
     """Only looks: a doctor leaves no key behind."""
-    found = parts.client.get(f"{parts.settings.key_prefix}:schema")
+    found = engine.client.get(f"{engine.settings.key_prefix}:schema")
     if found is not None and found != str(SCHEMA).encode():
         return wrong(
             "schema",
-            f"the keys under {parts.settings.key_prefix} are of schema {found.decode()[:20]}, this program is of "
+            f"the keys under {engine.settings.key_prefix} are of schema {found.decode()[:20]}, this program is of "
             f"schema {SCHEMA}",
             "run one release only, or give this one another CONTACT_INGEST_KEY_PREFIX",
         )
