@@ -27,12 +27,14 @@ from contact_ingest.operations.erase import DestinationEraser
 from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.aggregate import Aggregator
 from contact_ingest.pipeline.aggregate_lane import AggregationPolicy
+from contact_ingest.pipeline.backoff import TimeLimits
 from contact_ingest.pipeline.custom_fields import CustomFieldCache
 from contact_ingest.pipeline.dispatch import Dispatcher
 from contact_ingest.pipeline.enqueue import EnqueueOptions, RefusedRecord
+from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.poll import Poller
 from contact_ingest.pipeline.retry import Retrier
-from contact_ingest.pipeline.settle import Desk, TimeLimits
+from contact_ingest.pipeline.settle import Settler
 from contact_ingest.providers.base import Provider
 from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.batches import BatchStore, LeasePolicy
@@ -57,7 +59,7 @@ LARGE_AHEAD = 16
 
 @dataclass(frozen=True, slots=True)
 class DestinationRuntime:
-    """One destination, ready to work."""
+    """One destination, ready to work: its parts of the pipeline, and the store they stand on."""
 
     name: str
     store: Store
@@ -72,38 +74,29 @@ class DestinationRuntime:
     dispatcher: Dispatcher
     poller: Poller
     custom_fields: CustomFieldCache
-    desk: Desk
+    exchanger: Exchanger
+
+    @property
+    def rate_limiter(self) -> RateLimiter:
+        return self.exchanger.rate_limiter
 
 
 def build_runtime(name: str, config: Destination, settings: Settings, client: Redis) -> DestinationRuntime:
     """Join the parts of one destination."""
     provider = provider_of(name, config, settings)
     store = Store(client, Keys(settings.key_prefix, name))
-    schedule = Schedule(store)
-    lease_ms = round(settings.lease_s * 1000)
-    orphan_ms = round(settings.orphan_wait_s * 1000)
-    batch_store = BatchStore(store, LeasePolicy(lease_ms, orphan_ms, SLOTS, settings.store_ack_replicas))
+    schedule, failures, mapping = Schedule(store), Failures(store), _rules(name, config)
+    lease_ms, limits = round(settings.lease_s * 1000), _time_limits(settings)
+    batch_store = BatchStore(store, LeasePolicy(lease_ms, limits.orphan_ms, SLOTS, settings.store_ack_replicas))
     rate_limiter = RateLimiter(
         store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000)
     )
-    transport = HttpClient(deadline_s=settings.deadline_s)
-    desk = Desk(
-        batch_store,
-        schedule,
-        rate_limiter,
-        AuthenticatedClient(transport, provider, store),
-        provider,
-        _policy(settings),
-    )
-    definitions = CustomFieldCache(desk, store, creates=config.unknown_fields == "create")
-    pace = AggregationPolicy(
-        max_wait_ms=round(settings.max_wait_s * 1000),
-        ahead=_ahead(provider, settings.max_open_batches),
-        max_open=max(settings.max_open_batches, 2 * _ahead(provider, settings.max_open_batches)),
-    )
-    rules = _rules(name, config)
-    aggregation = Aggregator(AggregationStore(store), provider, rules, pace, definitions, schedule)
-    failures = Failures(store)
+    http_client = AuthenticatedClient(HttpClient(deadline_s=settings.deadline_s), provider, store)
+    exchanger = Exchanger(http_client, rate_limiter, schedule, settings.deadline_s)
+    prober = Prober(exchanger, batch_store, provider)
+    settler = Settler(batch_store, schedule, provider.identifiers)
+    custom_fields = CustomFieldCache(exchanger, batch_store, provider, store, config.unknown_fields == "create")
+    policy = _aggregation_policy(provider, settings)
     return DestinationRuntime(
         name,
         store,
@@ -112,13 +105,22 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
         batch_store,
         failures,
         Retrier(failures),
-        DestinationEraser(store, failures, rules),
-        rules,
-        aggregation,
-        Dispatcher(desk),
-        Poller(desk),
-        definitions,
-        desk,
+        DestinationEraser(store, failures, mapping),
+        mapping,
+        Aggregator(AggregationStore(store), provider, mapping, policy, custom_fields, schedule),
+        Dispatcher(batch_store, provider, exchanger, prober, settler, limits),
+        Poller(batch_store, provider, exchanger, prober, settler, limits),
+        custom_fields,
+        exchanger,
+    )
+
+
+def _aggregation_policy(provider: Provider, settings: Settings) -> AggregationPolicy:
+    ahead = _ahead(provider, settings.max_open_batches)
+    return AggregationPolicy(
+        max_wait_ms=round(settings.max_wait_s * 1000),
+        ahead=ahead,
+        max_open=max(settings.max_open_batches, 2 * ahead),
     )
 
 
@@ -157,12 +159,13 @@ def _rules(name: str, config: Destination) -> FieldMapping:
     return FieldMapping(config.fields.rename, config.fields.drop, config.fields.constants)
 
 
-def _policy(settings: Settings) -> TimeLimits:
+def _time_limits(settings: Settings) -> TimeLimits:
     return TimeLimits(
-        round(settings.retry_window_s * 1000),
-        round(settings.poll_first_s * 1000),
-        round(settings.poll_deadline_s * 1000),
-        settings.deadline_s,
+        retry_window_ms=round(settings.retry_window_s * 1000),
+        poll_first_ms=round(settings.poll_first_s * 1000),
+        poll_deadline_ms=round(settings.poll_deadline_s * 1000),
+        orphan_ms=round(settings.orphan_wait_s * 1000),
+        deadline_s=settings.deadline_s,
     )
 
 
@@ -269,8 +272,8 @@ class Engine:
     def close(self) -> None:
         """End all connections; the next use makes new ones."""
         for runtime in self._runtimes.values():
-            runtime.desk.http_client.close()
-        for name in ("client", "broker", "fleet"):
+            runtime.exchanger.http_client.close()
+        for name in ("client", "broker", "workers"):
             made = self.__dict__.pop(name, None)
             if isinstance(made, Redis):
                 made.close()

@@ -351,8 +351,7 @@ def pelt(parts: Engine, replies: Replies, count: int, found: Found) -> None:
 
 
 def point_at(peer: Peer, harness: Alone) -> None:
-    speak_to(peer, harness)
-    harness.runtime.aggregator._definitions._desk = harness.runtime.desk
+    speak_to(peer, harness, custom_fields=True)
 
 
 def honest(request: Any) -> Any:

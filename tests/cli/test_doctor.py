@@ -437,7 +437,7 @@ def test_a_lane_whose_records_wait_for_long_with_nothing_in_flight_is_found(part
 def refused_for_a_field(parts, sandbox):
     """Two records have failed and one waits, for custom fields that the account lacks; others are all right."""
     runtime = parts.runtime(LANE)
-    runtime.desk.exchange(runtime.provider.create_field("Known", "x"), None)
+    runtime.exchanger.send(runtime.provider.create_field("Known", "x"), None)
     enqueue({"email": f"p{n}@example.com", "custom_fields": {"plan": "secret"}} for n in range(2))
     enqueue({"email": "p3@example.com", "last_name": "x" * 51})
     runtime.custom_fields.ready_for({})
@@ -473,7 +473,7 @@ def test_fields_that_failures_name_are_told_though_the_account_does_not_answer(r
 def test_fields_that_have_been_created_since_are_no_finding(refused_for_a_field):
     runtime = refused_for_a_field
     for name in ("plan", "tier"):
-        runtime.desk.exchange(runtime.provider.create_field(name, "x"), None)
+        runtime.exchanger.send(runtime.provider.create_field(name, "x"), None)
 
     assert "sendgrid: custom fields" not in wrong()
 

@@ -9,23 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contact_ingest.model.batch import Batch, BisectState
+from contact_ingest.model.row_ranges import halves, rows, size, union, without
 from contact_ingest.packing.bisect import (
     PARTS,
-    BisectState,
     after_acceptance,
     after_naming,
     after_refusal,
     alone,
-    bisect_fields,
-    dealt,
-    halves,
-    has_more,
-    read_bisect_state,
-    rows,
-    size,
+    deal_out,
+    has_more_bad_rows,
     slices,
-    union,
-    without,
 )
 from contact_ingest.packing.payload import Limits, Payload, read_offsets
 
@@ -42,12 +36,13 @@ def run(search, platform):
     searches = [search]
     while searches:
         search = searches.pop(0)
-        if not size(search.send):
+        if not size(search.sending):
             assert search.is_plain
             continue
-        assert read_bisect_state({name: str(value) for name, value in bisect_fields(search).items()}) == search
+        written = {"lane": "x", "root": "1", **Batch(1, "x", 1, search).to_fields()}
+        assert Batch.from_fields(1, written).bisect == search
         requests += 1
-        sent = list(rows(search.send))
+        sent = list(rows(search.sending))
         verdict = platform(sent)
         if verdict == "ok":
             accepted += sent
@@ -55,8 +50,8 @@ def run(search, platform):
         elif verdict != "refused":
             failed += verdict
             searches.append(after_naming(search, verdict))
-        elif has_more(search):
-            searches += dealt(search)
+        elif has_more_bad_rows(search):
+            searches += deal_out(search)
         else:
             failed += sent if len(sent) == 1 else []
             searches.append(after_refusal(search))
@@ -110,14 +105,14 @@ def test_many_bad_rows_cost_few_requests_each_and_small_ones(n, apart, chance):
 
 
 def test_what_is_dealt_out_is_everything_once_in_parts_of_about_a_size():
-    search = BisectState(((0, 100), (200, 1_000)), group=7)
+    search = BisectState(((0, 100), (200, 1_000)), group_size=7)
 
-    parts = dealt(search)
+    parts = deal_out(search)
 
-    assert [row for part in parts for row in rows(part.all)] == list(rows(search.send))
+    assert [row for part in parts for row in rows(part.all)] == list(rows(search.sending))
     assert len(parts) == PARTS
     assert max(size(part.all) for part in parts) - min(size(part.all) for part in parts) <= 1
-    assert {size(part.send) for part in parts} == {7}
+    assert {size(part.sending) for part in parts} == {7}
 
 
 def test_a_search_that_meets_no_refusal_again_accuses_nobody():
@@ -145,7 +140,7 @@ def test_named_rows_leave_and_all_others_go_again_at_once(n, data):
 def test_a_hinted_row_goes_alone_before_anybody_is_failed(hinted):
     search = alone(BisectState(((0, 50),), ((50, 80),), ((80, 100),)), hinted)
 
-    assert list(rows(search.send)) == [hinted]
+    assert list(rows(search.sending)) == [hinted]
     accepted, failed, requests = run(search, strict({hinted}))
     assert (failed, len(accepted), requests) == ([hinted], 99, 2)
     accepted, failed, requests = run(search, strict(set()))

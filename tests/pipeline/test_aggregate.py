@@ -392,7 +392,7 @@ def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_harn
     harness.run_until_settled()
     assert harness.books()["failed"] == 1
     runtime = harness.runtime
-    runtime.desk.exchange(runtime.provider.create_field("plan", "pro"), None)
+    runtime.exchanger.send(runtime.provider.create_field("plan", "pro"), None)
     advance(runtime, 60)
 
     runtime.failures.retry(list(runtime.failures))
@@ -403,9 +403,8 @@ def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_harn
 
 def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(harness):
     peer = Peer(lambda _: reply(503))
-    speak_to(peer, harness)
+    speak_to(peer, harness, custom_fields=True)
     runtime = harness.runtime
-    runtime.custom_fields._desk = runtime.desk
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
     assert cut(harness) == 0

@@ -17,6 +17,7 @@ from contact_ingest.errors import FateUnknown, NoToken, NotSent
 from contact_ingest.model.http_message import RateHeaders
 from contact_ingest.operations import doctor
 from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.store.batches import NoClaim
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.rate_limiter import RateLimiter
 from contact_ingest.store.schedule import Schedule
@@ -35,18 +36,17 @@ class Platform:
     """All of a platform behind one switch; `heard` maps simulated moments to what was asked."""
 
     def __init__(self, harness, broken=lambda request: False):
-        self.engine, self.broken = harness, broken
-        self.consume_wakeup, self.people = [], []
-        speak_to(Peer(self.answer), harness)
-        harness.runtime.custom_fields._desk = harness.runtime.desk
+        self.harness, self.broken = harness, broken
+        self.heard, self.people = [], []
+        speak_to(Peer(self.answer), harness, custom_fields=True)
 
     def answer(self, request):
-        self.consume_wakeup.append((self.engine.runtime.schedule.now_ms(), request.endpoint))
+        self.heard.append((self.harness.runtime.schedule.now_ms(), request.endpoint))
         if broken := self.broken(request):
             return reply(503) if broken is True else broken
         if request.method == "PUT":
             self.people += [contact["email"] for contact in orjson.loads(b"".join(request.body))["contacts"]]
-            return reply(202, {"job_id": f"job-{len(self.consume_wakeup)}"})
+            return reply(202, {"job_id": f"job-{len(self.heard)}"})
         return reply(200, {"status": "completed"} if request.endpoint == "job" else {"custom_fields": []})
 
     def go_down(self, answer=True):
@@ -56,7 +56,7 @@ class Platform:
         self.broken = lambda request: False
 
     def asked(self, *endpoints):
-        return [endpoint for _, endpoint in self.consume_wakeup if endpoint in endpoints or not endpoints]
+        return [endpoint for _, endpoint in self.heard if endpoint in endpoints or not endpoints]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def fail(rate_limiter, endpoint="upsert", times=5, how="failed"):
 
 
 def is_open(harness):
-    return harness.runtime.desk.rate_limiter.standing().open_until is not None
+    return harness.runtime.rate_limiter.standing().open_until is not None
 
 
 def pump(harness, seconds, step_s=1.0, condition=lambda: True):
@@ -270,35 +270,35 @@ def test_it_works_without_any_memory_left():
 )
 def test_what_shows_that_nobody_is_there_counts_and_answers_and_our_own_doing_do_not(harness, answer, opens):
     speak_to(Peer(lambda _: answer), harness)
-    desk = harness.runtime.desk
+    exchanger, provider = harness.runtime.exchanger, harness.runtime.provider
 
     for _ in range(6):
-        permit = desk.rate_limiter.acquire("upsert")
+        permit = exchanger.rate_limiter.acquire("upsert")
         if permit.granted:
-            desk.exchange(desk.provider.probe(), permit)
+            exchanger.send(provider.probe(), permit)
 
     assert is_open(harness) == opens
 
 
 def test_a_question_that_the_rate_limit_refuses_is_an_answer_and_is_waited_for(harness):
     speak_to(Peer(lambda _: reply(429, retry_after="30")), harness)
-    desk = harness.runtime.desk
-    fail(desk.rate_limiter)
+    exchanger, provider = harness.runtime.exchanger, harness.runtime.provider
+    fail(exchanger.rate_limiter)
     advance(harness.runtime, 61)
 
-    assert desk.ask(desk.provider.probe()).status == 429
+    assert exchanger.ask(provider.probe()).status == 429
 
     assert not is_open(harness)
-    assert 29_000 < desk.rate_limiter.acquire("definitions").wait_ms <= 30_000
+    assert 29_000 < exchanger.rate_limiter.acquire("definitions").wait_ms <= 30_000
 
 
 def test_a_worker_that_was_frozen_beyond_its_deadline_accuses_nobody(harness):
     speak_to(Peer(lambda _: NotSent("deadline")), harness)
-    desk = harness.runtime.desk
+    exchanger, provider = harness.runtime.exchanger, harness.runtime.provider
 
     for _ in range(6):
-        permit = desk.rate_limiter.acquire("upsert")
-        desk.exchange(desk.provider.probe(), permit, claimed_s=0.0)
+        permit = exchanger.rate_limiter.acquire("upsert")
+        exchanger.send(provider.probe(), permit, claimed_s=0.0)
 
     assert not is_open(harness)
 
@@ -321,27 +321,27 @@ def test_an_error_file_that_cannot_be_had_opens_nothing_and_is_not_asked_for_whi
     assert len(platform.asked("error_file")) > 5
     assert not is_open(harness)
     platform.go_down()
-    fail(harness.runtime.desk.rate_limiter, "definitions")
-    before = len(platform.consume_wakeup)
+    fail(harness.runtime.rate_limiter, "definitions")
+    before = len(platform.heard)
     pump(harness, 50, 5.0)
-    assert len(platform.consume_wakeup) == before
+    assert len(platform.heard) == before
 
 
 def test_definitions_are_neither_fetched_nor_created_while_the_platform_is_away(make_harness):
     harness = make_harness(destinations={"sendgrid": {"unknown_fields": "create"}})
     platform = Platform(harness)
     harness.runtime.custom_fields.ready_for({})  # so fresh that what it lacks would be created at once
-    platform.consume_wakeup.clear()
+    platform.heard.clear()
     platform.go_down()
-    fail(harness.runtime.desk.rate_limiter)
+    fail(harness.runtime.rate_limiter)
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
     pump(harness, 55, 2.0)
-    assert platform.consume_wakeup == []
+    assert platform.heard == []
 
     pump(harness, 600, 6.0)
     assert set(platform.asked()) == {"definitions"}
-    assert len(platform.consume_wakeup) <= 10
+    assert len(platform.heard) <= 10
     platform.come_back()
     pump(harness, 120, 1.0, lambda: is_left(harness))
     assert "create_field" in platform.asked()
@@ -354,12 +354,12 @@ def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(harness)
     pump(harness, 3)
     assert harness.runtime.schedule.state()["state"] == "stopped"
     platform.go_down()
-    fail(harness.runtime.desk.rate_limiter, "job")
-    before = len(platform.consume_wakeup)
+    fail(harness.runtime.rate_limiter, "job")
+    before = len(platform.heard)
     advance(harness.runtime, 0)
 
     pump(harness, 55, 5.0)
-    assert len(platform.consume_wakeup) == before
+    assert len(platform.heard) == before
 
     platform.come_back()
     pump(harness, 300, 5.0, lambda: is_left(harness))
@@ -398,7 +398,7 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_harne
         enqueue(person(number) for number in range(call * each, (call + 1) * each))
         pump(harness, HOUR_S / calls, 6.0)
 
-    outage = [at_ms for at_ms, _ in platform.consume_wakeup if at_ms >= down_ms]
+    outage = [at_ms for at_ms, _ in platform.heard if at_ms >= down_ms]
     opened = outage[4]
     assert opened - down_ms < 60_000
     assert max(Counter((at_ms - opened - 1) // 60_000 for at_ms in outage[5:]).values()) == 1
@@ -422,7 +422,7 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_harne
 
     assert harness.books() | {"delivered": total + 2_000, "failed": 0} == harness.books()
     assert len(platform.people) == len(set(platform.people)) == total + 2_000
-    sent = [at_ms for at_ms, endpoint in platform.consume_wakeup if endpoint == "upsert" and at_ms >= back_ms]
+    sent = [at_ms for at_ms, endpoint in platform.heard if endpoint == "upsert" and at_ms >= back_ms]
     assert sent[0] - back_ms <= 62_000
     assert (sent[-1] - sent[0]) / 1000 <= 1.25 * len(sent) / 2
     harness.assert_books_balance()
@@ -477,7 +477,7 @@ def test_only_the_upserts_failing_leaves_imports_followed_and_is_tried_once_a_mi
 
     pump(harness, 600, 2.0)
 
-    tries = [at_ms for at_ms, endpoint in platform.consume_wakeup if endpoint == "upsert"]
+    tries = [at_ms for at_ms, endpoint in platform.heard if endpoint == "upsert"]
     assert min(later - earlier for earlier, later in pairwise(tries[6:])) >= 60_000
     assert len(tries) >= 12
     assert harness.books()["delivered"] == 1
@@ -490,10 +490,10 @@ def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_harn
     harness = make_harness(
         destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
     )
-    consume_wakeup, down = [], [True]
+    heard, down = [], [True]
 
     def answer(request):
-        consume_wakeup.append(request.method)
+        heard.append(request.method)
         if down:
             return reply(502)
         return reply(200, {"success": True, "id": "1"} if request.method in ("POST", "PUT") else {"success": True})
@@ -501,9 +501,9 @@ def test_requests_of_one_contact_each_are_held_after_five_failures_too(make_harn
     speak_to(Peer(answer), harness)
     enqueue(person(number) for number in range(60))
     pump(harness, 600, 1.0)
-    assert consume_wakeup[:5].count("GET") == 0
-    assert set(consume_wakeup[5:]) == {"GET"}
-    assert len(consume_wakeup) <= 5 + 10
+    assert heard[:5].count("GET") == 0
+    assert set(heard[5:]) == {"GET"}
+    assert len(heard) <= 5 + 10
 
     down.clear()
     waited_s = pump(harness, 300, 0.25, lambda: is_left(harness))
@@ -516,10 +516,10 @@ def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the
     harness = make_harness(
         destinations={"loops": {"platform": "loops", "api_key": "k", "base_url": "http://127.0.0.1:9"}}
     )
-    consume_wakeup = []
+    heard = []
 
     def answer(request):
-        consume_wakeup.append(request.method)
+        heard.append(request.method)
         return reply(200, {"success": True}) if request.method == "GET" else reply(502)
 
     speak_to(Peer(answer), harness)
@@ -527,8 +527,8 @@ def test_an_answer_to_the_question_does_not_excuse_the_requests_that_fail_at_the
 
     pump(harness, 600, 1.0)
 
-    assert consume_wakeup.count("GET") == 1
-    assert 9 <= len(consume_wakeup) - 6 <= 10, "more than one request a minute at an endpoint that fails"
+    assert heard.count("GET") == 1
+    assert 9 <= len(heard) - 6 <= 10, "more than one request a minute at an endpoint that fails"
 
 
 def said(parser, *command):
@@ -585,7 +585,7 @@ def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(ha
             runtime.store.keys(f"batch:{number}"),
             mapping={"code": "http_503", "attempts": 20, "retry_after_given": told},
         )
-    fail(runtime.desk.rate_limiter)
+    fail(runtime.rate_limiter)
     advance(runtime, 61)
 
     pump(harness, 60, 1.0)
@@ -599,11 +599,11 @@ def test_a_batch_in_hand_is_not_hastened(harness):
     Platform(harness)
     enqueue(person(1))
     harness.runtime.aggregator.aggregate("sendgrid")
-    claimed = harness.runtime.batch_store.claim("dispatch")
+    claimed = harness.runtime.batch_store.claim("dispatch").batch
     harness.engine.client.hset(harness.runtime.store.keys(f"batch:{claimed.number}"), "code", "http_503")
 
     assert harness.runtime.schedule.make_due_now() == 0
-    assert not hasattr(harness.runtime.batch_store.claim("dispatch"), "number")
+    assert isinstance(harness.runtime.batch_store.claim("dispatch"), NoClaim)
 
 
 # A clock that is set.
@@ -683,10 +683,10 @@ def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(
     Platform(harness)
     enqueue(person(1))
     harness.runtime.aggregator.aggregate("sendgrid")
-    rate_limiter = harness.runtime.desk.rate_limiter
+    rate_limiter = harness.runtime.rate_limiter
     dead = rate_limiter.acquire("upsert")
     assert dead.granted
-    assert harness.runtime.batch_store.claim("dispatch").number == 1
+    assert harness.runtime.batch_store.claim("dispatch").batch.number == 1
 
     set_clock(harness, -HOUR_S)
     harness.runtime.schedule.tick(4)
@@ -694,7 +694,7 @@ def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(
     set_clock(harness, 46)
 
     assert rate_limiter.acquire("upsert").granted
-    assert harness.runtime.batch_store.claim("dispatch").number == 1
+    assert harness.runtime.batch_store.claim("dispatch").batch.number == 1
 
 
 def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(harness):
@@ -705,5 +705,5 @@ def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(harne
 
     schedule.tick(4)
 
-    assert abs(harness.runtime.desk.http_client._now_s() * 1000 - wall_ms) < 5_000
+    assert abs(harness.runtime.exchanger.http_client._now_s() * 1000 - wall_ms) < 5_000
     assert schedule.now_ms() - schedule.wall_ms() == pytest.approx(HOUR_S * 1000, abs=2_000)

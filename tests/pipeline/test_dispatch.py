@@ -8,8 +8,7 @@ from support.peer import Peer, advance, reply, speak_to
 
 from contact_ingest import enqueue
 from contact_ingest.errors import FateUnknown, NotSent
-from contact_ingest.pipeline.settle import backoff_ms
-from contact_ingest.store.batches import Settlement
+from contact_ingest.model.batch import Settlement
 from contact_ingest.store.schedule import PROBE_FIRST_MS, PROBE_LAST_MS
 
 LIST = "00000000-0000-4000-8000-000000000001"
@@ -169,9 +168,9 @@ def test_imports_of_parts_are_asked_about_behind_fresh_ones(harness):
         dispatch(harness)
     advance(runtime, 5)
 
-    fresh, part = (runtime.batch_store.claim("poll") for _ in range(2))
-    assert (fresh.count("low_priority"), fresh.queue("poll")) == (0, "due:poll")
-    assert (part.count("low_priority"), part.queue("poll")) == (1, "due:poll:low")
+    fresh, part = (runtime.batch_store.claim("poll").batch for _ in range(2))
+    assert (fresh.low_priority, fresh.due_set) == (0, "due:poll")
+    assert (part.low_priority, part.due_set) == (1, "due:poll:low")
 
 
 def test_a_named_one_after_the_other_does_not_block_fresh_traffic_either(harness):
@@ -363,7 +362,7 @@ def test_what_the_platform_asks_for_is_the_shortest_wait(harness):
 
 def test_a_setback_in_the_midst_of_a_search_waits_no_longer_than_a_first_one(harness, monkeypatch):
     """Ten answers that were part of the search are no reason to wait a quarter of an hour."""
-    monkeypatch.setattr("contact_ingest.pipeline.settle.random.uniform", lambda _, most: most)
+    monkeypatch.setattr("contact_ingest.pipeline.dispatch.random.random", lambda: 1.0)
     nobody = reply(400, {"errors": [{"message": "invalid request"}]})
     facing(harness, *[nobody] * 10, reply(503), reply(503), nobody, reply(503))
     number = batch_on_its_way(harness, *map(person, range(2_000)))
@@ -382,14 +381,6 @@ def test_a_setback_in_the_midst_of_a_search_waits_no_longer_than_a_first_one(har
         advance(harness.runtime, 2)
         dispatch(harness)
     assert 0 < due_in_s(harness, number) <= 1, "an answer in between ends the row"
-
-
-def test_the_wait_grows_with_the_attempts_and_is_bounded():
-    assert max(backoff_ms(0, None) for _ in range(200)) <= 1_000
-    assert 8_000 < max(backoff_ms(5, None) for _ in range(200)) <= 32_000
-    assert max(backoff_ms(100, None) for _ in range(200)) <= 900_000
-    assert min(backoff_ms(3, None) for _ in range(200)) < 4_000, "without jitter all come back at once"
-    assert min(backoff_ms(0, 60.0) for _ in range(20)) == 60_000
 
 
 def test_when_the_window_is_over_the_records_fail_as_given_up_and_can_be_retried(make_harness):
@@ -640,13 +631,13 @@ def test_no_more_exchanges_are_under_way_than_there_are_slots(harness):
     platform = facing(harness)
     harness.runtime.schedule.set_slots(1)
     batch_on_its_way(harness)
-    held = harness.runtime.batch_store.claim("dispatch")
+    held = harness.runtime.batch_store.claim("dispatch").batch
     batch_on_its_way(harness, person(2))
 
     dispatch(harness)
 
     assert platform.sent == []
-    harness.runtime.batch_store.settle(held, Settlement(set={"state": "ready"}))
+    harness.runtime.batch_store.settle(held, Settlement(held.sends(held.bisect)))
     dispatch(harness)
     assert len(platform.sent) == 1
 

@@ -160,7 +160,7 @@ def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_late
     newer = fail(harness, person(1, city="new", custom_fields={"later": "x"}), list_ids=lists)
     assert set(raws(harness)) == {"sendgrid:0", f"{newer}:0"}
     mend(sandbox)
-    harness.runtime.custom_fields._desk.exchange(harness.runtime.provider.create_field("later", "x"), None)
+    harness.runtime.exchanger.send(harness.runtime.provider.create_field("later", "x"), None)
     advance(harness.runtime, 60)
 
     for record_id in [("sendgrid:0", f"{newer}:0"), (f"{newer}:0", "sendgrid:0")][first]:
@@ -202,7 +202,7 @@ def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_i
     later = {"custom_fields": {"later": "x"}}
     fail(harness, person(1, city="0", **later), person(1, city="1", line="kept", **later))
     fail(harness, person(1, city="2", **later))
-    harness.runtime.custom_fields._desk.exchange(harness.runtime.provider.create_field("later", "x"), None)
+    harness.runtime.exchanger.send(harness.runtime.provider.create_field("later", "x"), None)
     advance(harness.runtime, 60)
     harness.runtime.schedule.pause("sendgrid", "until all are back")
 
@@ -223,7 +223,7 @@ def test_a_record_refused_and_retried_while_an_older_one_is_held_goes_behind_it(
     harness.run_until(lambda: harness.books()["batched"] == 1)
     enqueue([person(1, city="1", line="kept"), person(1, city="2", custom_fields={"later": "x"})])
     harness.run_until(lambda: harness.books() | {"held": 1, "failed": 1} == harness.books())
-    harness.runtime.custom_fields._desk.exchange(harness.runtime.provider.create_field("later", "x"), None)
+    harness.runtime.exchanger.send(harness.runtime.provider.create_field("later", "x"), None)
     advance(harness.runtime, 60)
 
     assert retry(harness, "sendgrid:2") == 1

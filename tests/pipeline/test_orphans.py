@@ -2,16 +2,15 @@
 whole body stay busy until that job cannot end any more, and what is newer of them waits."""
 
 import contextlib
-from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
-from support.peer import Peer, advance, reply, speak_to
+from support.peer import Peer, advance, reply, speak_to, with_http_client
 
 from contact_ingest import enqueue
 from contact_ingest.errors import FateUnknown
 from contact_ingest.model.verdicts import AllFailed
-from contact_ingest.pipeline.dispatch import POISON, Dispatcher
+from contact_ingest.pipeline.decide import POISON_CLAIMS
 from contact_ingest.providers.sendgrid.provider import SendGrid
 from contact_ingest.transport.auth import AuthenticatedClient
 
@@ -89,8 +88,7 @@ def all_failed(harness):
     runtime = harness.runtime
     provider = Refusing(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
     http_client = AuthenticatedClient(Peer(Upstream(GATEWAY, reply(422))), provider, runtime.store)
-    desk = replace(runtime.desk, http_client=http_client, provider=provider)
-    harness.engine._runtimes["sendgrid"] = replace(runtime, desk=desk, provider=provider, dispatcher=Dispatcher(desk))
+    harness.engine._runtimes["sendgrid"] = with_http_client(runtime, http_client, provider)
     last_ms = dispatch(harness)
     dispatch(harness, 20)
     return last_ms
@@ -118,8 +116,8 @@ def lapsed(harness):
 
 
 def poisoned(harness):
-    speak_to(Peer(Upstream(*[Died()] * POISON)), harness)
-    for _ in range(POISON):
+    speak_to(Peer(Upstream(*[Died()] * POISON_CLAIMS)), harness)
+    for _ in range(POISON_CLAIMS):
         dispatch(harness, LEASE_S + 1)
     last_ms = dispatch(harness, LEASE_S + 1)
     for _ in range(6):

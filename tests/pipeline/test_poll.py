@@ -294,7 +294,7 @@ def test_an_errored_job_without_numbers_and_file_counts_one_at_least(harness):
 def test_an_error_file_at_a_private_or_plain_address_is_not_fetched(harness, url):
     runtime = harness.runtime
     jobs = Jobs(job("errored", requested_count=3, errored_count=1, errors_url=url))
-    transport = runtime.desk.http_client
+    transport = runtime.exchanger.http_client
 
     def answer(request):
         return transport.exchange(request, deadline_s=5) if request.endpoint == "error_file" else jobs.answer(request)
@@ -432,7 +432,7 @@ def test_a_refused_key_while_following_stops_the_destination_and_loses_no_job(ha
 def test_a_worker_that_dies_while_it_asks_leaves_the_job_to_another(harness):
     facing(harness, job("completed"))
     advance(harness.runtime, 61)
-    assert harness.runtime.batch_store.claim("poll").number
+    assert harness.runtime.batch_store.claim("poll").batch.number
 
     poll(harness, 1)
     assert_books(harness, batched=2)

@@ -1,21 +1,17 @@
 """The store under any interleaving of what can happen to it (see state_machine.py), and without memory."""
 
-from dataclasses import replace
-
 import pytest
 from fakeredis import FakeRedis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
-from support.peer import Peer, advance, reply
+from support.peer import Peer, advance, reply, with_http_client
 from support.state_machine import PLAIN, StoreMachine
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine
 from contact_ingest.pipeline import enqueue
-from contact_ingest.pipeline.dispatch import Dispatcher
-from contact_ingest.pipeline.poll import Poller
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store import books
 from contact_ingest.store.lanes import append
@@ -98,7 +94,7 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
         settings_ = Settings(REDIS_URL=server.url, max_wait_s=0)
         parts = Engine(settings_.model_copy(update={"destinations": {"sendgrid": destination}}))
         runtime = parts.runtime("sendgrid")
-        desk = replace(runtime.desk, http_client=AuthenticatedClient(Peer(answer), runtime.provider, runtime.store))
+        runtime = with_http_client(runtime, AuthenticatedClient(Peer(answer), runtime.provider, runtime.store))
         records = [{"email": f"p{number}@example.com"} for number in range(500)]
         enqueue.enqueue(records, [(parts.enqueue_options(PLAIN), lambda call: append(runtime.store, call))])
         runtime.aggregator.aggregate("sendgrid")
@@ -110,7 +106,7 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
             with pytest.raises(OutOfMemoryError):
                 parts.client.set("one", b"more")
             bells = {bell.kind for bell in runtime.schedule.tick(4).bells}
-            for kind, journey in (("dispatch", Dispatcher(desk).dispatch), ("poll", Poller(desk).poll)):
+            for kind, journey in (("dispatch", runtime.dispatcher.dispatch), ("poll", runtime.poller.poll)):
                 if kind in bells:
                     journey("sendgrid")
 

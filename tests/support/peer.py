@@ -8,8 +8,6 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.http_message import Request, Response
-from contact_ingest.pipeline.dispatch import Dispatcher
-from contact_ingest.pipeline.poll import Poller
 from contact_ingest.store.keys import Keys
 from contact_ingest.transport.auth import AuthenticatedClient
 
@@ -39,14 +37,33 @@ class Peer:
         """There is nothing to close."""
 
 
-def speak_to(peer: Peer, harness: Any) -> None:
-    """Let the engine's only destination be this peer."""
-    runtime = harness.runtime
-    runtime.desk.http_client.close()
-    desk = replace(runtime.desk, http_client=AuthenticatedClient(peer, runtime.provider, runtime.store))
-    harness.engine._runtimes[runtime.name] = replace(
-        runtime, desk=desk, dispatcher=Dispatcher(desk), poller=Poller(desk)
+def with_http_client(runtime: Any, http_client: Any, provider: Any = None) -> Any:
+    """The runtime with another way to the platform, and perhaps another provider. Custom fields go the old way."""
+    provider = provider or runtime.provider
+    exchanger = replace(runtime.exchanger, http_client=http_client)
+    parts = {
+        "provider": provider,
+        "exchanger": exchanger,
+        "prober": replace(runtime.dispatcher.prober, exchanger=exchanger, provider=provider),
+    }
+    return replace(
+        runtime,
+        provider=provider,
+        exchanger=exchanger,
+        dispatcher=replace(runtime.dispatcher, **parts),
+        poller=replace(runtime.poller, **parts),
     )
+
+
+def speak_to(peer: Peer, harness: Any, *, custom_fields: bool = False) -> None:
+    """Let the engine's only destination be this peer, on request for its custom fields too."""
+    runtime = harness.runtime
+    runtime.exchanger.http_client.close()
+    runtime = with_http_client(runtime, AuthenticatedClient(peer, runtime.provider, runtime.store))
+    if custom_fields:
+        runtime = replace(runtime, custom_fields=replace(runtime.custom_fields, exchanger=runtime.exchanger))
+        runtime.aggregator._definitions = runtime.custom_fields
+    harness.engine._runtimes[runtime.name] = runtime
 
 
 def advance(runtime: Any, seconds: float) -> None:

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import SecretStr
 from support.books_model import FIELDS, KINDS, ORPHAN_S, Crash, Place, Platform, Records, missing, who
-from support.peer import Peer, advance
+from support.peer import Peer, advance, with_http_client
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine
 from contact_ingest.errors import Refused, StaleFence
+from contact_ingest.model.batch import Settlement
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.verdicts import FieldTable
@@ -29,14 +30,12 @@ from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline import enqueue
 from contact_ingest.pipeline.aggregate import Aggregator
 from contact_ingest.pipeline.aggregate_lane import AggregationPolicy, LaneAggregation, RoundResult
-from contact_ingest.pipeline.dispatch import Dispatcher
 from contact_ingest.pipeline.encode import NO_RULES, RecordEncoder
 from contact_ingest.pipeline.enqueue import EnqueueOptions
-from contact_ingest.pipeline.poll import Poller
 from contact_ingest.providers.sendgrid.provider import SendGrid
 from contact_ingest.store import books
 from contact_ingest.store.aggregation import AggregationStore, LaneSnapshot
-from contact_ingest.store.batches import Batch, Settlement
+from contact_ingest.store.batches import Claim
 from contact_ingest.store.failures import Failure
 from contact_ingest.store.inspect import QUEUES
 from contact_ingest.store.lanes import LaneLimits, append, cancel
@@ -106,17 +105,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.platform = Platform(self.records)
         provider = Small(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
         http_client = AuthenticatedClient(Peer(self.platform.answer), provider, runtime.store)
-        desk = replace(runtime.desk, http_client=http_client, provider=provider)
         self.bench = AggregationStore(runtime.store)
         aggregation = Aggregator(self.bench, provider, NO_RULES, PACE, runtime.custom_fields, runtime.schedule)
-        self.runtime = replace(
-            runtime,
-            provider=provider,
-            desk=desk,
-            aggregation=aggregation,
-            dispatcher=Dispatcher(desk),
-            poller=Poller(desk),
-        )
+        self.runtime = replace(with_http_client(runtime, http_client, provider), aggregator=aggregation)
         self.store = runtime.store
         for lane in LANES:
             self.put(lane, [(PEOPLE[n], {"city"}, False) for n in range(3)])
@@ -291,12 +282,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def a_worker_that_was_frozen_comes_back(self):
-        batch = self.runtime.batch_store.claim("dispatch")
-        if isinstance(batch, Batch):
+        claim = self.runtime.batch_store.claim("dispatch")
+        if isinstance(claim, Claim):
+            batch = claim.batch
             self.send("pending", LEASE_S + 1)
-            if self.client.hget(self.store.keys(f"batch:{batch.number}"), "fence") != batch.fields["fence"].encode():
+            if self.client.hget(self.store.keys(f"batch:{batch.number}"), "fence") != b"%d" % batch.fence:
                 with pytest.raises(StaleFence):
-                    self.runtime.batch_store.settle(batch, Settlement(delivered=1))
+                    self.runtime.batch_store.settle(batch, Settlement(batch, delivered=1))
 
     @precondition(lambda self: hasattr(self, "store") and self.platform.orphans)
     @rule(data=st.data())

@@ -49,7 +49,7 @@ OPERATORS = {
     "slot": "site.ledger.claim_slot()",
     "write": "site.schedule.arm('sendgrid', 0)",
     "sweep": "site.schedule.sweep(0, 10**12)",
-    "close": "site.desk.throttle.close()",
+    "close": "site.rate_limiter.close()",
     "hasten": "site.schedule.hasten()",
     "stage": "site.store.run('stage', 1_000, b'{}', b'', b'', b'')",  # a worker does it only while memory is full
 }
@@ -279,7 +279,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     runtime = lossy.runtime
     domain = "lost-reply.example"
     # A custom field asks for the account's definitions, which is what `slot` is for.
-    runtime.custom_fields._desk.exchange(runtime.provider.create_field("favourite", "blue"), None)
+    runtime.exchanger.send(runtime.provider.create_field("favourite", "blue"), None)
     if script == "stage":  # what is done only while memory is full
         monkeypatch.setattr(
             "contact_ingest.store.aggregation.look_at_memory", lambda _client: Memory(1_000_000, 1_000_000)
@@ -292,7 +292,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     cancelled = cancel(runtime.store, doomed.lane, doomed.ranges)
     wait_until(lambda: pump(lossy), 30, lossy.books)
     runtime.schedule.arm("sendgrid", 0)
-    runtime.desk.rate_limiter.close()
+    runtime.rate_limiter.close()
     runtime.schedule.make_due_now()
     runtime.schedule.may_ring("dispatch", 4)
     AggregationStore(runtime.store).held("sendgrid", 1)

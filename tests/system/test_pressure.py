@@ -197,7 +197,7 @@ def test_a_lane_rests_and_says_so_when_not_even_a_small_body_finds_room(stage):
     stage.follow("aggregate", "sendgrid")
 
     assert stage.batches() == {}
-    [status] = lanes(read_destination(stage.runtime.store, stage.runtime.desk.rate_limiter.standing()), attended=True)
+    [status] = lanes(read_destination(stage.runtime.store, stage.runtime.rate_limiter.standing()), attended=True)
     assert "no memory left" in status.why
     due_ms = (
         stage.client.zscore(stage.runtime.store.keys("due:aggregate"), "sendgrid") - stage.runtime.schedule.now_ms()

@@ -94,7 +94,7 @@ def account(make_harness, sandbox):
             sandbox.dials(emarsys_fields=[{"id": 1001, "name": "it", "kind": kind}])
         else:
             sample = "2026-01-31" if kind in ("Date", "date") else SAMPLES[kind]
-            harness.runtime.desk.exchange(harness.runtime.provider.create_field("it", sample), None)
+            harness.runtime.exchanger.send(harness.runtime.provider.create_field("it", sample), None)
         return harness
 
     return make

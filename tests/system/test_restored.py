@@ -1,15 +1,17 @@
 """A server that comes back from an older state: a replica that had not copied everything, a power loss. It counts
 batches anew, so a number that somebody still has in hand is another batch now."""
 
+from dataclasses import replace
+
 import pytest
 from support.peer import Peer, reply, speak_to
 
 from contact_ingest import enqueue
 from contact_ingest.errors import StaleFence
+from contact_ingest.model.batch import BatchState, Settlement
 from contact_ingest.model.lane import Lane
 from contact_ingest.packing.payload import Payload
 from contact_ingest.store.aggregation import AggregationCommit, AggregationStore
-from contact_ingest.store.batches import Settlement
 
 
 def cut(harness, *emails):
@@ -24,17 +26,17 @@ def restored(harness):
 
 def test_a_verdict_on_a_batch_of_the_lost_state_is_not_written_on_another_of_its_number(harness):
     cut(harness, "old@example.com")
-    old = harness.runtime.batch_store.claim("dispatch")
+    old = harness.runtime.batch_store.claim("dispatch").batch
     restored(harness)
     cut(harness, "new@example.com")
-    new = harness.runtime.batch_store.claim("dispatch")
-    assert (new.number, new.fields["fence"]) == (old.number, old.fields["fence"])
+    new = harness.runtime.batch_store.claim("dispatch").batch
+    assert (new.number, new.fence) == (old.number, old.fence)
 
     with pytest.raises(StaleFence):
-        harness.runtime.batch_store.settle(old, Settlement(ended=True, delivered=1))
+        harness.runtime.batch_store.settle(old, Settlement(replace(old, state=BatchState.DONE), delivered=1))
 
     assert harness.books()["batched"] == 1
-    harness.runtime.batch_store.settle(new, Settlement(ended=True, delivered=1))
+    harness.runtime.batch_store.settle(new, Settlement(replace(new, state=BatchState.DONE), delivered=1))
     assert harness.books()["delivered"] == 1
 
 

@@ -29,11 +29,11 @@ def resume(to: To = None, lane: Lane = None) -> None:
     """Go on at once, after a pause, after a stop, or while a platform that did not answer is left alone."""
     runtime = runtime_of(opened(writes=True), to, lane)
     if lane is None:
-        runtime.desk.rate_limiter.close()
+        runtime.rate_limiter.close()
         runtime.schedule.make_due_now()
     runtime.schedule.resume(lane)
     say(f"{lane or runtime.name} goes on.")
-    view = read_destination(runtime.store, runtime.desk.rate_limiter.standing())
+    view = read_destination(runtime.store, runtime.rate_limiter.standing())
     paused = [found.books.lane for found in view.lanes if found.paused is not None and lane in (None, found.books.lane)]
     if paused:
         say(f"Still paused by themselves: {', '.join(paused)}")

@@ -59,7 +59,7 @@ def statuses(engine: Engine, runtimes: list[DestinationRuntime], lane: str | Non
 
 
 def _look(runtime: DestinationRuntime) -> DestinationView:
-    return read_destination(runtime.store, runtime.desk.rate_limiter.standing())
+    return read_destination(runtime.store, runtime.rate_limiter.standing())
 
 
 def report(found: list[LaneStatus]) -> dict[str, Any]:

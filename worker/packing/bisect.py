@@ -1,171 +1,87 @@
-"""Parts of a body as row ranges, and how a refused body is searched for the record that spoils it.
+"""How a refused body is searched for the rows that spoil it. Pure: a state goes in, the next state comes out.
 
-A part is a list of half-open row ranges of the root's body: no bytes are copied until a request is built. `Search` is
-the whole state of a bisect: what goes out next (`send`), the other half of what is known to hold a bad record
-(`rest`), and what is not suspected at the moment (`aside`).
+One bad row costs ceil(log2 n) + 3 requests: one half is probed, the other set aside, until a single row was refused
+alone. A second bad row may be one of hundreds. Then the rest is dealt out in parts that are searched side by side, each
+in groups of rows. A group that goes through doubles the next one; a bad row halves it. So 1,000 bad rows among 30,000
+cost about 8 requests each.
 
-One bad record costs ceil(log2 n) + 3 requests. Where a second one shows, there may be hundreds: what is left is dealt
-out in parts that are searched side by side, each in groups of rows as long as the runs of good ones are. A group that
-goes through doubles the next, a bad record halves it. So 1,000 among 30,000 cost about 8 requests each, and bodies as
-short as a group.
+Example, 8 rows of which row 5 is bad (`sending | suspects | parked`):
+
+    [0,8) |       |        refused: probe the first half
+    [0,4) | [4,8) |        accepted: the bad row is in the other half
+    [4,6) | [6,8) |        refused
+    [4,5) | [5,6) | [6,8)  accepted
+    [5,6) |       | [6,8)  refused alone: row 5 is proved bad and fails
+    [6,8) |       |        accepted: done
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import orjson
+from contact_ingest.model.batch import BisectState
+from contact_ingest.model.row_ranges import Ranges, halves, size, take, union, without
 
-Ranges = tuple[tuple[int, int], ...]
-
-#: Parts in which a body with many bad records is searched side by side.
+#: Parts in which a body with many bad rows is searched side by side.
 PARTS = 16
 
 
-def size(ranges: Ranges) -> int:
-    return sum(stop - start for start, stop in ranges)
+def after_refusal(bisect: BisectState) -> BisectState:
+    """`sending` was refused and nobody was named. A single row is proved bad and leaves; of several, probe a half."""
+    if size(bisect.sending) > 1:
+        first, second = halves(bisect.sending)
+        parked = union(bisect.suspects, bisect.parked)
+        return BisectState(first, second, parked, bisect.group_size, bisect.good_in_a_row)
+    left = union(bisect.suspects, bisect.parked)
+    if not bisect.group_size:
+        # The first bad row may be the only one, so all others go at once. If there is a second, bad rows are about as
+        # far apart as the rows that went through so far.
+        return BisectState(left, group_size=max(1, bisect.good_in_a_row))
+    return _next_group(left, max(1, bisect.group_size // 2), 0)
 
 
-def rows(ranges: Ranges) -> Iterable[int]:
-    for start, stop in ranges:
-        yield from range(start, stop)
+def after_acceptance(bisect: BisectState) -> BisectState:
+    """`sending` went through and leaves. If there are suspects, the bad row is among them."""
+    good_in_a_row = bisect.good_in_a_row + size(bisect.sending)
+    if not bisect.suspects:
+        return _next_group(bisect.parked, bisect.group_size * 2, good_in_a_row)
+    first, second = halves(bisect.suspects) if size(bisect.suspects) > 1 else (bisect.suspects, ())
+    return BisectState(first, second, bisect.parked, bisect.group_size, good_in_a_row)
 
 
-def union(*parts: Ranges) -> Ranges:
-    """All rows of disjoint parts, in order, neighbours joined."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in sorted(span for part in parts for span in part):
-        if joined and joined[-1][1] == start:
-            joined[-1] = (joined[-1][0], stop)
-        elif start < stop:
-            joined.append((start, stop))
-    return tuple(joined)
+def after_naming(bisect: BisectState, bad: Sequence[int]) -> BisectState:
+    """The reply named rows. The named rows leave; all others are sent again at once."""
+    return BisectState(without(bisect.all, bad))
 
 
-def without(ranges: Ranges, gone: Iterable[int]) -> Ranges:
-    left = list(ranges)
-    for row in gone:
-        for at, (start, stop) in enumerate(left):
-            if start <= row < stop:
-                left[at : at + 1] = [span for span in ((start, row), (row + 1, stop)) if span[0] < span[1]]
-                break
-    return tuple(left)
+def alone(bisect: BisectState, row: int) -> BisectState:
+    """A hint points at a row. The row goes alone; all others are parked."""
+    return BisectState(((row, row + 1),), (), without(bisect.all, [row]))
 
 
-def taken(ranges: Ranges, want: int) -> tuple[Ranges, Ranges]:
-    """The first so many rows, and the rest."""
-    first: list[tuple[int, int]] = []
-    second: list[tuple[int, int]] = []
-    for start, stop in ranges:
-        cut = min(stop, start + want)
-        if start < cut:
-            first.append((start, cut))
-        if cut < stop:
-            second.append((cut, stop))
-        want -= cut - start
-    return tuple(first), tuple(second)
+def has_more_bad_rows(bisect: BisectState) -> bool:
+    """Whether the refusal of `sending` means a second bad row, where the first was perhaps the only one."""
+    return 0 < bisect.group_size < size(bisect.sending) and bisect.is_plain
 
 
-def halves(ranges: Ranges) -> tuple[Ranges, Ranges]:
-    """The first half of the rows, the larger one if they are odd, and the rest."""
-    return taken(ranges, (size(ranges) + 1) // 2)
-
-
-@dataclass(frozen=True, slots=True)
-class BisectState:
-    """What a batch still has to send, and what is known of it. Without `rest` and `aside` it is a plain batch.
-
-    `passed` rows have gone through since the last bad one; `group` is how many go at once, 0 before any was found."""
-
-    send: Ranges
-    rest: Ranges = ()
-    aside: Ranges = ()
-    group: int = 0
-    passed: int = 0
-
-    @property
-    def all(self) -> Ranges:
-        return union(self.send, self.rest, self.aside)
-
-    @property
-    def is_plain(self) -> bool:
-        return not self.rest and not self.aside
-
-
-def bisect_fields(search: BisectState) -> dict[str, Any]:
-    """A search as fields of a batch."""
-    return {
-        "sending": orjson.dumps(search.send).decode(),
-        "suspects": orjson.dumps(search.rest).decode(),
-        "parked": orjson.dumps(search.aside).decode(),
-        "group_size": search.group,
-        "good_in_a_row": search.passed,
-        "rows": size(search.all),
-    }
-
-
-def read_bisect_state(fields: Mapping[str, str]) -> BisectState:
-    send, rest, aside = (
-        tuple((int(start), int(stop)) for start, stop in orjson.loads(fields[name]))
-        for name in ("sending", "suspects", "parked")
-    )
-    return BisectState(send, rest, aside, int(fields.get("group_size", 0)), int(fields.get("good_in_a_row", 0)))
-
-
-def after_refusal(search: BisectState) -> BisectState:
-    """`send` was refused and nobody was named. A single row is proved bad and leaves; of several, probe a half."""
-    if size(search.send) > 1:
-        first, second = halves(search.send)
-        return BisectState(first, second, union(search.rest, search.aside), search.group, search.passed)
-    left = union(search.rest, search.aside)
-    if not search.group:
-        # Perhaps it was the only one: everything goes at once. If not, bad ones come as thick as up to here.
-        return BisectState(left, group=max(1, search.passed))
-    return _next_group(left, max(1, search.group // 2), 0)
-
-
-def after_acceptance(search: BisectState) -> BisectState:
-    """`send` went through and leaves; if there was a rest, the bad record is in it."""
-    passed = search.passed + size(search.send)
-    if not search.rest:
-        return _next_group(search.aside, search.group * 2, passed)
-    first, second = halves(search.rest) if size(search.rest) > 1 else (search.rest, ())
-    return BisectState(first, second, search.aside, search.group, passed)
-
-
-def has_more(search: BisectState) -> bool:
-    """Whether the refusal of `send` tells of a second bad record, where the first was perhaps the only one."""
-    return 0 < search.group < size(search.send) and search.is_plain
-
-
-def dealt(search: BisectState) -> list[BisectState]:
+def deal_out(bisect: BisectState) -> list[BisectState]:
     """What was refused a second time, in parts that are searched side by side, each by groups from now on."""
-    parts: list[Ranges] = [search.send]
+    parts: list[Ranges] = [bisect.sending]
     while 2 * len(parts) <= PARTS:
         parts = [half for part in parts for half in halves(part)]
-    return [_next_group(part, search.group, 0) for part in parts if part]
-
-
-def _next_group(left: Ranges, group: int, passed: int) -> BisectState:
-    send, aside = taken(left, group) if group else (left, ())
-    return BisectState(send, (), aside, group, passed)
-
-
-def after_naming(search: BisectState, bad: Sequence[int]) -> BisectState:
-    """The reply named rows of `send`: they leave, and all others are sent again at once."""
-    return BisectState(without(search.all, bad))
-
-
-def alone(search: BisectState, row: int) -> BisectState:
-    """A hint points at a row: it goes alone, all others wait aside."""
-    return BisectState(((row, row + 1),), (), without(search.all, [row]))
+    return [_next_group(part, bisect.group_size, 0) for part in parts if part]
 
 
 def slices(body: bytes, offsets: Sequence[int], ranges: Ranges, first: int = 0) -> list[bytes]:
-    """The bytes of some rows of a body, commas between them, without prefix and suffix. `body` begins at `first`."""
+    """The bytes of some rows of a body, commas between them, without prefix and suffix.
+
+    `body` begins at byte `first` of the whole body; `offsets` are those of the whole body."""
     parts: list[bytes] = []
     for start, stop in ranges:
         if parts:
             parts.append(b",")
         parts.append(body[offsets[start] - first : offsets[stop] - 1 - first])
     return parts
+
+
+def _next_group(left: Ranges, group_size: int, good_in_a_row: int) -> BisectState:
+    sending, parked = take(left, group_size) if group_size else (left, ())
+    return BisectState(sending, (), parked, group_size, good_in_a_row)

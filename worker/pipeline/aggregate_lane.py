@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from contact_ingest.errors import FieldsNeeded, StoreFull
 from contact_ingest.failpoints import failpoint
+from contact_ingest.model.failure import FailureReason
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
@@ -17,7 +18,7 @@ from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.encode import RecordEncoder
 from contact_ingest.pipeline.supersede import Superseder
 from contact_ingest.store.aggregation import HEAVY_BYTES, AggregationCommit, AggregationStore, LaneSnapshot
-from contact_ingest.store.failures import FailedRecord, Failure, FailureReason, failure
+from contact_ingest.store.failures import FailedRecord, Failure, failure
 from contact_ingest.store.schedule import CAP_BELIEVED_MS, WakeUp
 
 #: A round stops at so many refusals: they travel inside the commit.

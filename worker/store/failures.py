@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from contact_ingest.model.failure import FailureReason
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.identity import has_only_identifiers
 from contact_ingest.model.merge import without_newer_fields
@@ -24,17 +25,6 @@ class FailedRecord:
     id: str
     digests: bytes
     blob: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FailureReason:
-    """What happened to a record, in the words of the one who says so. `stage` is aggregate, dispatch or import."""
-
-    code: str
-    reason: str
-    stage: str
-    batch: int | None = None
-    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -113,7 +113,7 @@ def _pause(runtime: DestinationRuntime, lane: str | None) -> dict[str, Any]:
 
 def _resume(runtime: DestinationRuntime, lane: str | None) -> dict[str, Any]:
     if lane is None:
-        runtime.desk.rate_limiter.close()
+        runtime.rate_limiter.close()
     runtime.schedule.resume(lane)
     return {}
 

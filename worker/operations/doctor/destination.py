@@ -30,7 +30,7 @@ _PARTS = ("body", "offsets", "records", "digests")
 def check_account(place: Destination) -> tuple[Finding, FieldTable | None]:
     """One probe: whether the platform answers, and accepts the key; and the custom fields it has."""
     about = f"{place.name}: account"
-    reply = place.desk.exchange(place.provider.probe(), None)
+    reply = place.exchanger.send(place.provider.probe(), None)
     if isinstance(reply, TransportError):
         why = f"the platform cannot be reached: {reply.reason}"
         return wrong(about, why, f"check destinations.{place.name}.base_url, and the way out of this machine"), None
@@ -69,7 +69,7 @@ def check_state(place: Destination) -> Iterator[Finding]:
 def check_platform(place: Destination) -> Finding:
     """Whether the account's breaker is open: the platform was seen to fail everybody."""
     about = f"{place.name}: platform"
-    standing = place.desk.rate_limiter.standing()
+    standing = place.rate_limiter.standing()
     if standing.open_until is not None:
         silent_s = max(0, standing.now - (standing.began or standing.now)) / 1000
         again_s = standing.blocked_ms("") / 1000
@@ -191,7 +191,7 @@ def check_books(place: Destination, *, recount: bool) -> Iterator[Finding]:
 
 def _moving(place: Destination) -> tuple[str, ...]:
     """The queues whose batches should not stay: none while the destination is stopped or nobody answers."""
-    state, standing = place.schedule.state().get("state"), place.desk.rate_limiter.standing()
+    state, standing = place.schedule.state().get("state"), place.rate_limiter.standing()
     if state == "stopped" or standing.open_until is not None:
         return ()
     return ("due:poll",) if state == "paused" or "upsert" in standing.failing else ("due:dispatch", "due:poll")

@@ -6,8 +6,9 @@ from typing import Any, Literal, Protocol
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.model.field_mapping import FieldMapping
-from contact_ingest.pipeline.settle import Desk
+from contact_ingest.pipeline.exchange import Exchanger
 from contact_ingest.providers.base import Provider
+from contact_ingest.store.rate_limiter import RateLimiter
 from contact_ingest.store.schedule import Schedule
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import GONE_S, BrokerQueue, WorkerInfo, Workers
@@ -50,7 +51,9 @@ class Destination(Protocol):
     @property
     def schedule(self) -> Schedule: ...
     @property
-    def desk(self) -> Desk: ...
+    def exchanger(self) -> Exchanger: ...
+    @property
+    def rate_limiter(self) -> RateLimiter: ...
 
 
 class Install(Protocol):

@@ -31,7 +31,7 @@ _CUSTOM = "custom_fields."
 
 def check_late(place: Destination) -> Iterator[Finding]:
     """Lanes that are due and not cut. Those that are paused or stopped are spoken of elsewhere."""
-    view = read_destination(place.store, place.desk.rate_limiter.standing())
+    view = read_destination(place.store, place.rate_limiter.standing())
     for status in lanes(view, attended=True):
         lane = status.view
         due_for_ms = 0 if lane.due_ms is None else view.now_ms - lane.due_ms
