@@ -156,53 +156,53 @@ class Batch:
     @classmethod
     def from_fields(cls, number: int, fields: Mapping[str, str], root: Mapping[str, str] | None = None) -> "Batch":
         """The batch of a hash. `root` is the hash of its root: `requests` and `packed_version` come from there."""
-        whole, text = _Whole(fields), _Text(fields)
-        of_root = whole if root is None else _Whole(root)
-        platform_failed_count = int(fields.get("platform_failed_count", -1))
+        given = {**_MISSING, **fields}
+        of_root = given if root is None else {**_MISSING, **root}
+        platform_failed_count = int(given["platform_failed_count"])
         return cls(
             number,
             lane=fields["lane"],
             root=int(fields["root"]),
             bisect=BisectState(
-                _ranges(fields, "sending"),
-                _ranges(fields, "suspects"),
-                _ranges(fields, "parked"),
-                whole("group_size"),
-                whole("good_in_a_row"),
+                _ranges(given["sending"]),
+                _ranges(given["suspects"]),
+                _ranges(given["parked"]),
+                int(given["group_size"]),
+                int(given["good_in_a_row"]),
             ),
             state=BatchState(fields["state"]),
             parent=int(fields["parent"]) if "parent" in fields else None,
-            bytes=whole("bytes"),
-            parts=whole("parts"),
-            requests=of_root("requests"),
-            packed_version=of_root("packed_version"),
-            orphan_until=whole("orphan_until"),
-            fence=whole("fence"),
-            token=text("token"),
-            claims_count=whole("claims_count"),
-            attempts=whole("attempts"),
-            low_priority=bool(whole("low_priority")),
-            failures_in_a_row=whole("failures_in_a_row"),
-            hints_followed=whole("hints_followed"),
-            code=text("code"),
-            retry_after_given=bool(whole("retry_after_given")),
-            request_id=text("request_id"),
-            sent_bytes=whole("sent_bytes"),
-            job=text("job"),
-            job_status=text("job_status"),
-            polls=whole("polls"),
-            errors_url=text("errors_url"),
+            bytes=int(given["bytes"]),
+            parts=int(given["parts"]),
+            requests=int(of_root["requests"]),
+            packed_version=int(of_root["packed_version"]),
+            orphan_until=int(given["orphan_until"]),
+            fence=int(given["fence"]),
+            token=given["token"],
+            claims_count=int(given["claims_count"]),
+            attempts=int(given["attempts"]),
+            low_priority=given["low_priority"] == "1",
+            failures_in_a_row=int(given["failures_in_a_row"]),
+            hints_followed=int(given["hints_followed"]),
+            code=given["code"],
+            retry_after_given=given["retry_after_given"] == "1",
+            request_id=given["request_id"],
+            sent_bytes=int(given["sent_bytes"]),
+            job=given["job"],
+            job_status=given["job_status"],
+            polls=int(given["polls"]),
+            errors_url=given["errors_url"],
             platform_failed_count=None if platform_failed_count < 0 else platform_failed_count,
-            all_failed=bool(whole("all_failed")),
-            reason=text("reason"),
-            created_ms=whole("created_ms"),
-            first_ms=whole("first_ms"),
-            sent_ms=whole("sent_ms"),
-            ended_at_platform_ms=whole("ended_at_platform_ms"),
-            ended_ms=whole("ended_ms"),
-            delivered=whole("delivered"),
-            failed=whole("failed"),
-            unattributed=whole("unattributed"),
+            all_failed=given["all_failed"] == "1",
+            reason=given["reason"],
+            created_ms=int(given["created_ms"]),
+            first_ms=int(given["first_ms"]),
+            sent_ms=int(given["sent_ms"]),
+            ended_at_platform_ms=int(given["ended_at_platform_ms"]),
+            ended_ms=int(given["ended_ms"]),
+            delivered=int(given["delivered"]),
+            failed=int(given["failed"]),
+            unattributed=int(given["unattributed"]),
         )
 
     def sends(self, bisect: BisectState) -> "Batch":
@@ -258,25 +258,18 @@ class Settlement:
         return f"{self.batch.due_set}:low" if low else self.batch.due_set
 
 
-class _Whole:
-    """Reads whole numbers of a hash; what is missing is 0."""
-
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        self._fields = fields
-
-    def __call__(self, name: str) -> int:
-        return int(self._fields.get(name, 0))
-
-
-class _Text:
-    """Reads texts of a hash; what is missing is empty."""
-
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        self._fields = fields
-
-    def __call__(self, name: str) -> str:
-        return self._fields.get(name, "")
+#: What a field is that the hash does not have.
+_MISSING = {
+    **dict.fromkeys(("sending", "suspects", "parked"), "[]"),
+    **dict.fromkeys(("token", "code", "request_id", "job", "job_status", "errors_url", "reason"), ""),
+    **dict.fromkeys(("group_size", "good_in_a_row", "bytes", "parts", "requests", "packed_version"), "0"),
+    **dict.fromkeys(("orphan_until", "fence", "claims_count", "attempts", "low_priority", "failures_in_a_row"), "0"),
+    **dict.fromkeys(("hints_followed", "retry_after_given", "sent_bytes", "polls", "all_failed"), "0"),
+    **dict.fromkeys(("created_ms", "first_ms", "sent_ms", "ended_at_platform_ms", "ended_ms"), "0"),
+    **dict.fromkeys(("delivered", "failed", "unattributed"), "0"),
+    "platform_failed_count": "-1",
+}
 
 
-def _ranges(fields: Mapping[str, str], name: str) -> Ranges:
-    return tuple((int(start), int(stop)) for start, stop in orjson.loads(fields.get(name, "[]")))
+def _ranges(text: str) -> Ranges:
+    return tuple((int(start), int(stop)) for start, stop in orjson.loads(text))
