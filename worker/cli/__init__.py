@@ -31,6 +31,7 @@ from contact_ingest.cli import (
 )
 from contact_ingest.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, note
 from contact_ingest.errors import IngestError
+from contact_ingest.sandbox.redis_server import EmbeddedUnavailable
 
 PROGRAM = "contact-ingest"
 
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         return ended.code if isinstance(ended.code, int) else EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except IngestError as problem:
+    except (IngestError, EmbeddedUnavailable) as problem:
         note(f"error: {problem}")
         return EXIT_USAGE
     except RedisError as problem:
