@@ -38,7 +38,7 @@ from contact_ingest.providers import build
 from contact_ingest.providers.error_file import reader
 from contact_ingest.providers.json_guard import decode
 from contact_ingest.sources.files import open_source
-from contact_ingest.sources.rows import Reject
+from contact_ingest.sources.rows import RejectedRow
 from contact_ingest.store import aggregation
 from contact_ingest.store.aggregation import CHUNK
 from contact_ingest.store.lanes import append
@@ -454,7 +454,7 @@ def test_a_record_of_too_many_levels_costs_its_line_alone_and_can_be_written_dow
     with open_source(str(path)) as source:
         first, second = source
 
-    assert isinstance(first, Reject)
+    assert isinstance(first, RejectedRow)
     assert (first.field, first.raw) == ("custom_fields", deep.decode() + "\n")
     assert second.record == {"email": "b@example.com"}
 

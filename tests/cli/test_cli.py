@@ -350,7 +350,7 @@ def test_an_export_has_the_contents_and_is_readable_by_its_owner_alone(cli, fail
 
 
 def test_retry_needs_to_be_told_what_and_can_only_count(cli, failed):
-    assert cli("retry").err == "error: retry: name records, narrow with an option, or say --all\n"
+    assert cli("retry").err == "error: retry: name records, select some with an option, or say --all\n"
 
     counted = cli("retry", "--code", "too_long", "--dry-run", "--json")
 

@@ -17,7 +17,7 @@ from redis import Redis
 from contact_ingest.cli import run
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.sandbox.redis_server import EmbeddedServer
-from contact_ingest.sync.loader import Interrupts
+from contact_ingest.sync.loader import DelayedInterrupt
 
 
 class Said(NamedTuple):
@@ -209,7 +209,7 @@ def test_ctrl_c_waits_for_the_end_of_a_call_and_a_second_one_does_not():
     steps = []
 
     def call(*, interrupts):
-        with Interrupts():
+        with DelayedInterrupt():
             for _ in range(interrupts):
                 os.kill(os.getpid(), signal.SIGINT)
             steps.append("end")

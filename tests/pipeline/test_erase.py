@@ -322,7 +322,7 @@ def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure
 
     assert said.code == 0, said
     assert counts(said) == {"failed": 1}
-    assert "still on its way: " in said.err
+    assert "still in flight: " in said.err
     assert not traces_left(client)
     assert harness.books() | {"failed": 1, "discarded": 2} == harness.books()
     harness.assert_books_balance()

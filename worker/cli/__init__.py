@@ -1,8 +1,8 @@
-"""The command line: `contact-ingest`. Each module registers the commands of one subject; this file joins them.
+"""The command line: `contact-ingest`. Each module here registers one command, or two that belong together.
 
-Exit codes: 0 all is well, 1 something is wrong or was refused, 2 wrong use, wrong settings or no Redis, 3 timed out or
-on its way still, 4 stopped midway, 130 interrupted. Errors are one line on standard error, without traceback and
-without contents.
+Exit codes: 0 all is well, 1 something is wrong or was refused, 2 wrong use, wrong settings or no Redis, 3 the time is
+up or records are still in flight, 4 stopped midway, 70 a bug in this program, 130 interrupted. An error is one line on
+standard error, without traceback and without contents.
 """
 
 import sys
@@ -40,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Raw contact records in, platform imports followed to their end.",
-    epilog="Each command says more with --help, and gives an example.",
+    epilog="`contact-ingest COMMAND --help` explains a command and gives examples.",
 )
 for module in (demo, enqueue, status, batches, failures, retry, flush, pause, cancel, erase, doctor, sandbox):
     module.register(app)
@@ -71,10 +71,10 @@ def run(arguments: Sequence[str]) -> int:
         note(f"error: {problem}")
         return EXIT_USAGE
     except RedisError as problem:
-        note(f"error: REDIS_URL: {_redis(problem)}")
+        note(f"error: REDIS_URL: {_redis_problem(problem)}")
         return EXIT_USAGE
-    except Exception as problem:  # noqa: BLE001 - the text of a stranger's exception may quote a contact
-        note(f"error: {type(problem).__name__} at {_place(problem)}: this is a defect, please report it")
+    except Exception as problem:  # noqa: BLE001 - the text of an unknown exception may quote a contact
+        note(f"error: {type(problem).__name__} at {_code_line(problem)}: this is a bug, please report it")
         return EXIT_UNEXPECTED
     return 0
 
@@ -83,20 +83,20 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _redis(problem: RedisError) -> str:
-    """What happened, without the server's words: they may quote the address with its password."""
-    silent = isinstance(problem, RedisConnectionError | RedisTimeoutError) and not isinstance(
+def _redis_problem(problem: RedisError) -> str:
+    """What happened, without the exception's text: that may quote the address with its password."""
+    no_answer = isinstance(problem, RedisConnectionError | RedisTimeoutError) and not isinstance(
         problem, AuthenticationError
     )
-    return f"Redis {'did not answer' if silent else 'refused'} ({type(problem).__name__})"
+    return f"Redis {'did not answer' if no_answer else 'refused'} ({type(problem).__name__})"
 
 
-def _place(problem: Exception) -> str:
-    """The innermost line of ours."""
-    place, trace = "an unknown place", problem.__traceback__
+def _code_line(problem: Exception) -> str:
+    """The innermost line of this package in the traceback, such as `loader.py:120`."""
+    found, trace = "an unknown line", problem.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_globals.get("__name__", "")
         if name.startswith("contact_ingest."):
-            place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            found = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return place
+    return found

@@ -1,4 +1,4 @@
-"""`batches` and `batch`: the bodies that were cut, how each fares, and everything about one of them."""
+"""`batches` lists the batches (request bodies) of all destinations. `batch` shows everything about one batch."""
 
 from enum import StrEnum
 from itertools import islice
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contact_ingest.cli.options import Json, Lane, To, opened, runtimes_of
+from contact_ingest.cli.options import JsonOption, LaneOption, ToOption, open_engine, runtimes_of
 from contact_ingest.cli.output import examples, say, show_json, show_table
 from contact_ingest.engine import DestinationRuntime
 from contact_ingest.errors import SettingError
@@ -21,7 +21,7 @@ _NUMBERS = ("batch", "age", *_COUNTS, *_ENDED)
 
 
 class State(StrEnum):
-    """Where a batch can be."""
+    """The states of a batch, for --state."""
 
     ready = "ready"
     sending = "sending"
@@ -38,15 +38,15 @@ def register(app: typer.Typer) -> None:
 
 
 def batches(
-    to: To = None,
-    lane: Lane = None,
-    state: Annotated[State | None, typer.Option("--state", help="Only in this state.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = 50,
-    json: Json = False,
+    to: ToOption = None,
+    lane: LaneOption = None,
+    state: Annotated[State | None, typer.Option("--state", help="Only batches in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")] = 50,
+    json: JsonOption = False,
 ) -> None:
-    """List batches, newest first. Settled ones are listed for seven days."""
+    """List batches, newest first. A settled batch is listed for seven days."""
     shown: list[tuple[int, dict[str, Any]]] = []
-    for runtime in runtimes_of(opened(), to, lane):
+    for runtime in runtimes_of(open_engine(), to, lane):
         now_ms = runtime.schedule.now_ms()
         found = (b for b in inspect.newest_batches(runtime.store) if _is_meant(b, lane, state))
         shown += [(batch.count("created_ms"), batch.summary(now_ms)) for batch in islice(found, limit)]
@@ -58,19 +58,19 @@ def batches(
         lines = [{**row, "age": span(row["age_s"])} for row in rows]
         show_table(_COLUMNS, [[line[name] for name in _COLUMNS] for line in lines], numbers=_NUMBERS)
     else:
-        say("No such batch." if lane or state or to else "No batch has been cut yet.")
+        say("No such batch." if lane or state or to else "No batch has been made yet.")
 
 
 def batch(
-    batch_id: Annotated[int, typer.Argument(min=1, help="Its number, as listed.")],
-    to: To = None,
-    json: Json = False,
+    batch_id: Annotated[int, typer.Argument(min=1, help="The number of the batch, as batches lists it.")],
+    to: ToOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Show everything about one batch: where it is and why, its parents and its parts. Never its contents."""
-    runtime, view = _one(runtimes_of(opened(), to), batch_id)
+    """Show everything about one batch: its state and why, its parents and children. Never its contents."""
+    runtime, view = _one(runtimes_of(open_engine(), to), batch_id)
     now_ms = runtime.schedule.now_ms()
-    engine = inspect.children(runtime.store, view)
-    shown = {**view.detail(now_ms), "children": engine, "why": why_batch(view, now_ms, engine)}
+    children = inspect.children(runtime.store, view)
+    shown = {**view.detail(now_ms), "children": children, "why": why_batch(view, now_ms, children)}
     if json:
         show_json(shown)
         return
@@ -90,7 +90,7 @@ def _is_meant(batch: BatchView, lane: str | None, state: State | None) -> bool:
 
 
 def _one(runtimes: list[DestinationRuntime], number: int) -> tuple[DestinationRuntime, BatchView]:
-    """The batch of this number; numbers are given out by destination."""
+    """The batch of this number. Each destination numbers its own batches."""
     found = [(runtime, view) for runtime in runtimes if (view := inspect.batch(runtime.store, number)) is not None]
     if not found:
         raise SettingError(f"batch {number}", "there is none, or it was settled too long ago to be listed")

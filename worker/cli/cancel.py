@@ -1,4 +1,4 @@
-"""`cancel`: taking back what still waits."""
+"""`cancel`: discards records that still wait."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from contact_ingest.cli.options import Json, opened, runtimes_of
+from contact_ingest.cli.options import JsonOption, open_engine, runtimes_of
 from contact_ingest.cli.output import counted, examples, say, show_json
 from contact_ingest.errors import SettingError
 from contact_ingest.store import books
@@ -22,31 +22,39 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(
-    lane: Annotated[str | None, typer.Argument(metavar="LANE")] = None,
-    ranges: Annotated[list[str] | None, typer.Argument(metavar="FIRST-LAST")] = None,
-    receipt: Annotated[
-        str | None, typer.Option("--receipt", metavar="FILE", help="What enqueue --json printed; - reads it here.")
+    lane: Annotated[str | None, typer.Argument(metavar="LANE", help="The lane.")] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FIRST-LAST", help="Sequence numbers in the lane, as a receipt has them."),
     ] = None,
-    json: Json = False,
+    receipt: Annotated[
+        str | None,
+        typer.Option("--receipt", metavar="FILE", help="What enqueue --json printed; - reads standard input."),
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
-    """Discard records that still wait: places in a lane, or all of an enqueue. What is in flight goes on."""
+    """Discard records that still wait, by their sequence numbers in a lane or by the receipt of an enqueue.
+
+    Records that are in flight are not stopped.
+    """
     if receipt is not None:
         if lane is not None:
-            raise SettingError("cancel", "give a lane and places, or --receipt, not both")
+            raise SettingError("cancel", "give a lane and sequence numbers, or --receipt, not both")
         lane, wanted = _receipt(receipt)
     elif lane is None or not ranges:
-        raise SettingError("cancel", "give a lane and places such as 120-419, or --receipt FILE")
+        raise SettingError("cancel", "give a lane and sequence numbers such as 120-419, or --receipt FILE")
     else:
         wanted = list(map(_range, ranges))
-    (runtime,) = runtimes_of(opened(writes=True), None, lane)
-    most = next(found.counts["accepted"] for found in books.read(runtime.store) if found.lane == lane)
-    reachable = [(first, min(last, most - 1)) for first, last in wanted]
-    gone = cancel_ranges(runtime.store, lane, reachable)
+    (runtime,) = runtimes_of(open_engine(writes=True), None, lane)
+    accepted = next(found.counts["accepted"] for found in books.read(runtime.store) if found.lane == lane)
+    existing = [(first, min(last, accepted - 1)) for first, last in wanted]
+    discarded = cancel_ranges(runtime.store, lane, existing)
     if json:
-        show_json({"lane": lane, "discarded": gone})
-    else:
-        named = sum(max(0, last - first + 1) for first, last in reachable)
-        say(f"{gone} of {counted(named, 'record')} discarded{'' if gone == named else '; the others wait no longer'}.")
+        show_json({"lane": lane, "discarded": discarded})
+        return
+    named = sum(max(0, last - first + 1) for first, last in existing)
+    others = "" if discarded == named else "; the others wait no longer"
+    say(f"{discarded} of {counted(named, 'record')} discarded{others}.")
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -57,6 +65,7 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _receipt(file: str) -> tuple[str, Sequence[tuple[int, int]]]:
+    """The lane and the ranges of a receipt: {"lane": "newsletter", "ranges": [[120, 419]], ...}."""
     try:
         content = typer.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
         found: Any = orjson.loads(content)

@@ -1,9 +1,9 @@
-"""Failed records as a CSV file that a spreadsheet shows and does not execute.
+"""Writes failed records as a CSV file that a spreadsheet shows and does not execute.
 
-A cell that a spreadsheet may read as a formula gets an apostrophe in front, which makes it text: those that begin with
-= + - @, a tab, a carriage return or a line feed, also behind blanks, quotes or characters that show nothing, and in the
-full-width forms that some spreadsheets take for the same. Every cell is quoted. That changes what was enqueued, a
-telephone number's + for one: JSON lines is the form that loses nothing.
+A cell that a spreadsheet may execute as a formula gets an apostrophe in front, which makes it text. Such cells begin
+with = + - @ (or their full-width forms, which some spreadsheets take for the same), a tab, a carriage return or a line
+feed, also behind blanks, quotes or invisible characters. Every cell is quoted. The apostrophe changes the value of,
+for example, a telephone number that begins with +; JSON lines change nothing.
 Source: OWASP, "CSV Injection", checked 2026-11-22.
 """
 
@@ -19,9 +19,9 @@ from contact_ingest.model.identity import IDENTIFIERS
 from contact_ingest.model.record import FIELDS
 from contact_ingest.store.failures import Failure
 
-#: What is said of a failure, in this order, before the record's own fields.
+#: The columns about the failure, in front of those of the record.
 ABOUT = ("record", "lane", "code", "reason", "stage", "batch", "request_id", "attempts", "first_at", "last_at")
-#: Custom fields get a column each, as many as a sheet has room for beside the others; what is left goes into one.
+#: Custom fields with a column of their own: a sheet has room for 16,384 columns. The column "other" has the rest.
 MOST_CUSTOM = 16_000
 CUSTOM = "custom_fields"
 
@@ -31,7 +31,7 @@ _QUOTES = frozenset("\"'`")
 
 
 def harmless(cell: str) -> str:
-    """The cell, with an apostrophe in front if a spreadsheet could execute it."""
+    """The cell, with an apostrophe in front if a spreadsheet could execute the cell."""
     for char in cell:
         if char in _BEGINS_FORMULA or char in _BREAKS:
             return f"'{cell}"
@@ -41,7 +41,10 @@ def harmless(cell: str) -> str:
 
 
 class Sheet:
-    """A table of failures being written. `changed` counts the cells that are no longer what they were."""
+    """Writes failures as CSV to `out`. `custom` are the custom fields that get a column each.
+
+    `changed` is the number of cells that got an apostrophe.
+    """
 
     def __init__(self, out: BinaryIO, custom: Iterable[str]) -> None:
         self._custom = sorted(set(custom))[:MOST_CUSTOM]
@@ -54,19 +57,19 @@ class Sheet:
     def add(self, failed: Failure) -> None:
         about = failed.public(contents=False)
         record = orjson.loads(failed.raw)
-        left: Any = dict(record) if isinstance(record, dict) else record
-        known: list[Any] = [left.pop(name, "") if isinstance(left, dict) else "" for name in self._fields]
-        custom = left.pop(CUSTOM, {}) if isinstance(left, dict) else {}
+        other: Any = dict(record) if isinstance(record, dict) else record
+        known: list[Any] = [other.pop(name, "") if isinstance(other, dict) else "" for name in self._fields]
+        custom = other.pop(CUSTOM, {}) if isinstance(other, dict) else {}
         if isinstance(custom, dict):
             known += [custom.pop(name, "") for name in self._custom]
         else:
             known += [""] * len(self._custom)
         if custom:
-            left[CUSTOM] = custom
-        self._row([*("" if about[name] is None else about[name] for name in ABOUT), *known, left or ""])
+            other[CUSTOM] = custom
+        self._row([*("" if about[name] is None else about[name] for name in ABOUT), *known, other or ""])
 
     def close(self) -> None:
-        """The file beneath stays open: whoever opened it closes it."""
+        """Finish the table. The file stays open: the caller opened it and closes it."""
         self._text.detach()
 
     def _row(self, values: Iterable[Any]) -> None:
@@ -77,7 +80,7 @@ class Sheet:
 
 
 def custom_names(failures: Iterable[Failure]) -> set[str]:
-    """The custom fields that any of these records has: each is a column."""
+    """The names of the custom fields of these records, at most about `MOST_CUSTOM`."""
     names: set[str] = set()
     for failed in failures:
         record = orjson.loads(failed.raw)
@@ -88,7 +91,7 @@ def custom_names(failures: Iterable[Failure]) -> set[str]:
 
 
 def _text(value: Any) -> str:
-    """A value as a cell: text as it is, nothing as an empty cell, several addresses as `enqueue FILE` reads them."""
+    """A value as a cell: text as it is, null as `null`, several addresses with `;` as `enqueue FILE` reads them."""
     if isinstance(value, str):
         return value
     if value is None:

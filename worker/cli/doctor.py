@@ -1,6 +1,6 @@
-"""`doctor` and `health`: what is wrong and what to do, for people; a yes or no, for containers.
+"""`doctor` says what is wrong and what to do, for people. `health` says yes or no, for containers.
 
-Exit codes: 0 all is well, 1 there is a finding, 2 a setting is wrong. No secret is shown, in no format.
+Exit codes: 0 all is well, 1 there is a finding, 2 a setting is wrong. Secrets are never shown.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,15 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    books: Annotated[bool, typer.Option("--books", help="Also recount every key, and compare with the books.")] = False,
+    books: Annotated[
+        bool, typer.Option("--books", help="Also recount every key, and compare the sums with the books.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Look for everything that can be wrong with this install, and say what to do. Exits 1 if anything is."""
+    """Look for everything that can be wrong with this install, and say what to do.
+
+    Exits with 1 if anything is wrong.
+    """
     engine = _engine()
     findings: list[Finding] = []
     if not as_json:
@@ -53,7 +58,10 @@ def doctor(
 
 
 def health(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Whether Redis answers and a worker ticks, for a container's health check. Exits 1 if not."""
+    """Say whether Redis answers and a worker ticks, for a container's health check.
+
+    Exits with 1 if not.
+    """
     pulse = take_pulse(_engine())
     mark = "ok" if pulse.healthy else "not healthy"
     typer.echo(orjson.dumps(asdict(pulse)).decode() if as_json else f"{mark}: {pulse.says}")
@@ -98,7 +106,7 @@ def _settings_lines(settings: Settings) -> Iterator[str]:
 
 
 def _in_force(settings: Settings) -> Iterator[tuple[str, Any]]:
-    """Settings by the names they are set by."""
+    """The settings in force: the name of the environment variable, and the value without secrets."""
     for name, field in Settings.model_fields.items():
         if name != "destinations":
             value = getattr(settings, name)

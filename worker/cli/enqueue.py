@@ -1,12 +1,13 @@
-"""`enqueue FILE`: the records of a file or of standard input into a lane, with every reject accounted for.
+"""`enqueue FILE`: puts the records of a file or of standard input into a lane, and accounts for every refused one.
 
-Stopped midway, it says from where to go on and prints the command that does.
+A run that stops midway prints the command that continues it.
 """
 
 import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -14,8 +15,8 @@ from uuid import uuid4
 import typer
 from redis.exceptions import RedisError
 
-from contact_ingest.cli.options import opened
-from contact_ingest.cli.output import EXIT_MIDWAY, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from contact_ingest.cli.options import open_engine
+from contact_ingest.cli.output import EXIT_MIDWAY, EXIT_WRONG, ProgressBar, counted, examples, note, say, show_json
 from contact_ingest.config.destinations import none_configured
 from contact_ingest.engine import Engine, current_engine
 from contact_ingest.errors import IntakeError
@@ -25,26 +26,34 @@ from contact_ingest.pipeline.enqueue import EnqueueBuffer, Receipt, WaitBudget
 from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.files import Source, open_source
 from contact_ingest.sources.rows import SourceError, open_rejects
-from contact_ingest.store.lanes import append
-from contact_ingest.sync.loader import Load, Place
+from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, append
+from contact_ingest.store.scripts import Store
+from contact_ingest.sync.loader import LoadTarget, SourceLoader, SourcePosition
 
 Ending = Literal["done", "stopped", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What was asked for, and how to ask for the rest of it."""
+class EnqueueCommand:
+    """The command as it was given, so that the command that continues it can be printed.
+
+    `options` are the words of the options that stay the same, such as `("--to", "newsletter")`.
+    """
 
     file: str
-    reading: tuple[str, ...]
+    options: tuple[str, ...]
     key: str
     rejects: str | None
     wait_s: float
 
-    def rest(self, place: Place) -> str:
-        words = ["contact-ingest", "enqueue", self.file, *self.reading, "--key", self.key]
+    @property
+    def json(self) -> bool:
+        return "--json" in self.options
+
+    def continued_from(self, position: SourcePosition) -> str:
+        words = ["contact-ingest", "enqueue", self.file, *self.options, "--key", self.key]
         words += ["--rejects", self.rejects] if self.rejects else []
-        words += ["--from-line", str(place)] if place > Place() else []
+        words += ["--from-line", str(position)] if position > SourcePosition() else []
         return shlex.join(words)
 
 
@@ -60,21 +69,34 @@ def register(app: typer.Typer) -> None:
 
 
 def enqueue(
-    file: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines, also gzipped; - reads stdin.")],
+    file: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines, also gzipped; - reads standard input.")],
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")
     ] = None,
-    lists: Annotated[list[str] | None, typer.Option("--list", metavar="UUID", help="A list to join.")] = None,
-    maps: Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="A column's field.")] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", metavar="US", help="Of telephone numbers without +.")
+    lists: Annotated[
+        list[str] | None, typer.Option("--list", metavar="UUID", help="A list that the contacts join; repeatable.")
     ] = None,
-    rejects: Annotated[str | None, typer.Option("--rejects", metavar="FILE", help="Refused records go here.")] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="The field of a column; repeatable. COLUMN= leaves it out."),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="US", help="Country of telephone numbers without +.")
+    ] = None,
+    rejects: Annotated[
+        str | None, typer.Option("--rejects", metavar="FILE", help="Write refused records to this file.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, enqueue nothing.")] = False,
-    delimiter: Annotated[str | None, typer.Option("--delimiter", metavar="CHAR", help="Of the columns.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option("--delimiter", metavar="CHAR", help="Separates the columns; recognised if not given.")
+    ] = None,
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="csv, json or jsonl.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="The same again within a day is not counted twice.")] = None,
-    from_line: Annotated[str, typer.Option("--from-line", metavar="N", help="Go on from this line of the file.")] = "0",
+    key: Annotated[
+        str | None, typer.Option("--key", help="The same file under the same key is not counted again within a day.")
+    ] = None,
+    from_line: Annotated[
+        str, typer.Option("--from-line", metavar="N", help="Start at this line, as a stopped run has printed it.")
+    ] = "0",
     wait: Annotated[
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for room so long in all, then stop.")
     ] = 0,
@@ -84,42 +106,40 @@ def enqueue(
 
     Exits with 0 if all were accepted, 1 if any was refused, 4 if it stopped midway.
     """
-    start = Place.parse(from_line)
-    engine = _unopened() if dry_run else opened(writes=True)
+    start = SourcePosition.parse(from_line)
+    engine = _engine_without_ping() if dry_run else open_engine(writes=True)
     lane = engine.lane(to, list_ids=lists or ())
-    options = {"--to": to, "--region": region, "--delimiter": delimiter, "--format": format_name}
-    reading = [word for name, value in options.items() if value is not None for word in (name, value)]
-    reading += [
-        word for name, values in (("--list", lists), ("--map", maps)) for v in values or () for word in (name, v)
-    ]
-    reading += ["--json"] if json else []
-    reading += ["--wait", f"{wait:g}"] if wait else []
-    order = Order(file, tuple(reading), key or uuid4().hex[:16], rejects, wait)
+    single = {"--to": to, "--region": region, "--delimiter": delimiter, "--format": format_name}
+    repeated = [("--list", value) for value in lists or ()] + [("--map", value) for value in maps or ()]
+    options = [word for pair in [*single.items(), *repeated] if pair[1] is not None for word in pair]
+    options += ["--json"] if json else []
+    options += ["--wait", f"{wait:g}"] if wait else []
+    command = EnqueueCommand(file, tuple(map(str, options)), key or uuid4().hex[:16], rejects, wait)
     mapping = parse_mapping(maps or ())
     with (
         open_source(file, mapping=mapping, region=region, format_name=format_name, delimiter=delimiter) as source,
-        _rejects(rejects, file, go_on=start > Place()) as out,
+        _open_rejects(rejects, file, appending=start > SourcePosition()) as out,
     ):
-        load = Load(source, out, start)
+        loader = SourceLoader(source, out, start)
         if dry_run:
-            _check(engine, lane, source, load, json=json)
+            _check(engine, lane, source, loader, json=json)
         else:
-            _load(engine, lane, source, load, order)
+            _load(engine, lane, source, loader, command)
 
 
-def _unopened() -> Engine:
-    """A dry run asks Redis for the field definitions only, and does without."""
+def _engine_without_ping() -> Engine:
+    """The engine for a dry run, which asks Redis for the custom fields only, and works without Redis as well."""
     engine = current_engine()
     if not engine.destinations:
         raise none_configured()
     return engine
 
 
-def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
-    """The rejects file; a run that goes on adds to what the one before has written."""
+def _open_rejects(path: str | None, source: str, *, appending: bool) -> Any:
+    """The rejects file. A run that continues another one appends to the file of that run."""
     if path is None:
         return nullcontext()
-    if go_on and Path(path).is_file() and not (source != "-" and Path(path).samefile(source)):
+    if appending and Path(path).is_file() and not (source != "-" and Path(path).samefile(source)):
         try:
             return Path(path).open("ab")
         except OSError as problem:
@@ -127,39 +147,43 @@ def _rejects(path: str | None, source: str, *, go_on: bool) -> Any:
     return open_rejects(path, source=source)
 
 
-def _load(engine: Engine, lane: Lane, source: Source, load: Load, order: Order) -> None:
-    filling = EnqueueBuffer(engine.enqueue_options(lane, on_refused=load.refuse), WaitBudget(order.wait_s))
+def _load(engine: Engine, lane: Lane, source: Source, loader: SourceLoader, command: EnqueueCommand) -> None:
+    buffer = EnqueueBuffer(engine.enqueue_options(lane, on_refused=loader.on_refused), WaitBudget(command.wait_s))
     store, replicas = engine.runtime(lane.destination).store, engine.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""
     try:
-        with _bar(source) as bar:
-            show = _shower(bar, source, load, filling)
-            load.run(filling, order.key, lambda call: append(store, call, replicas), show)
+        with _progress_bar(source) as bar:
+            send = partial(_append, store, replicas)
+            loader.load(LoadTarget(buffer, command.key, send, _progress(bar, source, loader, buffer)))
         ending = "done"
     except KeyboardInterrupt:
         ending, problem = "interrupted", "interrupted"
     except IntakeError as stopped:
         problem = str(stopped)
     except SourceError as broken:
-        if not load.read:
+        if not loader.records_read:
             raise
         problem = str(broken)
-    rest = "" if ending == "done" else order.rest(load.go_on)
-    _report(filling.receipt, source, load, rest=rest, json="--json" in order.reading)
+    rest = "" if ending == "done" else command.continued_from(loader.resume_from)
+    _show_receipt(buffer.receipt, source, loader, rest=rest, json=command.json)
     if ending != "done":
-        note(f"error: enqueue: {problem}; stopped before line {_line(load.go_on)}. Go on with:")
+        note(f"error: enqueue: {problem}; stopped before line {_line(loader.resume_from)}. Continue with:")
         note(rest)
         raise typer.Exit(EXIT_MIDWAY) if ending == "stopped" else KeyboardInterrupt
-    if load.refused:
+    if loader.refused_count:
         raise typer.Exit(EXIT_WRONG)
 
 
-def _line(place: Place) -> str:
-    return f"{place.line}, record {place.records + 1} of it" if place.records else str(max(1, place.line))
+def _append(store: Store, replicas: int, call: EnqueueCall) -> EnqueueReply:
+    return append(store, call, replicas)
 
 
-def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bool) -> None:
+def _line(position: SourcePosition) -> str:
+    return f"{position.line}, record {position.records + 1} of it" if position.records else str(max(1, position.line))
+
+
+def _show_receipt(receipt: Receipt, source: Source, loader: SourceLoader, *, rest: str, json: bool) -> None:
     if json:
         show_json(
             {
@@ -167,8 +191,8 @@ def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bo
                 "accepted": receipt.accepted,
                 "ranges": receipt.ranges,
                 "repeated_calls": receipt.repeated,
-                **_findings(source, load),
-                "stopped_before": str(load.go_on) if rest else None,
+                **_source_summary(source, loader),
+                "stopped_before": str(loader.resume_from) if rest else None,
                 "go_on": rest or None,
             }
         )
@@ -176,66 +200,71 @@ def _report(receipt: Receipt, source: Source, load: Load, *, rest: str, json: bo
     say(f"{counted(receipt.accepted, 'record')} accepted into lane {receipt.lane}")
     if receipt.repeated:
         say(f"(some had been counted before, under the same key: {counted(receipt.repeated, 'call')})")
-    _say_findings(source, load)
+    _show_source_summary(source, loader)
 
 
-def _check(engine: Engine, lane: Lane, source: Source, load: Load, *, json: bool) -> None:
+def _check(engine: Engine, lane: Lane, source: Source, loader: SourceLoader, *, json: bool) -> None:
     runtime = engine.runtime(lane.destination)
     try:
         table = runtime.custom_fields.cached()
     except RedisError:
         table = FieldTable()
-    with _bar(source) as bar:
-        load.check(runtime.provider, table, engine.settings.max_record_bytes, _shower(bar, source, load))
+    with _progress_bar(source) as bar:
+        loader.check(runtime.provider, table, engine.settings.max_record_bytes, _progress(bar, source, loader))
     if json:
-        found = {"dry_run": True, "lane": lane.name, "would_accept": load.checked, "needs_fields": load.unready}
-        show_json({**found, "dropped_fields": load.dropped, **_findings(source, load)})
+        found = {"dry_run": True, "lane": lane.name, "would_accept": loader.would_accept}
+        found |= {"needs_fields": loader.needs_fields, "dropped_fields": loader.dropped_fields}
+        show_json({**found, **_source_summary(source, loader)})
     else:
-        say(f"{counted(load.checked, 'record')} would be accepted into lane {lane.name}; nothing was enqueued")
-        if load.unready:
-            say(f"{load.unready} more need the account's field definitions, which a worker fetches")
-        if load.dropped:
-            say(f"{counted(load.dropped, 'custom field')} that the account lacks would be left out")
-        _say_findings(source, load)
-    if load.refused:
+        say(f"{counted(loader.would_accept, 'record')} would be accepted into lane {lane.name}; nothing was enqueued")
+        if loader.needs_fields:
+            say(f"{loader.needs_fields} more need the account's field definitions, which a worker fetches")
+        if loader.dropped_fields:
+            say(f"{counted(loader.dropped_fields, 'custom field')} that the account lacks would be left out")
+        _show_source_summary(source, loader)
+    if loader.refused_count:
         raise typer.Exit(EXIT_WRONG)
 
 
-def _findings(source: Source, load: Load) -> dict[str, Any]:
+def _source_summary(source: Source, loader: SourceLoader) -> dict[str, Any]:
     return {
-        "refused": load.refused,
-        "first_refused": load.first_refused,
+        "refused": loader.refused_count,
+        "first_refused": loader.first_refused,
         "ignored_columns": list(source.ignored_columns),
         "unseen_columns": sorted(source.unseen_columns),
     }
 
 
-def _say_findings(source: Source, load: Load) -> None:
+def _show_source_summary(source: Source, loader: SourceLoader) -> None:
     if source.ignored_columns:
         say(f"ignored columns: {', '.join(source.ignored_columns)}")
     if source.unseen_columns:
         say(f"mapped, but in no record: {', '.join(sorted(source.unseen_columns))}")
-    if load.refused:
-        say(f"{counted(load.refused, 'record')} refused:")
-        for refused in load.first_refused:
+    if loader.refused_count:
+        say(f"{counted(loader.refused_count, 'record')} refused:")
+        for refused in loader.first_refused:
             say(f"  line {refused['line']}: {refused['field']}: {refused['rule']}")
-        if load.refused > len(load.first_refused):
-            say(f"  and {load.refused - len(load.first_refused)} more; --rejects FILE keeps them all")
+        if loader.refused_count > len(loader.first_refused):
+            say(f"  and {loader.refused_count - len(loader.first_refused)} more; --rejects FILE keeps them all")
 
 
-def _bar(source: Source) -> Bar:
-    return Bar("enqueue", source.size_bytes)
+def _progress_bar(source: Source) -> ProgressBar:
+    return ProgressBar("enqueue", source.size_bytes)
 
 
-def _shower(bar: Bar, source: Source, load: Load, filling: EnqueueBuffer | None = None) -> Callable[[], None]:
-    said = ""
+def _progress(
+    bar: ProgressBar, source: Source, loader: SourceLoader, buffer: EnqueueBuffer | None = None
+) -> Callable[[], None]:
+    """A function that draws the progress, or, without a terminal, says once that the load waits for room."""
+    last_said = ""
 
     def show() -> None:
-        nonlocal said
-        waits_for = filling.waits_for if filling is not None else ""
-        bar.at(source.position_bytes, f"{load.read:,} records read{waits_for and f'; waiting for room: {waits_for}'}")
-        if waits_for and not said and not bar.is_drawn:
+        nonlocal last_said
+        waits_for = buffer.waits_for if buffer is not None else ""
+        waiting = f"; waiting for room: {waits_for}" if waits_for else ""
+        bar.show(source.position_bytes, f"{loader.records_read:,} records read{waiting}")
+        if waits_for and not last_said and not bar.is_drawn:
             note(f"waiting for room: {waits_for}")
-        said = waits_for
+        last_said = waits_for
 
     return show

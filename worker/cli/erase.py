@@ -1,7 +1,7 @@
-"""`erase`: everything that is held of a contact, gone from every destination; what is out of reach is said.
+"""`erase`: discards everything that is kept of a contact, at every destination, and lists what it cannot reach.
 
-Exit codes: 0 nothing is left, 1 it was not confirmed or the append-only file is not rewritten, 2 wrong use, 3 records
-are in flight still. The contact is named in no output.
+Exit codes: 0 nothing is left, 1 the erasure was not confirmed or the append-only file is not rewritten, 2 wrong use,
+3 records are still in flight. No output names the contact.
 """
 
 import sys
@@ -12,25 +12,25 @@ from typing import Annotated, Any
 
 import typer
 
-from contact_ingest.cli.options import Json, opened
-from contact_ingest.cli.output import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
+from contact_ingest.cli.options import JsonOption, open_engine
+from contact_ingest.cli.output import EXIT_TIMED_OUT, EXIT_WRONG, ProgressBar, counted, examples, note, say, show_json
 from contact_ingest.engine import Engine
 from contact_ingest.errors import SettingError
 from contact_ingest.operations.erase import DataSubject, Eraser, ErasureCounts
 from contact_ingest.store import redis_server
 from contact_ingest.store.workers import GONE_S
 
-#: Pause between two rounds of passes, and at least so many times what a round took: waiting must not load the server.
-LOOK_S = 0.5
-REST = 4
-#: What no command of this program can reach.
-BEYOND = (
+#: Pause between two rounds: so long, or so many times what the last round took. Waiting must not load the server.
+MIN_PAUSE_S = 0.5
+PAUSE_PER_ROUND = 4
+#: Places with contacts that no command of this program can reach.
+BEYOND_REACH = (
     "the platform itself",
     "backups and snapshots of Redis",
     "the append-only file, until it is rewritten",
     "the slow log of Redis",
     "rejects files and exports",
-    "destinations that are configured no more",
+    "destinations that are no longer configured",
 )
 
 
@@ -47,37 +47,39 @@ def register(app: typer.Typer) -> None:
 
 
 def erase(
-    email: Annotated[
-        str, typer.Argument(metavar="EMAIL", help="The address, or - to read it from standard input.")
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The address; - reads it from standard input.")] = "",
+    external_id: Annotated[
+        str, typer.Option("--external-id", metavar="ID", help="Or: the contact with this external_id.")
     ] = "",
-    external_id: Annotated[str, typer.Option("--external-id", metavar="ID", help="Or who has this id.")] = "",
-    phone_number_id: Annotated[str, typer.Option("--phone-number-id", metavar="NUMBER", help="Or this number.")] = "",
-    anonymous_id: Annotated[str, typer.Option("--anonymous-id", metavar="ID", help="Or this id.")] = "",
-    wait: Annotated[bool, typer.Option("--wait", help="Until nothing of the contact is in flight any more.")] = False,
+    phone_number_id: Annotated[
+        str, typer.Option("--phone-number-id", metavar="NUMBER", help="Or: with this phone_number_id.")
+    ] = "",
+    anonymous_id: Annotated[str, typer.Option("--anonymous-id", metavar="ID", help="Or: with this anonymous_id.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until nothing of the contact is in flight.")] = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0, metavar="S", help="With --wait: give up after so many seconds.")
+        float | None, typer.Option("--timeout", min=0, metavar="S", help="With --wait: give up after S seconds.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     rewrite_aof: Annotated[
-        bool, typer.Option("--rewrite-aof", help="Then have Redis rewrite its append-only file (BGREWRITEAOF).")
+        bool, typer.Option("--rewrite-aof", help="Afterwards have Redis rewrite its append-only file (BGREWRITEAOF).")
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Discard every record of a contact that waits, is held or has failed, at every destination.
 
-    What is in flight cannot be called back: exits with 3 while there is such, unless --wait sees it through.
-    Stop whoever enqueues the contact first.
+    Records in flight cannot be called back. The command exits with 3 while there are any; --wait waits for their end.
+    Stop the programs that enqueue the contact first.
     """
     address = sys.stdin.readline().strip() if email == "-" else email
     subject = DataSubject(address, external_id, phone_number_id, anonymous_id)
-    engine = opened(writes=not dry_run)
+    engine = open_engine(writes=not dry_run)
     everywhere = Eraser((runtime.eraser for runtime in engine.runtimes()), engine.broker_queue)
     if dry_run:
         _show(_with_progress(everywhere, lambda told: everywhere.look(subject, told)), {"dry_run": True}, json=json)
         return
     _confirm(engine, yes=yes)
-    found, timed_out = _see_through(engine, everywhere, subject, timeout if wait else 0.0)
+    found, timed_out = _erase_until_clear(engine, everywhere, subject, timeout if wait else 0.0)
     rewritten = redis_server.rewrite_aof(engine.client) if rewrite_aof else ""
     more = {"dry_run": False, "timed_out": wait and timed_out, **({"rewrite_aof": rewritten} if rewrite_aof else {})}
     _show(found, more, json=json)
@@ -98,10 +100,10 @@ def _confirm(engine: Engine, *, yes: bool) -> None:
         raise typer.Exit(EXIT_WRONG)
 
 
-def _see_through(
+def _erase_until_clear(
     engine: Engine, everywhere: Eraser, subject: DataSubject, timeout_s: float | None
 ) -> tuple[ErasureCounts, bool]:
-    """Erase until nothing is left or the time is up; what was erased is the sum of it all."""
+    """Erase until nothing is left or the time is up. Returns the sum of what was erased, and whether the time is up."""
     ends_s = None if timeout_s is None else time.monotonic() + timeout_s
     erased, warned = ErasureCounts(), timeout_s == 0
     while True:
@@ -114,26 +116,26 @@ def _see_through(
             return found, not found.is_clear
         if not warned:
             warned = True
-            note(_on_its_way(found))
+            note(_in_flight(found))
             _warn(engine)
-        time.sleep(max(LOOK_S, REST * (now_s - began_s)))
+        time.sleep(max(MIN_PAUSE_S, PAUSE_PER_ROUND * (now_s - began_s)))
 
 
 def _with_progress(everywhere: Eraser, work: Callable[[Callable[[int, str], None]], ErasureCounts]) -> ErasureCounts:
     total = everywhere.size()
-    with Bar("erase", total) as bar:
+    with ProgressBar("erase", total) as bar:
         done = 0
 
         def told(records: int, lane: str) -> None:
             nonlocal done
             done += records
-            bar.at(min(done, total), f"looking through {lane}")
+            bar.show(min(done, total), f"looking through {lane}")
 
         return work(told)
 
 
 def _warn(engine: Engine) -> None:
-    """What is in flight ends only where somebody works on it."""
+    """Say what keeps records in flight from ending: no worker, or a destination that is paused or stopped."""
     if all(member.silent_s >= GONE_S for member in engine.workers.members()):
         note("warning: no worker is running")
     for runtime in engine.runtimes():
@@ -142,33 +144,34 @@ def _warn(engine: Engine) -> None:
             note(f"warning: {runtime.name} is {state['state']}")
 
 
-def _on_its_way(found: ErasureCounts) -> str:
-    engine = []
+def _in_flight(found: ErasureCounts) -> str:
+    """What of the contact is still in flight, in words."""
+    parts = []
     if found.in_flight:
         bodies = "1 body" if found.bodies == 1 else f"{found.bodies} bodies"
-        engine.append(f"{counted(found.in_flight, 'record')} in {bodies} being sent or followed")
+        parts.append(f"{counted(found.in_flight, 'record')} in {bodies} being sent or followed")
     if found.queued:
-        engine.append(f"{counted(found.queued, 'record')} in the broker's queue")
+        parts.append(f"{counted(found.queued, 'record')} in the broker's queue")
     if found.unknown:
-        engine.append("a request of unknown fate that may still reach the platform")
+        parts.append("a request of unknown fate that may still reach the platform")
     if found.met:
-        engine.append("records that come in as fast as they are erased")
-    return "still on its way: " + "; ".join(engine)
+        parts.append("records that come in as fast as they are erased")
+    return "still in flight: " + "; ".join(parts)
 
 
 def _show(found: ErasureCounts, more: dict[str, Any], *, json: bool) -> None:
     names = ("waiting", "held", "failed")
     if json:
         out = {name: value for name, value in asdict(found).items() if name not in ("met", "moved")}
-        show_json({**out, "erased": found.erased, "complete": found.is_clear, "beyond": BEYOND, **more})
+        show_json({**out, "erased": found.erased, "complete": found.is_clear, "beyond": BEYOND_REACH, **more})
         return
     counts = ", ".join(f"{getattr(found, name)} {name}" for name in names)
     say(f"{counted(found.erased, 'record')} {'would be erased' if more['dry_run'] else 'erased'}: {counts}.")
     if not found.is_clear and not more["dry_run"]:
-        note(f"error: erase: {_on_its_way(found)}; run it again, or with --wait")
+        note(f"error: erase: {_in_flight(found)}; run it again, or with --wait")
     elif found.in_flight or found.queued or found.unknown:
-        say(_on_its_way(found).capitalize() + ".")
+        say(_in_flight(found).capitalize() + ".")
     if "rewrite_aof" in more:
         say(f"The append-only file: {more['rewrite_aof']}.")
     if not more["dry_run"]:
-        say(f"Beyond reach: {'; '.join(BEYOND)}.")
+        say(f"Beyond reach: {'; '.join(BEYOND_REACH)}.")

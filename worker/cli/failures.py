@@ -1,4 +1,4 @@
-"""`failures` and `failures export`: records that ended badly, and why. Contents are shown only when asked for."""
+"""`failures` and `failures export`: the records that failed, and why. Contents are shown only when asked for."""
 
 import os
 import sys
@@ -11,13 +11,23 @@ import orjson
 import typer
 
 from contact_ingest.cli.csv_export import Sheet, custom_names
-from contact_ingest.cli.options import Batch, Code, FailureOptions, Lane, Since, To, Until, opened, runtimes_of
+from contact_ingest.cli.options import (
+    BatchOption,
+    CodeOption,
+    FailureOptions,
+    LaneOption,
+    SinceOption,
+    ToOption,
+    UntilOption,
+    open_engine,
+    runtimes_of,
+)
 from contact_ingest.cli.output import counted, examples, note, say, show_json, show_table
 from contact_ingest.errors import SettingError
 from contact_ingest.store.failures import Failure
 
 FORMATS = ("jsonl", "csv")
-#: Lines of a table, unless told otherwise.
+#: Lines of a table without --limit.
 LINES = 50
 _COLUMNS = ("record", "code", "stage", "batch", "attempts", "last_at")
 
@@ -40,14 +50,14 @@ def register(app: typer.Typer) -> None:
 @group.callback()
 def failures(
     context: typer.Context,
-    to: To = None,
-    lane: Lane = None,
-    code: Code = None,
-    batch: Batch = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = None,
-    contents: Annotated[bool, typer.Option("--contents", help="With --json: the contacts too.")] = False,
+    to: ToOption = None,
+    lane: LaneOption = None,
+    code: CodeOption = None,
+    batch: BatchOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="List at most N.")] = None,
+    contents: Annotated[bool, typer.Option("--contents", help="With --json: show the contacts too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List the records that failed, the one that failed longest ago first.
@@ -57,11 +67,11 @@ def failures(
     narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if context.invoked_subcommand is not None:
         if narrowed.is_narrow or to or limit or contents or json:
-            raise SettingError("failures export", "put the options behind the word export")
+            raise SettingError("failures export", "put the options after the word export")
         return
     if contents and not json:
         raise SettingError("--contents", "is for --json, or use failures export FILE")
-    found = _found(to, lane, narrowed)
+    found = _find(to, lane, narrowed)
     if json:
         for failed in islice(found, limit):
             show_json(failed.public(contents=contents))
@@ -82,27 +92,27 @@ def failures(
 )
 def export(
     file: Annotated[str, typer.Argument(help="A new file, or - for standard output.")],
-    to: To = None,
-    lane: Lane = None,
-    code: Code = None,
-    batch: Batch = None,
-    since: Since = None,
-    until: Until = None,
+    to: ToOption = None,
+    lane: LaneOption = None,
+    code: CodeOption = None,
+    batch: BatchOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     format_name: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="jsonl or csv; by the file's ending, else jsonl.")
     ] = None,
 ) -> None:
-    """Write failed records with their contents, as JSON lines or as CSV. The file is for its owner's eyes only.
+    """Write failed records with their contents, as JSON lines or as CSV. Only its owner can read the file.
 
-    JSON lines lose nothing. In CSV, cells that a spreadsheet would execute are made text with an apostrophe.
+    JSON lines lose nothing. In CSV, a cell that a spreadsheet could execute gets an apostrophe in front.
     """
     kind = format_name or ("csv" if file.lower().endswith(".csv") else "jsonl")
     if kind not in FORMATS:
         raise SettingError("--format", f"is one of {', '.join(FORMATS)}")
     narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
-    found = _found(to, lane, narrowed)
-    custom = custom_names(_found(to, lane, narrowed)) if kind == "csv" else set()
-    with _out(file) as out:
+    found = _find(to, lane, narrowed)
+    custom = custom_names(_find(to, lane, narrowed)) if kind == "csv" else set()
+    with _open_new(file) as out:
         written, changed = _write_sheet(out, found, custom) if kind == "csv" else (_write_lines(out, found), 0)
     note(f"{counted(written, 'failed record')} written.")
     if changed:
@@ -126,13 +136,13 @@ def _write_sheet(out: BinaryIO, found: Iterator[Failure], custom: set[str]) -> t
     return written, sheet.changed
 
 
-def _found(to: str | None, lane: str | None, narrowed: FailureOptions) -> Iterator[Failure]:
-    """Everything that can be wrong with the question is found out now, not when the first failure is read."""
-    chosen = [(runtime, narrowed.at(runtime)) for runtime in runtimes_of(opened(), to, lane)]
+def _find(to: str | None, lane: str | None, narrowed: FailureOptions) -> Iterator[Failure]:
+    """The failures that the options select. A wrong option raises now, not when the first failure is read."""
+    chosen = [(runtime, narrowed.filter_for(runtime)) for runtime in runtimes_of(open_engine(), to, lane)]
     return (failed for runtime, which in chosen for failed in runtime.retrier.find(which))
 
 
-def _out(file: str) -> AbstractContextManager[BinaryIO]:
+def _open_new(file: str) -> AbstractContextManager[BinaryIO]:
     if file == "-":
         return nullcontext(sys.stdout.buffer)
     try:

@@ -1,19 +1,20 @@
-"""`flush`: what waits leaves now, and, with --wait, the verdict on all of it."""
+"""`flush`: sends what waits now; with --wait, until every record has ended."""
 
 import time
 from typing import Annotated, Any
 
 import typer
 
-from contact_ingest.cli.options import Json, Lane, To, lanes_of, opened
-from contact_ingest.cli.output import EXIT_TIMED_OUT, EXIT_WRONG, Bar, counted, examples, note, say, show_json
-from contact_ingest.cli.status import report, statuses
+from contact_ingest.cli.options import JsonOption, LaneOption, ToOption, lanes_of, open_engine
+from contact_ingest.cli.output import EXIT_TIMED_OUT, EXIT_WRONG, ProgressBar, counted, examples, note, say, show_json
+from contact_ingest.cli.status import as_json, lane_statuses
 from contact_ingest.engine import DestinationRuntime, Engine
 from contact_ingest.operations.status import HALTED, LaneStatus, ends_well, sums
 
-LOOK_S = 0.25
-#: What was held back is flushed again after so long, since its contacts may have come free.
-AGAIN_S = 1.0
+#: Pause between two readings of the lanes.
+READ_EVERY_S = 0.25
+#: Lanes with waiting or held records are flushed again so often: held contacts may have become free.
+FLUSH_EVERY_S = 1.0
 
 
 def register(app: typer.Typer) -> None:
@@ -23,25 +24,25 @@ def register(app: typer.Typer) -> None:
 
 
 def flush(
-    to: To = None,
-    lane: Lane = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until nothing waits and nothing is in flight.")] = False,
+    to: ToOption = None,
+    lane: LaneOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until nothing waits and nothing is in flight.")] = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0, metavar="S", help="With --wait: give up after so many seconds.")
+        float | None, typer.Option("--timeout", min=0, metavar="S", help="With --wait: give up after S seconds.")
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
-    """Send what waits at once, however little it is.
+    """Send what waits at once, without waiting for full batches.
 
-    With --wait, exits with 0 when everything has ended well, with 1 when records of these lanes are failed or rows
-    unattributed, with 3 when the time is up.
+    With --wait, exits with 0 when everything has ended well, with 1 when these lanes have failed records or
+    unattributed rows, with 3 when the time is up.
     """
-    engine = opened(writes=True)
+    engine = open_engine(writes=True)
     chosen = lanes_of(engine, to, lane)
     for runtime, name in chosen:
         runtime.schedule.flush(name)
     if not wait:
-        found = _look(engine, chosen)
+        found = _read(engine, chosen)
         _show(found, {"timed_out": False}, json=json)
         return
     found, timed_out = _wait(engine, chosen, timeout)
@@ -52,34 +53,34 @@ def flush(
         raise typer.Exit(EXIT_WRONG)
 
 
-def _look(engine: Engine, chosen: list[tuple[DestinationRuntime, str]]) -> list[LaneStatus]:
+def _read(engine: Engine, chosen: list[tuple[DestinationRuntime, str]]) -> list[LaneStatus]:
     names = {name for _, name in chosen}
     runtimes = list(dict.fromkeys(runtime.name for runtime, _ in chosen))
-    found = statuses(engine, [engine.runtime(name) for name in runtimes])
+    found = lane_statuses(engine, [engine.runtime(name) for name in runtimes])
     return [status for status in found if status.view.books.lane in names]
 
 
 def _wait(
     engine: Engine, chosen: list[tuple[DestinationRuntime, str]], timeout_s: float | None
 ) -> tuple[list[LaneStatus], bool]:
-    """Look until all has ended or the time is up."""
+    """Wait until every record has ended or the time is up. Returns the lanes, and whether the time is up."""
     until_s = None if timeout_s is None else time.monotonic() + timeout_s
-    again_s = time.monotonic() + AGAIN_S
-    found = _look(engine, chosen)
-    most = max(1, _left(found))
+    next_flush_s = time.monotonic() + FLUSH_EVERY_S
+    found = _read(engine, chosen)
+    left_at_first = max(1, _left(found))
     for status in found:
         if status.state in HALTED:
             note(f"warning: {status.view.books.lane}: {status.why}")
-    with Bar("flush", most) as bar:
+    with ProgressBar("flush", left_at_first) as bar:
         while _left(found):
             if until_s is not None and time.monotonic() >= until_s:
                 return found, True
-            bar.at(max(0, most - _left(found)), _words(found))
-            if time.monotonic() >= again_s:
-                again_s = time.monotonic() + AGAIN_S
+            bar.show(max(0, left_at_first - _left(found)), _progress(found))
+            if time.monotonic() >= next_flush_s:
+                next_flush_s = time.monotonic() + FLUSH_EVERY_S
                 _flush_again(chosen, found)
-            time.sleep(LOOK_S)
-            found = _look(engine, chosen)
+            time.sleep(READ_EVERY_S)
+            found = _read(engine, chosen)
     return found, False
 
 
@@ -94,17 +95,17 @@ def _left(found: list[LaneStatus]) -> int:
     return sum(status.view.left for status in found)
 
 
-def _words(found: list[LaneStatus]) -> str:
+def _progress(found: list[LaneStatus]) -> str:
     first = next(status for status in found if status.view.left)
     return f"{_left(found)} to go; {first.view.books.lane}: {first.why}"
 
 
 def _show(found: list[LaneStatus], more: dict[str, Any], *, json: bool) -> None:
     if json:
-        show_json({**report(found), **more})
+        show_json({**as_json(found), **more})
         return
     total = sums(found)
     names = ("waiting", "held", "batched", "delivered", "failed", "unattributed")
     say(f"{counted(len(found), 'lane')} flushed: " + ", ".join(f"{total[name]} {name}" for name in names))
     if more["timed_out"]:
-        note("error: flush: the time is up; " + _words(found))
+        note("error: flush: the time is up; " + _progress(found))

@@ -1,6 +1,6 @@
-"""What a command is about: the options that narrow, and the destinations, lanes and moments they mean.
+"""The options that several commands share, and the destinations, lanes, moments and failures that they select.
 
-A name that means nothing is an error that says what there is.
+An unknown name raises `SettingError`, which lists the known names.
 """
 
 import re
@@ -14,21 +14,23 @@ from contact_ingest.engine import DestinationRuntime, Engine, current_engine
 from contact_ingest.errors import SettingError
 from contact_ingest.pipeline.retry import FailureFilter
 
-To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Only this destination.")]
-Lane = Annotated[str | None, typer.Option("--lane", metavar="LANE", help="Only this lane.")]
-Code = Annotated[str | None, typer.Option("--code", "--reason", metavar="CODE", help="Only this reason code.")]
-Batch = Annotated[int | None, typer.Option("--batch", metavar="ID", min=1, help="Only what failed with this batch.")]
+ToOption = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Only this destination.")]
+LaneOption = Annotated[str | None, typer.Option("--lane", metavar="LANE", help="Only this lane.")]
+CodeOption = Annotated[str | None, typer.Option("--code", "--reason", metavar="CODE", help="Only this reason code.")]
+BatchOption = Annotated[
+    int | None, typer.Option("--batch", metavar="ID", min=1, help="Only what failed with this batch.")
+]
 _MOMENT = "ISO 8601 (UTC unless it says otherwise), or so long ago: 30m, 2h, 7d."
-Since = Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Failed last at or after: {_MOMENT}")]
-Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Failed last before: {_MOMENT}")]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+SinceOption = Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Failed last at or after: {_MOMENT}")]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Failed last before: {_MOMENT}")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
-def opened(*, writes: bool = False) -> Engine:
-    """The wiring of this process, with Redis known to answer. Before a write, the keys must be of our schema."""
+def open_engine(*, writes: bool = False) -> Engine:
+    """The engine of this process, after Redis has answered PING. With `writes`, also check the keys' schema."""
     engine = current_engine()
     if not engine.destinations:
         raise none_configured()
@@ -39,7 +41,7 @@ def opened(*, writes: bool = False) -> Engine:
 
 
 def runtimes_of(engine: Engine, to: str | None, lane: str | None = None) -> list[DestinationRuntime]:
-    """The destinations meant: the one of the lane, the one named, or all."""
+    """The destinations that the options select: that of the lane, the one named, or all."""
     if lane is None:
         return [engine.runtime(to)] if to is not None else list(engine.runtimes())
     destination = engine.destination_of(lane)
@@ -52,7 +54,7 @@ def runtimes_of(engine: Engine, to: str | None, lane: str | None = None) -> list
 
 
 def runtime_of(engine: Engine, to: str | None, lane: str | None) -> DestinationRuntime:
-    """The one destination meant; it may go unnamed where there is only one."""
+    """The one destination that the options select. It need not be named where there is only one."""
     found = runtimes_of(engine, to, lane)
     if len(found) != 1:
         raise SettingError("--to", f"name a destination; there is: {', '.join(engine.destinations)}")
@@ -60,6 +62,7 @@ def runtime_of(engine: Engine, to: str | None, lane: str | None) -> DestinationR
 
 
 def lanes_of(engine: Engine, to: str | None, lane: str | None) -> list[tuple[DestinationRuntime, str]]:
+    """The lanes that the options select, each with its destination."""
     return [
         (runtime, name)
         for runtime in runtimes_of(engine, to, lane)
@@ -68,7 +71,7 @@ def lanes_of(engine: Engine, to: str | None, lane: str | None) -> list[tuple[Des
 
 
 def moment_ms(option: str, text: str | None, now_ms: int) -> int | None:
-    """`text` as milliseconds on the server's clock."""
+    """A moment, such as `2026-11-22T08:00:00Z` or `2h` (ago), in Unix milliseconds. `now_ms` is Redis' clock."""
     if text is None:
         return None
     if ago := _AGO.fullmatch(text.strip()):
@@ -81,7 +84,7 @@ def moment_ms(option: str, text: str | None, now_ms: int) -> int | None:
 
 
 class FailureOptions:
-    """Which failures are meant, with moments still in words: they are read on each destination's clock."""
+    """The options that select failures. `since` and `until` stay text, as each destination's clock decides them."""
 
     def __init__(
         self,
@@ -100,9 +103,11 @@ class FailureOptions:
 
     @property
     def is_narrow(self) -> bool:
-        return any(part is not None for part in (self._code, self._batch, self._lane, self._since, self._until))
+        """Whether any option was given."""
+        given = (self._code, self._batch, self._lane, self._since, self._until)
+        return any(option is not None for option in given)
 
-    def at(self, runtime: DestinationRuntime) -> FailureFilter:
+    def filter_for(self, runtime: DestinationRuntime) -> FailureFilter:
         now_ms = runtime.schedule.now_ms() if self._since or self._until else 0
         return FailureFilter(
             code=self._code,

@@ -1,6 +1,6 @@
-"""What the commands share when they speak: results to standard output, remarks and progress to standard error.
+"""Output of all commands: results go to standard output, notes and progress to standard error.
 
-Text that came from outside is made printable and never read as markup.
+Text from outside is made printable and is never read as markup. The exit codes are explained in `cli/__init__.py`.
 """
 
 import time
@@ -22,27 +22,29 @@ EXIT_MIDWAY = 4
 EXIT_UNEXPECTED = 70
 EXIT_INTERRUPTED = 130
 
-#: Nothing is drawn for what takes less.
+#: A progress bar appears after so long.
 PROGRESS_AFTER_S = 1.0
-#: A table that goes into a file or a pipe is not folded.
+#: The width of a table that goes into a file or a pipe: it is not folded to the terminal.
 PIPE_COLUMNS = 240
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: `\\b` keeps the lines as they are."""
+    """The epilog of a command's help. `\\b` tells click to keep the lines as they are."""
     return "\b\nExamples:\n" + "\n".join(f"  contact-ingest {line}" for line in lines)
 
 
 def say(text: str) -> None:
+    """Print one line on standard output."""
     typer.echo(printable(text))
 
 
 def note(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     typer.echo(printable(text), err=True)
 
 
 def counted(number: int, noun: str) -> str:
+    """`1 record`, `2 records`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -51,7 +53,7 @@ def show_json(value: Mapping[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """One line that no terminal obeys."""
+    """The text on one line, with a blank for every control character: a terminal must not obey it."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -73,8 +75,11 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numb
     console().print(table(columns, rows, numbers=numbers))
 
 
-class Bar:
-    """Progress on a terminal's standard error, once something has lasted; elsewhere nothing at all."""
+class ProgressBar:
+    """A progress bar on standard error, if that is a terminal and the work takes longer than `PROGRESS_AFTER_S`.
+
+    `total` is in the unit of `show`; None if it is unknown.
+    """
 
     def __init__(self, what: str, total: int | None) -> None:
         self._what = what
@@ -96,7 +101,8 @@ class Bar:
     def is_drawn(self) -> bool:
         return self._console.is_terminal
 
-    def at(self, done: int, words: str) -> None:
+    def show(self, done: int, words: str) -> None:
+        """Draw the bar at `done` of the total, with `words` beside it."""
         if self._shown is None:
             if not self._console.is_terminal or time.monotonic() - self._since_s < PROGRESS_AFTER_S:
                 return

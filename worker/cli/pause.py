@@ -1,10 +1,10 @@
-"""`pause` and `resume`: holding lanes, and letting them go on."""
+"""`pause` and `resume`: stop and restart a lane or a whole destination."""
 
 from typing import Annotated
 
 import typer
 
-from contact_ingest.cli.options import Lane, To, opened, runtime_of
+from contact_ingest.cli.options import LaneOption, ToOption, open_engine, runtime_of
 from contact_ingest.cli.output import examples, say
 from contact_ingest.store.inspect import read_destination
 
@@ -15,24 +15,27 @@ def register(app: typer.Typer) -> None:
 
 
 def pause(
-    to: To = None,
-    lane: Lane = None,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Shown in status.")] = "",
+    to: ToOption = None,
+    lane: LaneOption = None,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, shown in status.")] = "",
 ) -> None:
-    """Hold a lane, or a whole destination. Imports under way are still followed to their end."""
-    runtime = runtime_of(opened(writes=True), to, lane)
+    """Pause a lane, or a whole destination. Imports that have begun are still polled to their end."""
+    runtime = runtime_of(open_engine(writes=True), to, lane)
     runtime.schedule.pause(lane, why[:500])
     say(f"{lane or runtime.name} is paused.")
 
 
-def resume(to: To = None, lane: Lane = None) -> None:
-    """Go on at once, after a pause, after a stop, or while a platform that did not answer is left alone."""
-    runtime = runtime_of(opened(writes=True), to, lane)
+def resume(to: ToOption = None, lane: LaneOption = None) -> None:
+    """Resume a lane or a destination at once.
+
+    This ends a pause, the stop that a refused key causes, and the wait after failures of the platform.
+    """
+    runtime = runtime_of(open_engine(writes=True), to, lane)
     if lane is None:
         runtime.rate_limiter.close()
         runtime.schedule.make_due_now()
     runtime.schedule.resume(lane)
-    say(f"{lane or runtime.name} goes on.")
+    say(f"{lane or runtime.name} is resumed.")
     view = read_destination(runtime.store, runtime.rate_limiter.standing())
     paused = [found.books.lane for found in view.lanes if found.paused is not None and lane in (None, found.books.lane)]
     if paused:

@@ -1,10 +1,21 @@
-"""`retry`: failed records go again, each under its old id."""
+"""`retry`: puts failed records back in front of their lanes, each under its old id."""
 
 from typing import Annotated
 
 import typer
 
-from contact_ingest.cli.options import Batch, Code, FailureOptions, Json, Lane, Since, To, Until, opened, runtimes_of
+from contact_ingest.cli.options import (
+    BatchOption,
+    CodeOption,
+    FailureOptions,
+    JsonOption,
+    LaneOption,
+    SinceOption,
+    ToOption,
+    UntilOption,
+    open_engine,
+    runtimes_of,
+)
 from contact_ingest.cli.output import counted, examples, say, show_json
 from contact_ingest.engine import DestinationRuntime, Engine
 from contact_ingest.errors import SettingError
@@ -21,25 +32,27 @@ def register(app: typer.Typer) -> None:
 
 
 def retry(
-    records: Annotated[list[str] | None, typer.Argument(metavar="RECORD", help="Record ids, as listed.")] = None,
-    to: To = None,
-    lane: Lane = None,
-    code: Code = None,
-    batch: Batch = None,
-    since: Since = None,
-    until: Until = None,
-    every: Annotated[bool, typer.Option("--all", help="All that failed.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    json: Json = False,
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="RECORD", help="Ids of failed records, as failures lists them.")
+    ] = None,
+    to: ToOption = None,
+    lane: LaneOption = None,
+    code: CodeOption = None,
+    batch: BatchOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All failed records.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Put failed records back in front of their lanes: those named, those that the options mean, or --all."""
+    """Put failed records back in front of their lanes: those named, those that the options select, or --all."""
     narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if not (records or narrowed.is_narrow or to or every):
-        raise SettingError("retry", "name records, narrow with an option, or say --all")
-    engine = opened(writes=not dry_run)
+        raise SettingError("retry", "name records, select some with an option, or say --all")
+    engine = open_engine(writes=not dry_run)
     moved = 0
     for runtime, wanted in _wanted(engine, records, runtimes_of(engine, to, lane)):
-        which = narrowed.at(runtime)
+        which = narrowed.filter_for(runtime)
         if wanted is not None:
             chosen = list(filter(which.holds, wanted))
             moved += len(chosen) if dry_run else runtime.failures.retry(chosen)
@@ -54,7 +67,10 @@ def retry(
 def _wanted(
     engine: Engine, records: list[str] | None, runtimes: list[DestinationRuntime]
 ) -> list[tuple[DestinationRuntime, list[Failure] | None]]:
-    """The destinations meant, each with the failures that were named, if any were. Nothing moves if one is unknown."""
+    """Each destination with the failures that were named; None where none were named.
+
+    Raises `SettingError` if one of the names is unknown, before anything is moved.
+    """
     if not records:
         return [(runtime, None) for runtime in runtimes]
     ids = list(dict.fromkeys(records))

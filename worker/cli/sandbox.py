@@ -1,4 +1,4 @@
-"""`sandbox`: a strict stand-in of the platforms in the foreground, to send to without an account."""
+"""`sandbox`: runs the strict stand-in of the platforms in the foreground, to send to without an account."""
 
 import contextlib
 import importlib
@@ -26,10 +26,12 @@ def register(app: typer.Typer) -> None:
 
 
 def sandbox(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free port.")] = 0,
     key: Annotated[str | None, typer.Option("--key", help="Accept this API key only; otherwise any.")] = None,
-    dial: Annotated[list[str] | None, typer.Option("--dial", metavar="NAME=JSON", help="What goes wrong.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One line of JSON: url and pid.")] = False,
+    dial: Annotated[
+        list[str] | None, typer.Option("--dial", metavar="NAME=JSON", help="Make something go wrong; repeatable.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON: url and pid.")] = False,
 ) -> None:
     """Run a stand-in of the platforms on this machine, until Ctrl-C."""
     dials = dict(map(_dial, dial or []))
@@ -43,7 +45,7 @@ def sandbox(
     except OSError as problem:
         raise SettingError("--port", f"{port}: {os.strerror(problem.errno or 0)}") from None
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    # The server says where it is in JSON, when it is ready; connections made before that wait in the socket.
+    # The server prints its address as JSON when it is ready. Connections made before that wait in the socket.
     silenced = contextlib.nullcontext() if json else contextlib.redirect_stdout(io.StringIO())
     try:
         if not json:
@@ -55,7 +57,7 @@ def sandbox(
 
 
 def _greet(url: str, key: str | None) -> None:
-    """In one piece, so that whoever reads it has all of it or nothing."""
+    """Print the address and the variables to export, in one piece: a reader of the pipe gets all of it or nothing."""
     made = (sendgrid_variables, loops_variables, emarsys_variables)
     variables = (item for make in made for item in make(url, key or ANY_KEY).items())
     exports = "".join(f"\nexport {name}={printable(value)}" for name, value in variables)

@@ -1,4 +1,4 @@
-"""`status`: where the records are, lane by lane, and why they are there."""
+"""`status`: shows how many records each lane has in each state, what it is doing, and why."""
 
 import time
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from contact_ingest.cli.options import Json, Lane, To, opened, runtimes_of
+from contact_ingest.cli.options import JsonOption, LaneOption, ToOption, open_engine, runtimes_of
 from contact_ingest.cli.output import EXIT_WRONG, console, examples, show_json, table
 from contact_ingest.engine import DestinationRuntime, Engine
 from contact_ingest.operations.status import LaneStatus, lanes, span, sums
@@ -16,8 +16,9 @@ from contact_ingest.store.inspect import DestinationView, read_destination
 from contact_ingest.store.keys import BOOKS
 from contact_ingest.store.workers import GONE_S
 
-EVERY_S = 1.0
-#: Counts that a table leaves out while they are zero everywhere.
+#: Pause between two readings with --watch.
+WATCH_EVERY_S = 1.0
+#: Counts that the table leaves out while they are zero in every lane.
 _SELDOM = ("merged", "unchanged", "discarded", "unattributed")
 _NUMBERS = (*BOOKS, "oldest", "rate/s", "time left")
 
@@ -29,53 +30,53 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    to: To = None,
-    lane: Lane = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
-    json: Json = False,
+    to: ToOption = None,
+    lane: LaneOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl-C.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """Show every lane: its books, what it is doing, and why.
+    """Show every lane: its books (the counts of its records), what it is doing, and why.
 
     Exits with 1 if the books of a lane do not balance.
     """
-    engine = opened()
+    engine = open_engine()
     runtimes = runtimes_of(engine, to, lane)
     if watch:
         _watch(engine, runtimes, lane, json=json)
-    found = statuses(engine, runtimes, lane)
+    found = lane_statuses(engine, runtimes, lane)
     if json:
-        show_json(report(found))
+        show_json(as_json(found))
     else:
         console().print(_table(found))
     if not sums(found)["balanced"]:
         raise typer.Exit(EXIT_WRONG)
 
 
-def statuses(engine: Engine, runtimes: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
-    """Every lane of these destinations, or the one, explained."""
+def lane_statuses(engine: Engine, runtimes: list[DestinationRuntime], lane: str | None = None) -> list[LaneStatus]:
+    """The status of every lane of these destinations, or of the one lane."""
     attended = any(member.silent_s < GONE_S for member in engine.workers.members())
-    found = [status for runtime in runtimes for status in lanes(_look(runtime), attended=attended)]
+    found = [status for runtime in runtimes for status in lanes(_read(runtime), attended=attended)]
     return [status for status in found if lane in (None, status.view.books.lane)]
 
 
-def _look(runtime: DestinationRuntime) -> DestinationView:
+def _read(runtime: DestinationRuntime) -> DestinationView:
     return read_destination(runtime.store, runtime.rate_limiter.standing())
 
 
-def report(found: list[LaneStatus]) -> dict[str, Any]:
+def as_json(found: list[LaneStatus]) -> dict[str, Any]:
     return {"lanes": [status.public() for status in found], "totals": sums(found)}
 
 
 def _watch(engine: Engine, runtimes: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
-    """Until Ctrl-C, which ends it with its own exit code."""
+    """Show the status every second. Ctrl-C ends the command with exit code 130."""
     if json:
         while True:
-            show_json(report(statuses(engine, runtimes, lane)))
-            time.sleep(EVERY_S)
+            show_json(as_json(lane_statuses(engine, runtimes, lane)))
+            time.sleep(WATCH_EVERY_S)
     with Live(console=console(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_table(statuses(engine, runtimes, lane)), refresh=True)
-            time.sleep(EVERY_S)
+            live.update(_table(lane_statuses(engine, runtimes, lane)), refresh=True)
+            time.sleep(WATCH_EVERY_S)
 
 
 def _table(found: list[LaneStatus]) -> RenderableType:
@@ -87,11 +88,11 @@ def _table(found: list[LaneStatus]) -> RenderableType:
     rows.append(["total", *(totals[name] for name in counts), *[None] * 4])
     columns = ["lane", *counts, "oldest", "rate/s", "time left", "state"]
     why = table(["lane", "why"], [[status.view.books.lane, status.why] for status in found])
-    engine: list[RenderableType] = [table(columns, rows, numbers=_NUMBERS), Text(), why]
+    shown: list[RenderableType] = [table(columns, rows, numbers=_NUMBERS), Text(), why]
     wrong = [status.view.books.lane for status in found if not status.view.books.balanced]
     if wrong:
-        engine += [Text(), Text(f"The books do not balance: {', '.join(wrong)}")]
-    return Group(*engine)
+        shown += [Text(), Text(f"The books do not balance: {', '.join(wrong)}")]
+    return Group(*shown)
 
 
 def _row(status: LaneStatus, counts: tuple[str, ...]) -> list[object]:

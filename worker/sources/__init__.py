@@ -1,1 +1,1 @@
-"""Where contact records come from when nobody calls `enqueue` with them: files, and the columns and phones in them."""
+"""Readers of files with contact records: CSV, JSON and JSON lines, with their columns and telephone numbers."""

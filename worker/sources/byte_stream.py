@@ -1,7 +1,7 @@
-"""Bytes of a file or of standard input: unzipped if they are gzip, counted, with their beginning looked at.
+"""The bytes of a file or of standard input: decompressed if they are gzip, counted, and with their beginning inspected.
 
-A damaged or truncated gzip file ends where the damage begins, and `damaged` says so: everything before it is delivered.
-What the bytes mean is for the readers of tables and objects.
+A damaged or truncated gzip file ends where the damage begins: the stream delivers everything before it, and `damaged`
+becomes true. CsvReader and JsonReader read the content.
 """
 
 import gzip
@@ -17,14 +17,17 @@ from typing import Any, BinaryIO
 
 from contact_ingest.sources.rows import SourceError
 
-#: A longer line is refused, not read into memory: no platform takes a request of this size, let alone a contact.
+#: Bytes (JSON lines) or characters (CSV). A longer line is refused, and not read into memory: no platform takes a
+#: request of this size.
 MAX_LINE = 10_000_000
 DAMAGED = "the compressed file is damaged or ends too early: nothing from this line on could be read"
 BOM = b"\xef\xbb\xbf"
 
+#: How many bytes are read at most to find the first line that is not empty.
 _HEAD_BYTES = 65_536
 _BUFFER_BYTES = 262_144
-_FOREIGN = {
+#: First bytes of formats that cannot be read here, and what to tell the user.
+_FOREIGN_FORMATS = {
     b"\xff\xfe": "is UTF-16: save it as UTF-8",
     b"\xfe\xff": "is UTF-16: save it as UTF-8",
     b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save the sheet as CSV in UTF-8",
@@ -32,8 +35,11 @@ _FOREIGN = {
 }
 
 
-class Tape(io.RawIOBase):
-    """Bytes already read, then whatever `read` still gives. `position` counts what went out."""
+class CountingReader(io.RawIOBase):
+    """A raw stream of `prefix` (bytes that were read before) and then of what `read` returns.
+
+    `position` is the number of bytes handed out so far.
+    """
 
     def __init__(self, read: Callable[[int], bytes], prefix: bytes = b"") -> None:
         super().__init__()
@@ -55,8 +61,8 @@ class Tape(io.RawIOBase):
         return len(chunk)
 
 
-class Unzipped:
-    """The content of a gzip stream, which simply ends where it is damaged."""
+class GzipContent:
+    """The content of a gzip stream. Damage ends the content, without an exception, and sets `damaged`."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._content = gzip.GzipFile(fileobj=stream)
@@ -71,71 +77,89 @@ class Unzipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """`body` is everything, from the first byte; `head` repeats its beginning, up to the first line with something
-    in it. `size_bytes` and `position` are those of the file as it lies on the disk."""
+class ByteStream:
+    """An open file, or standard input.
+
+    `body` is the whole content from its first byte. `head` is a copy of the beginning: the first line that is not
+    empty, without a byte order mark. `name` is the path, or `-` for standard input.
+    """
 
     name: str
     head: bytes
     body: io.BufferedReader
-    size_bytes: int | None
     file: BinaryIO
-    tape: Tape
-    unzipped: Unzipped | None
+    counter: CountingReader
+    gzip_content: GzipContent | None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The size on the disk, compressed if the file is compressed. None for standard input, pipes and devices."""
+        if self.name == "-":
+            return None
+        status = os.fstat(self.file.fileno())
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    @property
+    def position_bytes(self) -> int:
+        """How many of the bytes on the disk have been read so far."""
+        return self.counter.position
 
     @property
     def damaged(self) -> bool:
-        return self.unzipped is not None and self.unzipped.damaged
+        return self.gzip_content is not None and self.gzip_content.damaged
 
     def close(self) -> None:
         if self.name != "-":
             self.file.close()
 
 
-def open_stream(path: str) -> Stream:
-    """Open a file, or standard input for `-`."""
-    file, size_bytes = _open(path)
+def open_stream(path: str) -> ByteStream:
+    """Open a file, or standard input for `-`. Raises `SourceError` if the content cannot be text."""
+    file = _open(path)
     try:
-        return _look(path, file, size_bytes)
+        return _inspect(path, file)
     except BaseException:
         if path != "-":
             file.close()
         raise
 
 
-def _open(path: str) -> tuple[Any, int | None]:
+def _open(path: str) -> Any:
     if path == "-":
-        return sys.stdin.buffer, None
+        return sys.stdin.buffer
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed by Stream.close
+        return Path(path).open("rb")  # ByteStream.close closes it
     except OSError as error:
         raise SourceError(path, error.strerror or "cannot be opened") from error
-    status = os.fstat(file.fileno())
-    return file, status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _look(path: str, file: Any, size_bytes: int | None) -> Stream:
+def _inspect(path: str, file: Any) -> ByteStream:
     magic = file.read(2)
-    tape = Tape(file.read1, magic)
-    content = _buffered(tape)
-    unzipped = Unzipped(content) if magic == b"\x1f\x8b" else None
-    if unzipped is not None:
-        content = _buffered(Tape(unzipped.read))
-    start = content.readline(_HEAD_BYTES)
-    more = start
-    while more and len(start) < _HEAD_BYTES and not start.removeprefix(BOM).strip():
-        more = content.readline(_HEAD_BYTES)
-        start += more
-    for foreign, problem in _FOREIGN.items():
+    counter = CountingReader(file.read1, magic)
+    content = _buffered(counter)
+    gzip_content = GzipContent(content) if magic == b"\x1f\x8b" else None
+    if gzip_content is not None:
+        content = _buffered(CountingReader(gzip_content.read))
+    start = _first_lines(content)
+    for foreign, problem in _FOREIGN_FORMATS.items():
         if start.startswith(foreign):
             raise SourceError(path, problem)
     head = start.removeprefix(BOM).strip()
     if not head:
-        damaged = unzipped is not None and unzipped.damaged
+        damaged = gzip_content is not None and gzip_content.damaged
         raise SourceError(path, "the compressed file is damaged at its very beginning" if damaged else "is empty")
-    body = _buffered(Tape(content.read1, start))
-    return Stream(path, head, body, size_bytes, file, tape, unzipped)
+    body = _buffered(CountingReader(content.read1, start))
+    return ByteStream(path, head, body, file, counter, gzip_content)
 
 
-def _buffered(tape: Any) -> io.BufferedReader:
-    return io.BufferedReader(tape, _BUFFER_BYTES)
+def _first_lines(content: io.BufferedReader) -> bytes:
+    """The lines up to and including the first one that is not empty, at most about `_HEAD_BYTES`."""
+    start = line = content.readline(_HEAD_BYTES)
+    while line and len(start) < _HEAD_BYTES and not start.removeprefix(BOM).strip():
+        line = content.readline(_HEAD_BYTES)
+        start += line
+    return start
+
+
+def _buffered(raw: Any) -> io.BufferedReader:
+    return io.BufferedReader(raw, _BUFFER_BYTES)

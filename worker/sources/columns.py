@@ -1,6 +1,7 @@
-"""Which column of a file is which neutral field: by its name, or by `--map column=field`.
+"""The neutral field of each column of a file, decided by the column's name or by `--map column=field`.
 
-No column is guessed: what is neither named like a field nor mapped is listed as ignored. Values are not judged here.
+No column is guessed: a column that is neither named like a field nor mapped is ignored, and listed as ignored. This
+module checks no values; `validate_record` does.
 """
 
 import re
@@ -15,15 +16,18 @@ from contact_ingest.sources.rows import SourceError
 
 CUSTOM = "custom_fields"
 _CUSTOM_PREFIX = CUSTOM + "."
-#: Neutral fields that hold several values; in a cell they are separated by `;` or `|`.
+#: Neutral fields that hold a list. In a cell, `;` or `|` separates the values: `a@example.com;b@example.com`.
 LIST_FIELDS = ("alternate_emails",)
 _SEPARATOR = re.compile(r"[;|]")
-#: A cell that no header has: an address, or a number of at least five digits.
+#: Matches cells that no header has: an e-mail address, or a number of at least five digits.
 _DATA = re.compile(r"@|^\+?\d[\d\s().-]{4,}$")
 
 
 def parse_mapping(options: Iterable[str]) -> dict[str, str]:
-    """Read the values of `--map`: `column=field`, `column=custom_fields.NAME`, or `column=` to leave one out."""
+    """Read the values of `--map`, each `column=field`, `column=custom_fields.NAME`, or `column=` to leave it out.
+
+    Returns {column: field}; an empty field means that the column is left out.
+    """
     mapping: dict[str, str] = {}
     for option in options:
         column, equals, target = (part.strip() for part in option.rpartition("="))
@@ -37,6 +41,7 @@ def parse_mapping(options: Iterable[str]) -> dict[str, str]:
 
 
 def check_targets(mapping: Mapping[str, str]) -> None:
+    """Raise `SourceError` if a column is mapped to a field that does not exist."""
     for column, target in mapping.items():
         custom_name = target.startswith(_CUSTOM_PREFIX) and target != _CUSTOM_PREFIX
         if target and target not in FIELDS and not custom_name:
@@ -47,12 +52,12 @@ def check_targets(mapping: Mapping[str, str]) -> None:
             )
 
 
-#: Fields that a column becomes only where --map says so: a column that happens to have this name means something else.
+#: Fields that need --map: a column that happens to have one of these names usually means something else.
 BY_NAME_ONLY = CONSENT | {"source", "user_group"}
 
 
 def field_named(column: str) -> str | None:
-    """The neutral field a column name stands for by itself, if any."""
+    """The neutral field that a column's name means without --map, if any: "First Name" is `first_name`."""
     name = column.strip()
     plain = name.lower().replace(" ", "_").replace("-", "_")
     if plain.startswith(_CUSTOM_PREFIX) and plain != _CUSTOM_PREFIX:
@@ -61,8 +66,12 @@ def field_named(column: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How cells become a record. Pairs are (index of the cell, name of the field)."""
+class ColumnPlan:
+    """How the cells of a row become a record.
+
+    `plain` and `custom` are pairs (index of the cell, name of the field). `lists` and `phones` are the fields among
+    them that hold lists and telephone numbers. `ignored` are the names of the columns that are left out unasked.
+    """
 
     plain: tuple[tuple[int, str], ...]
     custom: tuple[tuple[int, str], ...]
@@ -71,7 +80,7 @@ class Plan:
     ignored: tuple[str, ...]
 
     def record(self, cells: Sequence[str]) -> dict[str, Any]:
-        """Cells as they stand, without the blanks around them; an empty cell is an absent field."""
+        """The record of one row: {field: text without surrounding blanks}. An empty cell gives no field."""
         record: dict[str, Any] = {field: text for index, field in self.plain if (text := cells[index].strip())}
         if self.custom and (custom := {name: text for index, name in self.custom if (text := cells[index].strip())}):
             record[CUSTOM] = custom
@@ -81,17 +90,20 @@ class Plan:
         return record
 
 
-def plan_columns(name: str, header: Sequence[str], mapping: Mapping[str, str]) -> Plan:
-    """Decide every column of the table `name`, or say which one cannot be decided."""
+def plan_columns(name: str, header: Sequence[str], mapping: Mapping[str, str]) -> ColumnPlan:
+    """Decide the field of every column. Raises `SourceError` with the column that cannot be decided.
+
+    `name` is the file's name, for messages. `mapping` is what --map said.
+    """
     targets = [mapping[column] if column in mapping else field_named(column) for column in header]
     if not any(targets) and any(map(_DATA.search, header)):
         raise SourceError(name, "the first line looks like data: it must name the columns")
     _check_columns(name, header, mapping, targets)
-    taken = [(index, target) for index, target in enumerate(targets) if target]
-    fields = {target for _, target in taken}
-    return Plan(
-        plain=tuple(pair for pair in taken if not pair[1].startswith(_CUSTOM_PREFIX)),
-        custom=tuple((i, t.removeprefix(_CUSTOM_PREFIX)) for i, t in taken if t.startswith(_CUSTOM_PREFIX)),
+    used = [(index, target) for index, target in enumerate(targets) if target]
+    fields = {target for _, target in used}
+    return ColumnPlan(
+        plain=tuple(pair for pair in used if not pair[1].startswith(_CUSTOM_PREFIX)),
+        custom=tuple((i, t.removeprefix(_CUSTOM_PREFIX)) for i, t in used if t.startswith(_CUSTOM_PREFIX)),
         lists=tuple(field for field in LIST_FIELDS if field in fields),
         phones=tuple(field for field in PHONE_FIELDS if field in fields),
         ignored=tuple(
@@ -131,16 +143,19 @@ def _check_columns(name: str, header: Sequence[str], mapping: Mapping[str, str],
 
 
 def rename_keys(record: dict[str, Any], mapping: Mapping[str, str]) -> None:
-    """Rename the top-level keys of an object that the mapping names; every other key stays as it is."""
+    """Rename the top-level keys of `record` that `mapping` names, in place. Every other key stays as it is.
+
+    Raises `Refused` if two keys would become the same field.
+    """
     moved = [(target, record.pop(column)) for column, target in mapping.items() if column in record]
     for target, value in moved:
         if not target:
             continue
-        place, field = record, target
+        holder, field = record, target
         if target.startswith(_CUSTOM_PREFIX):
-            place, field = record.setdefault(CUSTOM, {}), target.removeprefix(_CUSTOM_PREFIX)
-            if not isinstance(place, dict):
-                raise Refused(CUSTOM, f"an object is expected, {type(place).__name__} found")
-        if field in place:
+            holder, field = record.setdefault(CUSTOM, {}), target.removeprefix(_CUSTOM_PREFIX)
+            if not isinstance(holder, dict):
+                raise Refused(CUSTOM, f"an object is expected, {type(holder).__name__} found")
+        if field in holder:
             raise Refused(target, "given twice: by a mapped key and by another")
-        place[field] = value
+        holder[field] = value

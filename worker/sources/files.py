@@ -1,7 +1,8 @@
-"""Contact records out of a file or standard input: CSV, a JSON array or JSON lines, each also gzipped.
+"""Contact records from a file or standard input: CSV, a JSON array or JSON lines, each also gzipped.
 
-What cannot be read at all is a `SourceError` at opening, before anything is enqueued; what cannot be read of one
-record is a `Reject` with its line, and the rest goes on. Whether a record is a good contact is for intake to say.
+A file that cannot be read at all raises `SourceError` when it is opened, before anything is enqueued. A record that
+cannot be read is a `RejectedRow` with its line, and reading continues. `validate_record` decides whether a record is a
+valid contact.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,46 +10,46 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from contact_ingest.sources.byte_stream import Stream, open_stream
+from contact_ingest.sources.byte_stream import ByteStream, open_stream
 from contact_ingest.sources.columns import check_targets
-from contact_ingest.sources.csv_reader import Table
-from contact_ingest.sources.json_reader import Objects
-from contact_ingest.sources.phones import Phones
-from contact_ingest.sources.rows import Reject, Row, SourceError
+from contact_ingest.sources.csv_reader import CsvReader
+from contact_ingest.sources.json_reader import JsonReader
+from contact_ingest.sources.phones import PhoneParser
+from contact_ingest.sources.rows import RejectedRow, SourceError, SourceRow
 
 FORMATS = ("csv", "json", "jsonl")
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 class Source:
-    """Iterate it once for rows and rejects; ask it meanwhile how far it has come."""
+    """An open file of contact records. Iterating it gives rows and rejects, once."""
 
-    def __init__(self, stream: Stream, reader: Table | Objects, format_name: str) -> None:
+    def __init__(self, stream: ByteStream, reader: CsvReader | JsonReader, format_name: str) -> None:
         self._stream = stream
         self._reader = reader
         self.format = format_name
 
     @property
     def size_bytes(self) -> int | None:
-        """Size on the disk, compressed if the file is; None when nobody can know, as with standard input."""
+        """The size on the disk, compressed if the file is compressed. None where it is unknown (standard input)."""
         return self._stream.size_bytes
 
     @property
     def position_bytes(self) -> int:
-        """How many of these bytes have been taken in. Reading runs ahead of the rows by a buffer's length."""
-        return self._stream.tape.position
+        """How many of these bytes have been read. Reading is ahead of the rows by at most a buffer (256 KiB)."""
+        return self._stream.position_bytes
 
     @property
     def ignored_columns(self) -> tuple[str, ...]:
-        """Columns of a table that are neither named like a field nor mapped."""
+        """Columns of a CSV file that are neither named like a field nor mapped."""
         return self._reader.ignored_columns
 
     @property
     def unseen_columns(self) -> frozenset[str]:
-        """Mapped keys that no JSON object has had so far: at the end, most likely misspelt."""
+        """Mapped keys that no JSON object has had so far. A key left at the end is most likely misspelt."""
         return self._reader.unseen_columns
 
-    def __iter__(self) -> Iterator[Row | Reject]:
+    def __iter__(self) -> Iterator[SourceRow | RejectedRow]:
         try:
             yield from self._reader
         except OSError as error:
@@ -71,25 +72,32 @@ def open_source(
     format_name: str | None = None,
     delimiter: str | None = None,
 ) -> Source:
-    """Open `path` (`-` is standard input) and decide its columns. Close it by leaving the `with` block."""
+    """Open `path` (`-` is standard input) and decide its columns. The end of the `with` block closes the file.
+
+    `mapping` is {column: field} from `parse_mapping`, `region` the country of national telephone numbers (`US`),
+    `format_name` one of `FORMATS` and `delimiter` one character; without them both are recognised from the file.
+    """
     if format_name is not None and format_name not in FORMATS:
         raise SourceError(f"--format {format_name}", f"is not one of {', '.join(FORMATS)}")
     mapping = mapping or {}
     check_targets(mapping)
-    phones = Phones(region)
+    phones = PhoneParser(region)
     stream = open_stream(path)
     try:
         kind = _format(stream, format_name)
         if kind == "csv":
-            return Source(stream, Table(stream, mapping, phones, delimiter), kind)
-        return Source(stream, Objects(stream, mapping, phones, array=kind == "json"), kind)
+            return Source(stream, CsvReader(stream, mapping, phones, delimiter), kind)
+        return Source(stream, JsonReader(stream, mapping, phones, array=kind == "json"), kind)
     except BaseException:
         stream.close()
         raise
 
 
-def _format(stream: Stream, asked: str | None) -> str:
-    """As asked, or by the ending of the name, or by the first character. `.json` may hold either kind of JSON."""
+def _format(stream: ByteStream, asked: str | None) -> str:
+    """The format asked for, or else that of the file name's ending, or else that of the first character.
+
+    A `.json` file may hold an array or JSON lines: the first character tells which.
+    """
     kind = asked or _ENDINGS.get(Path(stream.name.lower().removesuffix(".gz")).suffix)
     first = stream.head[:1]
     if kind in (None, "json") and first in (b"[", b"{"):

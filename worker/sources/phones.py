@@ -1,6 +1,7 @@
-"""Telephone numbers as people write them, turned into E.164 (`+15046218927`).
+"""Turns telephone numbers as people write them, such as `(504) 621-8927`, into E.164: `+15046218927`.
 
-A number without a country code needs a region; none is ever assumed. Numbers are judged by length and shape alone.
+A number without a country code needs a region; no region is assumed. Only the length and the form of a number are
+checked.
 """
 
 from contact_ingest.errors import Refused
@@ -15,8 +16,8 @@ _IMPOSSIBLE = "its length is impossible for its country: check the digits, or wr
 _EXTENSION = "an extension cannot be kept: leave it out"
 
 
-class Phones:
-    """Reads numbers, national ones as those of `region` (two letters, such as US)."""
+class PhoneParser:
+    """Reads telephone numbers. `region` is the country of national numbers: two letters, such as US."""
 
     def __init__(self, region: str | None) -> None:
         self._region = region.upper() if region is not None else None
@@ -26,8 +27,8 @@ class Phones:
             if self._region not in phonenumbers.SUPPORTED_REGIONS:
                 raise SourceError(f"--region {region}", "is not a country: give two letters, such as US, GB or DE")
 
-    def e164(self, field: str, text: str) -> str:
-        """The number in E.164, or `Refused` with the field and what to do, never with the number."""
+    def to_e164(self, field: str, text: str) -> str:
+        """The number in E.164. Raises `Refused` with the field and what to do; its message never has the number."""
         import phonenumbers  # noqa: PLC0415 - heavy: only files with telephone numbers pay for it
 
         if self._region is None and not text.startswith(("+", "\uff0b")):
@@ -38,9 +39,9 @@ class Phones:
             raise Refused(field, _UNREADABLE) from None
         if number.extension:
             raise Refused(field, _EXTENSION)
-        # Possible, not valid: validity is an allocation table of the day the library was released, and would refuse
-        # numbers that are handed out tomorrow. "Possible" in the strict sense: the library's yes-or-no question also
-        # accepts numbers that lack their area code, which nobody can dial from elsewhere.
+        # "Possible" and not "valid": validity follows the allocation tables of the library's release, and refuses
+        # numbers that are allocated later. `is_possible_number` would also accept numbers without their area code,
+        # which cannot be dialled from elsewhere.
         if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
             raise Refused(field, _IMPOSSIBLE)
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

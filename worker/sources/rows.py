@@ -1,7 +1,7 @@
-"""What a source hands over: a `Row` that can be enqueued, or a `Reject` that says why one could not be read.
+"""What a source gives: a `SourceRow` that can be enqueued, or a `RejectedRow` that says why a record was not taken.
 
-Both carry the physical line they began on. A source that cannot be read at all raises `SourceError` instead. What is
-in a record is for the user's own rejects file only: no repr and no message here holds any of it.
+Both have the physical line that the record began on. A source that cannot be read at all raises `SourceError`. The
+contents of a record may go to the user's own rejects file and nowhere else: no repr and no message here has them.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ import orjson
 
 from contact_ingest.errors import IngestError
 
-#: The `field` of a reject that concerns the whole record.
-WHOLE = "record"
+#: The `field` of a rejected row that is wrong as a whole.
+WHOLE_RECORD = "record"
 
 
 class SourceError(IngestError):
-    """A source cannot be read as asked. `name` is the file or the option to mend."""
+    """A source cannot be read as asked. `name` is the file or the option to correct."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
@@ -28,30 +28,35 @@ class SourceError(IngestError):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One record as it was read, with the line it began on (1-based)."""
+class SourceRow:
+    """One record as it was read, and the line it began on (1-based)."""
 
     line: int
     record: dict[str, Any] = dataclasses.field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
-    """One record that was not read. `raw` is its text, or the record itself, for the rejects file alone."""
+class RejectedRow:
+    """One record that was not taken.
+
+    `field` and `rule` say what is wrong, `code` is the reason's code. `raw` is the record as text, or as an object
+    where it could be read, for the rejects file only.
+    """
 
     line: int
     field: str
     rule: str
     raw: str | dict[str, Any] | None = dataclasses.field(default=None, repr=False)
+    code: str = "unreadable"
 
 
-def readable(text: str) -> str:
-    """Text that UTF-8 can hold: bytes that could not be decoded show as backslash escapes."""
+def escape_undecodable(text: str) -> str:
+    """The text with lone surrogates (bytes that were not UTF-8) as backslash escapes: `\\udcff`."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def open_rejects(path: str, *, source: str) -> BinaryIO:
-    """Open the rejects file, a new one for its owner only: it holds contacts. Never overwrites the source."""
+    """Open a new rejects file, readable by its owner only: it holds contacts. Never overwrites the source."""
     target = Path(path)
     try:
         if target.exists() and source != "-" and target.samefile(source):
@@ -62,7 +67,7 @@ def open_rejects(path: str, *, source: str) -> BinaryIO:
     return open(descriptor, "wb")  # noqa: PTH123 - a descriptor, not a path
 
 
-def write_reject(out: BinaryIO, reject: Reject) -> None:
-    """Append one JSON line: line, field, rule, record."""
+def write_reject(out: BinaryIO, reject: RejectedRow) -> None:
+    """Append one JSON line: {"line": 7, "field": "email", "rule": "is no address", "record": {...}}."""
     entry = {"line": reject.line, "field": reject.field, "rule": reject.rule, "record": reject.raw}
     out.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))

@@ -1,1 +1,1 @@
-""""""
+"""Reads whole sources into lanes, resumably. Today: files (`loader`)."""

@@ -1,8 +1,9 @@
-"""Reading a source into a lane, so that it can stop at any moment and go on from there without counting anything twice.
+"""Reads a source into a lane. A run can stop at any moment, and the next run continues without counting a record twice.
 
-Records go in calls, each atomic. A rejected record is counted and written down together with the call around it, and
-the place to go on from moves in the same breath, with Ctrl-C kept waiting. A call is named after the key, the place in
-the source and its records, so that one whose reply was lost is not counted again by the next run.
+Records go to Redis in calls; each call is atomic. A record that is refused is counted and written to the rejects file
+together with the call that holds its neighbours, and the position to resume from moves in the same step. Ctrl-C waits
+for the end of that step. The id of a call is made of the key, the position and a digest of the records: if the reply
+to a call was lost, the next run makes the call again under the same id, and Redis does not count it again.
 """
 
 import signal
@@ -20,25 +21,30 @@ from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, RefusedRecord, answer_to
 from contact_ingest.providers.base import Provider
 from contact_ingest.sources.files import Source
-from contact_ingest.sources.rows import Reject, Row, write_reject
+from contact_ingest.sources.rows import RejectedRow, SourceRow, write_reject
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply
 
-#: Rejects kept for the next call; more of them make a call by themselves.
-MOST_PENDING = 500
-#: Rejects that a summary shows.
+#: Rejected rows that are kept for the next call. So many of them are written down without a call.
+MAX_PENDING_REJECTS = 500
+#: A dry run shows its progress every so many records.
+PROGRESS_EVERY = 500
+#: How many refused records a summary lists.
 LISTED = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A point in a source: before a line, or behind so many of the records that begin on it (a JSON array may have all
-    of its records on one line)."""
+class SourcePosition:
+    """The position in a source to resume from: `line`, after skipping the first `records` that begin on that line.
+
+    Lines are 1-based; 0 is the beginning. `records` is needed for JSON arrays, which may have all their records on one
+    line. Written `120`, or `1:4711` with records.
+    """
 
     line: int = 0
     records: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "SourcePosition":
         line, colon, records = text.partition(":")
         if not line.isdecimal() or (colon and not records.isdecimal()):
             raise SettingError("--from-line", "is a line number, or LINE:RECORDS as a stopped run has printed it")
@@ -48,145 +54,163 @@ class Place:
         return f"{self.line}:{self.records}" if self.records else str(self.line)
 
 
-class Interrupts:
-    """Ctrl-C waits for the end of a `with` block; a second one does not."""
+@dataclass(frozen=True, slots=True)
+class LoadTarget:
+    """Where a load goes. `key` names the load: the same source under the same key is not counted again within a day.
+
+    `send` makes one call to Redis and blocks. `show_progress` is called after each call and before each wait.
+    """
+
+    buffer: EnqueueBuffer
+    key: str
+    send: Callable[[EnqueueCall], EnqueueReply]
+    show_progress: Callable[[], None]
+
+
+class DelayedInterrupt:
+    """Delays Ctrl-C to the end of a `with` block. A second Ctrl-C interrupts the block at once."""
 
     def __init__(self) -> None:
-        self._asked = False
-        self._held = False
+        self._interrupted = False
         self._is_main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Self:
-        self._held = True
-        self._before = signal.signal(signal.SIGINT, self._heard) if self._is_main else None
+        self._before = signal.signal(signal.SIGINT, self._on_signal) if self._is_main else None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held = False
         if self._is_main:
             signal.signal(signal.SIGINT, self._before)
-        if self._asked and error is None:
+        if self._interrupted and error is None:
             raise KeyboardInterrupt
 
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        if self._asked:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._interrupted:
             raise KeyboardInterrupt
-        self._asked = True
+        self._interrupted = True
 
 
-class Load:
-    """One reading of one source. `go_on` is the place from which the next run has to go on."""
+class SourceLoader:
+    """One reading of one source, from `start` on: either `load`, or `check`, which enqueues nothing.
 
-    def __init__(self, source: Source, rejects: BinaryIO | None, start: Place) -> None:
+    `resume_from` is where the next run has to start. The other attributes count what happened so far:
+    `would_accept`, `needs_fields` and `dropped_fields` are for `check` alone.
+    """
+
+    def __init__(self, source: Source, rejects: BinaryIO | None, start: SourcePosition) -> None:
         self._source = source
         self._rejects = rejects
         self._start = start
-        self._row: Row | None = None
-        self._pending: list[tuple[Reject, str]] = []
+        self._row: SourceRow | None = None
+        self._pending_rejects: list[RejectedRow] = []
+        # The position of the current record, as two plain numbers: they change for every record.
         self._line, self._records = -1, 0
-        self.go_on = start
-        self.read = 0
-        self.refused = 0
+        self.resume_from = start
+        self.records_read = 0
+        self.refused_count = 0
         self.first_refused: list[dict[str, object]] = []
-        self.unready = 0
-        self.checked = 0
-        self.dropped = 0
+        self.would_accept = 0
+        self.needs_fields = 0
+        self.dropped_fields = 0
 
-    def refuse(self, said: RefusedRecord) -> None:
-        """The door refuses the record in hand."""
+    def on_refused(self, refused: RefusedRecord) -> None:
+        """Note that the buffer refused the current record. For `EnqueueOptions.on_refused`."""
         assert self._row is not None
-        self._pending.append((Reject(self._row.line, said.field, said.rule, self._row.record), said.code))
+        self._reject(self._row, refused.field, refused.rule, refused.code)
 
-    def run(
-        self, filling: EnqueueBuffer, key: str, send: Callable[[EnqueueCall], EnqueueReply], show: Callable[[], None]
-    ) -> None:
-        """Enqueue all. Raises `IntakeError`, or `KeyboardInterrupt`, with `go_on` in its place."""
+    def load(self, target: LoadTarget) -> None:
+        """Enqueue every record. Raises `IntakeError` or `KeyboardInterrupt`; `resume_from` is valid then too."""
         for item in self._items():
-            full = False
-            if isinstance(item, Row):
+            is_full = False
+            if isinstance(item, SourceRow):
                 self._row = item
-                full = filling.add(item.record)
+                is_full = target.buffer.add(item.record)
             else:
-                self._pending.append((item, "unreadable"))
-            if full or len(self._pending) >= MOST_PENDING:
-                self._flush(filling, key, send, show)
-        self._flush(filling, key, send, show)
+                self._pending_rejects.append(item)
+            if is_full or len(self._pending_rejects) >= MAX_PENDING_REJECTS:
+                self._flush(target)
+        self._flush(target)
 
-    def check(self, provider: Provider, table: FieldTable, max_bytes: int, show: Callable[[], None]) -> None:
-        """Apply every rule and enqueue nothing."""
+    def check(
+        self, provider: Provider, table: FieldTable, max_record_bytes: int, show_progress: Callable[[], None]
+    ) -> None:
+        """Apply every rule to every record, and enqueue nothing. `table` is what is known of the account's fields."""
         for item in self._items():
-            if isinstance(item, Row):
-                self._check(item, provider, table, max_bytes)
+            if isinstance(item, SourceRow):
+                self._check_row(item, provider, table, max_record_bytes)
             else:
-                self._pending.append((item, "unreadable"))
-            if self._pending:
-                self._write_down()
-            if self.read % MOST_PENDING == 0:
-                show()
+                self._pending_rejects.append(item)
+            if self._pending_rejects:
+                self._commit()
+            if self.records_read % PROGRESS_EVERY == 0:
+                show_progress()
 
-    def _check(self, row: Row, provider: Provider, table: FieldTable, max_bytes: int) -> None:
+    def _check_row(self, row: SourceRow, provider: Provider, table: FieldTable, max_record_bytes: int) -> None:
         try:
-            self.dropped += len(provider.prepare(validate_record(row.record, max_bytes), table).dropped)
+            prepared = provider.prepare(validate_record(row.record, max_record_bytes), table)
         except FieldsNeeded:
-            self.unready += 1
+            self.needs_fields += 1
         except Refused as refused:
-            # What the account's own fields are cannot be known without having asked.
+            # Without the account's fields, an unknown custom field may exist all the same.
             if refused.code == "unknown_field" and refused.field.startswith("custom_fields") and not table.fetched_ms:
-                self.unready += 1
+                self.needs_fields += 1
             else:
-                self._pending.append((Reject(row.line, refused.field, refused.rule, row.record), refused.code))
+                self._reject(row, refused.field, refused.rule, refused.code)
         else:
-            self.checked += 1
+            self.dropped_fields += len(prepared.dropped)
+            self.would_accept += 1
 
-    def _items(self) -> Iterator[Row | Reject]:
-        """What lies behind the start; where each stands is kept as plain numbers, since this runs for every record."""
+    def _reject(self, row: SourceRow, field: str, rule: str, code: str) -> None:
+        self._pending_rejects.append(RejectedRow(row.line, field, rule, row.record, code))
+
+    def _items(self) -> Iterator[SourceRow | RejectedRow]:
+        """The rows behind the start."""
         line, records = 0, 0
-        first_line, passed = self._start.line, self._start.records
+        start_line, skipped = self._start.line, self._start.records
         for item in self._source:
             records = records + 1 if item.line == line else 1
             line = item.line
-            if line > first_line or (line == first_line and records > passed):
-                self.read += 1
+            if line > start_line or (line == start_line and records > skipped):
+                self.records_read += 1
                 self._line, self._records = line, records
                 yield item
 
-    def _behind(self) -> Place:
-        """The place behind the record in hand."""
+    def _next_position(self) -> SourcePosition:
+        """The position after the current record. Only a JSON array can have two records on one line."""
         if self._line < 0:
             return self._start
-        return Place(self._line, self._records) if self._source.format == "json" else Place(self._line + 1)
+        is_array = self._source.format == "json"
+        return SourcePosition(self._line, self._records) if is_array else SourcePosition(self._line + 1)
 
-    def _flush(
-        self, filling: EnqueueBuffer, key: str, send: Callable[[EnqueueCall], EnqueueReply], show: Callable[[], None]
-    ) -> None:
-        append = filling.next_call()
-        if append is not None:
-            digest = blake2b(b"\n".join(append.records), digest_size=8).hexdigest()
-            append = replace(append, call=f"{key}:{append.lane}:{self.go_on}:{digest}", keyed=True)
-        while (pause_s := self._attempt(filling, append, send)) is not None:
-            show()
-            time.sleep(pause_s)  # here Ctrl-C need not wait: what this call would move is where it was
-        show()
+    def _flush(self, target: LoadTarget) -> None:
+        """Make the call that is due, as often as it takes, and commit the position behind it."""
+        call = target.buffer.next_call()
+        if call is not None:
+            digest = blake2b(b"\n".join(call.records), digest_size=8).hexdigest()
+            call = replace(call, call=f"{target.key}:{call.lane}:{self.resume_from}:{digest}", keyed=True)
+        while (pause_s := self._attempt(call, target)) is not None:
+            target.show_progress()
+            time.sleep(pause_s)  # Ctrl-C may interrupt this: Redis did not take the call, and the position stands
+        target.show_progress()
 
-    def _attempt(
-        self, filling: EnqueueBuffer, append: EnqueueCall | None, send: Callable[[EnqueueCall], EnqueueReply]
-    ) -> float | None:
-        """Make the call, if there is one; returns for how long to wait before it is made again."""
-        with Interrupts():
-            pause_s = None if append is None else filling.answered(answer_to(append, send))
+    def _attempt(self, call: EnqueueCall | None, target: LoadTarget) -> float | None:
+        """Make the call, if there is one. None if it was taken; else the seconds to wait before the next attempt."""
+        with DelayedInterrupt():
+            pause_s = None if call is None else target.buffer.answered(answer_to(call, target.send))
             if pause_s is None:
-                self._write_down()
+                self._commit()
         return pause_s
 
-    def _write_down(self) -> None:
-        for reject, code in self._pending:
+    def _commit(self) -> None:
+        """Write down the pending rejects, and move the position behind the current record."""
+        for reject in self._pending_rejects:
             if self._rejects is not None:
                 write_reject(self._rejects, reject)
             if len(self.first_refused) < LISTED:
-                said = {"line": reject.line, "field": reject.field, "rule": reject.rule, "code": code}
-                self.first_refused.append(said)
-        self.refused += len(self._pending)
-        self._pending.clear()
-        self.go_on = self._behind()
+                listed = {"line": reject.line, "field": reject.field, "rule": reject.rule, "code": reject.code}
+                self.first_refused.append(listed)
+        self.refused_count += len(self._pending_rejects)
+        self._pending_rejects.clear()
+        self.resume_from = self._next_position()
