@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from contact_ingest.cli.demo.check import check
 from contact_ingest.cli.demo.platforms import KEY, LOOPS
-from contact_ingest.cli.demo.scenes import SCENES
+from contact_ingest.cli.demo.scenarios import SCENARIOS
 from contact_ingest.config.settings import Settings
 from contact_ingest.engine import Engine
 from contact_ingest.sandbox.process import SandboxProcess
@@ -120,7 +120,7 @@ def test_one_stream_into_three_platforms_fails_only_where_a_platform_refuses_and
 
 
 def test_a_field_that_differs_and_a_contact_too_many_are_found():
-    people = SCENES["loops"].people(20, 0, 1)
+    people = SCENARIOS["loops"].people(20, 0, 1)
     want = [
         LOOPS.wanted(contact, {"plan": "plan", "visits": "visits"}) for contact in people.expected("loops").values()
     ]

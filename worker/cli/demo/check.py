@@ -1,4 +1,4 @@
-"""What the demonstration claims, checked: the sandbox's store field by field, the failures, the books."""
+"""Checks what the demonstration claims: the contacts in the sandbox field by field, the failures, and the books."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,16 +7,19 @@ from typing import Any
 
 import orjson
 
-from contact_ingest.cli.demo.data import Kind, People
-from contact_ingest.cli.demo.platforms import Platform
+from contact_ingest.cli.demo.data import BadRecordKind, MadeUpPeople
+from contact_ingest.cli.demo.platforms import DemoPlatform
 from contact_ingest.engine import DestinationRuntime
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store import books
 
 
 @dataclass(slots=True)
-class Findings:
-    """What was found; `wrong` is empty if everything holds."""
+class CheckResult:
+    """What the check of one destination result. `wrong` is empty if every claim holds.
+
+    `failed` counts the failures of each kind of bad record, `reasons` has one reason of each, `totals` are the books.
+    """
 
     delivered: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -26,71 +29,75 @@ class Findings:
 
 
 def check(
-    people: People,
-    platform: Platform,
+    people: MadeUpPeople,
+    platform: DemoPlatform,
     sandbox: SandboxProcess,
     runtime: DestinationRuntime,
     custom_names: Mapping[str, str],
-) -> Findings:
-    found = Findings()
-    _check_store(people, platform, sandbox, custom_names, found)
-    _check_failures(people, platform.name, runtime, found)
+) -> CheckResult:
+    result = CheckResult()
+    _check_store(people, platform, sandbox, custom_names, result)
+    _check_failures(people, platform.name, runtime, result)
     lanes = books.read(runtime.store)
-    found.totals = books.totals(lanes)
+    result.totals = books.totals(lanes)
     for lane in lanes:
-        found.wrong += books.disagreements(runtime.store, lane.lane)
-    if found.totals["accepted"] != people.records:
-        found.wrong.append(f"{people.records} records were enqueued, the books say {found.totals['accepted']}")
-    if found.totals["unattributed"]:
-        found.wrong.append(f"{found.totals['unattributed']} failed rows were not attributed")
-    return found
+        result.wrong += books.disagreements(runtime.store, lane.lane)
+    if result.totals["accepted"] != people.records:
+        result.wrong.append(f"{people.records} records were enqueued, the books say {result.totals['accepted']}")
+    if result.totals["unattributed"]:
+        result.wrong.append(f"{result.totals['unattributed']} failed rows were not attributed")
+    return result
 
 
 def _check_store(
-    people: People, platform: Platform, sandbox: SandboxProcess, custom_names: Mapping[str, str], found: Findings
+    people: MadeUpPeople,
+    platform: DemoPlatform,
+    sandbox: SandboxProcess,
+    custom_names: Mapping[str, str],
+    result: CheckResult,
 ) -> None:
-    """Every good field of every good contact is there, and nobody else."""
+    """Check that every good contact arrived with every field as enqueued, and that no other contact arrived."""
     expected = people.expected(platform.name)
     differing = 0
     for contact in sandbox.contacts(platform.name):
         values = platform.values(contact)
         good = expected.pop(platform.email(values), None)
         if good is None:
-            found.wrong.append("a contact arrived that should not have")
+            result.wrong.append("a contact arrived that should not have")
             continue
         want = platform.wanted(good, custom_names)
         if all(values.get(name, platform.absent) == value for name, value in want.items()):
-            found.delivered += 1
+            result.delivered += 1
         else:
             differing += 1
     if differing:
-        found.wrong.append(f"{differing} contacts arrived with a field that differs")
+        result.wrong.append(f"{differing} contacts arrived with a field that differs")
     if expected:
-        found.wrong.append(f"{len(expected)} good contacts did not arrive")
+        result.wrong.append(f"{len(expected)} good contacts did not arrive")
 
 
-def _check_failures(people: People, platform: str, runtime: DestinationRuntime, found: Findings) -> None:
-    """Each bad record failed alone, at its stage and for its reason; nobody else did."""
+def _check_failures(people: MadeUpPeople, platform: str, runtime: DestinationRuntime, result: CheckResult) -> None:
+    """Check that each bad record failed, at its stage and for its reason, and that no other record failed."""
     bad = people.failing(platform)
     for failed in runtime.failures:
         kind = bad.pop(str(orjson.loads(failed.raw)["email"]).lower(), None)
         if kind is None:
-            found.wrong.append(f"{failed.id} failed and should not have: {failed.about['code']}")
+            result.wrong.append(f"{failed.id} failed and should not have: {failed.about['code']}")
         elif not _is_right(kind, failed.about):
-            found.wrong.append(f"{failed.id} failed as {failed.about['stage']}/{failed.about['code']}: {kind.name}")
+            result.wrong.append(f"{failed.id} failed as {failed.about['stage']}/{failed.about['code']}: {kind.name}")
         else:
-            found.failed[kind.name] += 1
-            found.reasons[kind.name] = f"{failed.about['code']}: {failed.about['reason']}"
+            result.failed[kind.name] += 1
+            result.reasons[kind.name] = f"{failed.about['code']}: {failed.about['reason']}"
     if bad:
-        found.wrong.append(f"{len(bad)} bad records did not fail")
+        result.wrong.append(f"{len(bad)} bad records did not fail")
 
 
-def _is_right(kind: Kind, about: Mapping[str, Any]) -> bool:
+def _is_right(kind: BadRecordKind, about: Mapping[str, Any]) -> bool:
     return about["stage"] == kind.stage and about["code"] in kind.codes and bool(about["reason"])
 
 
-def kinds_planted(people: People, platform: str) -> Counter[Kind]:
-    """How many there are of each kind that the platform minds."""
+def kinds_used(people: MadeUpPeople, platform: str) -> Counter[BadRecordKind]:
+    """How many bad records there are of each kind that the platform refuses."""
     counted = Counter({kind: 0 for kind in people.kinds if platform in kind.at})
-    counted.update(kind for kind in people.bad_ones.values() if platform in kind.at)
+    counted.update(kind for kind in people.bad_kinds.values() if platform in kind.at)
     return counted

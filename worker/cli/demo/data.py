@@ -1,6 +1,6 @@
-"""The demonstration's people: made up, the same for the same seed, a few of them bad on purpose.
+"""The demonstration's contacts: made up, the same for the same seed, and a few of them bad on purpose.
 
-Some contacts come as two records, the second newer in some fields; what must arrive of each is known beforehand.
+Some contacts are enqueued as two records; the second one changes some fields. `expected` says what must arrive.
 """
 
 import random
@@ -13,9 +13,12 @@ CITIES = ("Springfield", "Århus", "São Paulo", "Kraków", "Portland", "東京"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A way to be bad: what is done to the record, and how the failure must read, at the platforms that mind it. One
-    without codes is sent again and arrives."""
+class BadRecordKind:
+    """A way of making a record bad: `field` becomes `value`.
+
+    The platforms `at` then fail the record at `stage`, with one of `codes` as the reason. A kind without codes is sent
+    again and arrives.
+    """
 
     name: str
     field: str
@@ -29,61 +32,63 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class People:
-    """`contacts` people, `bad` of them bad in the ways of `kinds`; records have `fields`. Every `twice_every` contacts,
-    one comes as two records."""
+class MadeUpPeople:
+    """Made-up contacts; `bad` of them are bad, in the ways of `kinds` in turn. Their records have `fields`.
+
+    One contact of every `second_record_every` is enqueued as two records.
+    """
 
     contacts: int
     bad: int
     seed: int
-    kinds: tuple[Kind, ...]
+    kinds: tuple[BadRecordKind, ...]
     fields: frozenset[str]
-    twice_every: int = 40
+    second_record_every: int = 40
 
     @cached_property
-    def bad_ones(self) -> dict[int, Kind]:
-        """Which contacts are bad and how: spread over the whole run, each kind in turn."""
-        chance = random.Random(self.seed)
-        stretch = self.contacts / max(1, self.bad)
-        places = [int((place + chance.random()) * stretch) for place in range(self.bad)]
-        kinds = [self.kinds[place % len(self.kinds)] for place in range(self.bad)]
-        chance.shuffle(kinds)
-        return dict(zip(places, kinds, strict=True))
+    def bad_kinds(self) -> dict[int, BadRecordKind]:
+        """The bad contacts by their number, and how each is bad: spread over the whole run, each kind in turn."""
+        random_source = random.Random(self.seed)
+        distance = self.contacts / max(1, self.bad)
+        numbers = [int((n + random_source.random()) * distance) for n in range(self.bad)]
+        kinds = [self.kinds[n % len(self.kinds)] for n in range(self.bad)]
+        random_source.shuffle(kinds)
+        return dict(zip(numbers, kinds, strict=True))
 
     @property
     def records(self) -> int:
-        return self.contacts + sum(1 for number in range(self.contacts) if self._is_twice(number))
+        return self.contacts + sum(1 for number in range(self.contacts) if self._has_second_record(number))
 
     def email(self, number: int) -> str:
         return f"person.{self.seed}.{number:07d}@example.com"
 
     def stream(self) -> Iterator[dict[str, Any]]:
-        """The records in the order in which they are enqueued; a second one follows its first at some distance."""
+        """The records in the order of enqueueing. A second record comes 3 or 30,000 contacts after the first."""
         later: dict[int, list[dict[str, Any]]] = {}
         for number in range(self.contacts):
-            yield self._sent(number)
-            if self._is_twice(number):
+            yield self._first_record(number)
+            if self._has_second_record(number):
                 due = min(self.contacts - 1, number + (3 if number % 3 else 30_000))
-                later.setdefault(due, []).append(self._update(number))
+                later.setdefault(due, []).append(self._second_record(number))
             yield from later.pop(number, ())
         for records in later.values():
             yield from records
 
-    def failing(self, platform: str) -> dict[str, Kind]:
-        """Who must fail at a platform and how, by address."""
-        return {self.email(number): kind for number, kind in self.bad_ones.items() if kind.fails(platform)}
+    def failing(self, platform: str) -> dict[str, BadRecordKind]:
+        """The contacts that must fail at a platform, by address, and how each must fail."""
+        return {self.email(number): kind for number, kind in self.bad_kinds.items() if kind.fails(platform)}
 
     def expected(self, platform: str) -> dict[str, dict[str, Any]]:
-        """Every good contact as it must arrive at a platform, by address, in the words of the records."""
+        """Every good contact as it must arrive at a platform, by address, with neutral field names."""
         failing = self.failing(platform)
         found = {}
         for number in range(self.contacts):
             email = self.email(number)
             if email in failing:
                 continue
-            contact = self._sent(number)
-            if self._is_twice(number):
-                update = self._update(number)
+            contact = self._first_record(number)
+            if self._has_second_record(number):
+                update = self._second_record(number)
                 contact = {
                     **contact,
                     **update,
@@ -93,14 +98,14 @@ class People:
             found[email] = contact
         return found
 
-    def _is_twice(self, number: int) -> bool:
-        return number % self.twice_every == self.twice_every // 2 and number not in self.bad_ones
+    def _has_second_record(self, number: int) -> bool:
+        return number % self.second_record_every == self.second_record_every // 2 and number not in self.bad_kinds
 
-    def _sent(self, number: int) -> dict[str, Any]:
-        """The first record of a contact, spoilt if the contact is bad."""
+    def _first_record(self, number: int) -> dict[str, Any]:
+        """The first record of a contact, made bad if the contact is a bad one."""
         record = self._record(number)
-        if number in self.bad_ones:
-            kind = self.bad_ones[number]
+        if number in self.bad_kinds:
+            kind = self.bad_kinds[number]
             record[kind.field] = kind.value
         return record
 
@@ -119,7 +124,7 @@ class People:
             custom_fields={"plan": "trial" if number % 2 else "", "visits": number % 50},
         )
 
-    def _update(self, number: int) -> dict[str, Any]:
+    def _second_record(self, number: int) -> dict[str, Any]:
         return self._kept(email=self.email(number), city="Moved", custom_fields={"plan": "paid"})
 
     def _kept(self, **fields: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The demonstration's destinations: how each is set, how its account is made ready, and how its store is read.
+"""The platforms of the demonstration: their settings, the preparation of the account, and how to read the contacts.
 
-Names of neutral fields in a platform's store stand here a second time on purpose: what is checked must not come from
-the code that is being checked.
+The platforms' names of the neutral fields are repeated here on purpose: the check must not share them with the code
+that it checks.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,19 +16,20 @@ from contact_ingest.config.settings import Destination
 from contact_ingest.sandbox.process import SandboxProcess
 
 KEY = "SG.demo"
-#: The one client that the stand-in of Emarsys knows from the start.
+#: The client that the Emarsys stand-in knows from the start.
 EMARSYS_CLIENT, EMARSYS_SECRET = "sandbox-client", "sandbox-secret"
 PLAN, VISITS = "plan", "visits"
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
-    """A destination of the demonstration.
+class DemoPlatform:
+    """A platform of the demonstration.
 
-    `variables` makes the environment from the sandbox's address, and a key where there is one. `add_fields` makes the
-    account's custom fields as its owner would, and returns what each is called in its store. `names` are neutral fields
-    that are called differently there; `nested` is where values lie below a contact; `absent` is how a value that is not
-    there reads."""
+    `variables` makes the environment variables from the sandbox's address and a key. `add_fields` creates the account's
+    custom fields, as its owner would, and returns the platform's name of each. The rest says how the sandbox shows a
+    contact: `names` has the neutral fields with other names there, `nested` the key below a contact that holds further
+    values, and `absent` the value of a field that is not set.
+    """
 
     name: str
     variables: Callable[[str, str], dict[str, str]]
@@ -43,12 +44,12 @@ class Platform:
         return Destination(platform=self.name, **own)
 
     def wanted(self, contact: Mapping[str, Any], custom_names: Mapping[str, str]) -> dict[str, Any]:
-        """A contact in the words of its records, as the store must have it."""
+        """A contact with neutral field names, as {the platform's field name: value}."""
         own = {self.names.get(name, name): value for name, value in contact.items() if name != "custom_fields"}
         return own | {custom_names[name]: value for name, value in contact["custom_fields"].items()}
 
     def values(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """What the store has of a contact, flat."""
+        """A contact of the sandbox as one flat object."""
         return {**stored, **stored.get(self.nested, {})}
 
     def email(self, values: Mapping[str, Any]) -> str:
@@ -64,7 +65,7 @@ def loops_variables(url: str, key: str) -> dict[str, str]:
 
 
 def emarsys_variables(url: str, key: str) -> dict[str, str]:
-    """Emarsys has no such key: it knows clients and their secrets."""
+    """Emarsys has no API key; it has clients with secrets."""
     del key
     return {
         "EMARSYS_BASE_URL": f"{url}/api",
@@ -99,13 +100,13 @@ def _post(url: str, content: Mapping[str, str]) -> dict[str, Any]:
         return dict(orjson.loads(answer.read()))
 
 
-SENDGRID = Platform(
+SENDGRID = DemoPlatform(
     "sendgrid", sendgrid_variables, _add_sendgrid_fields, names={"phone": "phone_number"}, nested="custom_fields"
 )
-LOOPS = Platform(
+LOOPS = DemoPlatform(
     "loops", loops_variables, _add_loops_fields, names={"first_name": "firstName", "last_name": "lastName"}
 )
-EMARSYS = Platform(
+EMARSYS = DemoPlatform(
     "emarsys",
     emarsys_variables,
     _add_emarsys_fields,

@@ -1,4 +1,4 @@
-"""What the demonstration found, as one JSON object or as lines for a person."""
+"""The result of the demonstration, as one JSON object or as lines for people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,79 +7,80 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from contact_ingest.cli.demo.check import Findings, kinds_planted
-from contact_ingest.cli.demo.data import People
+from contact_ingest.cli.demo.check import CheckResult, kinds_used
+from contact_ingest.cli.demo.data import MadeUpPeople
 from contact_ingest.store import books
 from contact_ingest.store.keys import BOOKS
 
-#: What of a failure's reason fits beside the rest on 80 columns.
+#: Characters of a failure's reason that are shown, so that the table fits 80 columns.
 REASON_WIDTH = 28
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The findings of each destination by its name. `requests` are the sandbox's totals, of all destinations."""
+class DemoReport:
+    """The check results by destination. `requests` are the sandbox's totals over all destinations."""
 
-    people: People
-    found: Mapping[str, Findings]
+    people: MadeUpPeople
+    results: Mapping[str, CheckResult]
     took_s: float
     requests: Mapping[str, Any]
 
     @property
     def wrong(self) -> list[str]:
-        if len(self.found) == 1:
-            return next(iter(self.found.values())).wrong
-        return [f"{name}: {problem}" for name, found in self.found.items() for problem in found.wrong]
+        if len(self.results) == 1:
+            return next(iter(self.results.values())).wrong
+        return [f"{name}: {problem}" for name, result in self.results.items() for problem in result.wrong]
 
     def summary(self) -> dict[str, Any]:
-        """With several destinations, what concerns one is below its name."""
-        parts = {name: _part(found) for name, found in self.found.items()}
-        if len(parts) == 1:
-            (told,) = parts.values()
+        """The result as one object. With several destinations, the figures of each are below its name."""
+        by_destination = {name: _figures(result) for name, result in self.results.items()}
+        if len(by_destination) == 1:
+            (figures,) = by_destination.values()
         else:
-            told = {"destinations": parts, "balanced": all(part["balanced"] for part in parts.values())}
+            balanced = all(each["balanced"] for each in by_destination.values())
+            figures = {"destinations": by_destination, "balanced": balanced}
         return {
             "contacts": self.people.contacts,
             "records": self.people.records,
-            **told,
+            **figures,
             "seconds": round(self.took_s, 2),
             "wrong": self.wrong,
         }
 
     def print(self, console: Console) -> None:
-        for name, found in self.found.items():
-            if len(self.found) > 1:
+        for name, result in self.results.items():
+            if len(self.results) > 1:
                 console.print(f"\n{name}", style="bold", highlight=False)
-            console.print(self._table(name, found), highlight=False)
-            _print_lines(console, self._claims(name, found))
-        if len(self.found) > 1:
+            console.print(self._table(name, result), highlight=False)
+            _print_lines(console, self._claims(name, result))
+        if len(self.results) > 1:
             console.print()
         _print_lines(console, self._end())
 
-    def _table(self, name: str, found: Findings) -> Table:
+    def _table(self, name: str, result: CheckResult) -> Table:
         table = Table(box=None, pad_edge=False)
         for heading, width in (("bad on purpose", 30), ("planted", 7), ("failed", 6)):
             table.add_column(heading, min_width=width, no_wrap=True)
         table.add_column("as")
-        for kind, count in kinds_planted(self.people, name).items():
-            reason = found.reasons.get(kind.name, "-") if kind.codes else "sent again, and arrived"
-            table.add_row(kind.name, str(count), str(found.failed[kind.name]), _short(reason))
+        for kind, count in kinds_used(self.people, name).items():
+            reason = result.reasons.get(kind.name, "-") if kind.codes else "sent again, and arrived"
+            table.add_row(kind.name, str(count), str(result.failed[kind.name]), _short(reason))
         return table
 
-    def _claims(self, name: str, found: Findings) -> list[str]:
-        totals = found.totals
+    def _claims(self, name: str, result: CheckResult) -> list[str]:
+        totals = result.totals
         ended = [book for book in BOOKS if totals[book] and book not in ("accepted", "unattributed")]
-        parts = " + ".join(f"{totals[book]:,} {book}" for book in ended)
+        ended_counts = " + ".join(f"{totals[book]:,} {book}" for book in ended)
         bad = len(self.people.failing(name))
         good = self.people.contacts - bad
         return [
-            f"books     {totals['accepted']:,} accepted = {parts}",
-            f"store     {found.delivered:,} of {good:,} good contacts arrived, every field as enqueued",
-            f"failures  {sum(found.failed.values())} of {bad} bad ones failed alone, each for its reason",
+            f"books     {totals['accepted']:,} accepted = {ended_counts}",
+            f"store     {result.delivered:,} of {good:,} good contacts arrived, every field as enqueued",
+            f"failures  {sum(result.failed.values())} of {bad} bad ones failed alone, each for its reason",
         ]
 
     def _end(self) -> list[str]:
-        everywhere = f" into {len(self.found)} destinations at once" if len(self.found) > 1 else ""
+        everywhere = f" into {len(self.results)} destinations at once" if len(self.results) > 1 else ""
         requests, largest = self.requests["requests"], self.requests["max_body_bytes"]
         return [
             f"requests  {requests:,} in all, the largest body {largest:,} bytes",
@@ -89,12 +90,12 @@ class Report:
         ]
 
 
-def _part(found: Findings) -> dict[str, Any]:
+def _figures(result: CheckResult) -> dict[str, Any]:
     return {
-        "delivered": found.delivered,
-        "failed": dict(found.failed),
-        "books": found.totals,
-        "balanced": books.balanced(found.totals),
+        "delivered": result.delivered,
+        "failed": dict(result.failed),
+        "books": result.totals,
+        "balanced": books.balanced(result.totals),
     }
 
 
