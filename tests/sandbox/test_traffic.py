@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contact_ingest.sandbox.limits import Standing, Windows
+from contact_ingest.sandbox.limits import LimitStatus, SlidingWindows
 from contact_ingest.sandbox.process import SandboxProcess
 
 PUT = "/v3/marketing/contacts"
@@ -58,9 +58,9 @@ def alive(pid: int) -> bool:
 
 
 def test_a_window_slides_and_refused_requests_do_not_count():
-    windows = Windows()
+    windows = SlidingWindows()
 
-    def arrive(at: float) -> Standing:
+    def arrive(at: float) -> LimitStatus:
         return windows.arrive("a", "e", at, limit=2, window_s=60.0)
 
     assert [arrive(at).allowed for at in (0.0, 30.0, 59.0, 60.0, 61.0, 90.0)] == [True, True, False, True, False, True]

@@ -1,7 +1,7 @@
-"""A strict stand-in of the marketing platforms, to send to without an account.
+"""A strict stand-in of the marketing platforms, for sending without an account; and the embedded Redis server.
 
-It says no wherever the platform does, repairs nothing, keeps a journal of what it received, and has dials for
-everything that can go wrong on the way. It is independent: it imports nothing from the rest of `worker` and shares no
-constant with the providers, so a limit copied wrongly on one side shows up as a disagreement. Start it with
+The sandbox refuses whatever a platform refuses and repairs nothing. It keeps a journal of what it received, and has
+dials for everything that can go wrong on the way. The sandbox imports nothing from the rest of `contact_ingest` and
+shares no constant with the providers: a limit that one side has wrong shows up as a disagreement. Start it with
 `python -m contact_ingest.sandbox`, or from Python with `process.SandboxProcess`.
 """

@@ -1,4 +1,4 @@
-"""`python -m contact_ingest.sandbox`: the sandbox on a port of this machine."""
+"""`python -m contact_ingest.sandbox`: serves the sandbox on a port of this machine."""
 
 import argparse
 import json
@@ -13,12 +13,14 @@ def main() -> None:
         prog="python -m contact_ingest.sandbox", description="A strict stand-in of the platforms."
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port (default)")
     parser.add_argument("--fd", type=int, help="serve on this listening socket instead")
     parser.add_argument("--key", action="append", default=[], help="accept this key only; may be repeated")
     parser.add_argument("--seed", type=int, help="the same as --dial seed=N")
-    parser.add_argument("--dial", type=_dial, action="append", default=[], metavar="NAME=JSON")
-    parser.add_argument("--owner-pid", type=int, help="leave when this parent process ends")
+    parser.add_argument(
+        "--dial", type=_dial, action="append", default=[], metavar="NAME=JSON", help="turn a dial; may be repeated"
+    )
+    parser.add_argument("--owner-pid", type=int, help="end when this parent process ends")
     options = parser.parse_args()
     dials = dict(options.dial) | ({} if options.seed is None else {"seed": options.seed})
     try:

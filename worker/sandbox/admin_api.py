@@ -1,6 +1,6 @@
-"""The sandbox's own pages under /sandbox: dials, journal, totals, what the accounts hold, and a reset.
+"""The sandbox's own pages under /sandbox: dials, journal, totals, the contacts of an account, and a reset.
 
-They need no key, meet no fault and leave no entry in the journal.
+These pages need no key, meet no fault and leave no entry in the journal.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,34 +18,35 @@ from contact_ingest.sandbox.messages import Platform
 from contact_ingest.sandbox.middleware import TrafficMiddleware
 from contact_ingest.sandbox.random_source import RandomSource
 
-MOST_CONTACTS = 50_000
+#: Contacts in one page of /sandbox/contacts.
+MAX_CONTACTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
     dials: Dials
     journal: Journal
-    gate: TrafficMiddleware
+    middleware: TrafficMiddleware
     platforms: Sequence[Platform]
-    chance: RandomSource
-    #: Puts contacts straight into a platform's store, past all rules, by the platform's default account.
+    random_source: RandomSource
+    #: Functions that put contacts into an account past all rules, by the name of the platform's default account.
     seeds: Mapping[str, Callable[[list[dict[str, Any]]], None]]
 
     def routes(self) -> list[Route]:
         return [
-            Route("/dials", _alone(self._read_dials), methods=["GET"]),
+            Route("/dials", _on_event_loop(self._read_dials), methods=["GET"]),
             Route("/dials", self._change_dials, methods=["PUT"]),
-            Route("/journal", _alone(self._read_journal), methods=["GET"]),
-            Route("/totals", _alone(self._read_totals), methods=["GET"]),
-            Route("/contacts", _alone(self._read_contacts), methods=["GET"]),
+            Route("/journal", _on_event_loop(self._read_journal), methods=["GET"]),
+            Route("/totals", _on_event_loop(self._read_totals), methods=["GET"]),
+            Route("/contacts", _on_event_loop(self._read_contacts), methods=["GET"]),
             Route("/contacts", self._seed_contacts, methods=["POST"]),
-            Route("/reset", _alone(self._reset), methods=["POST"]),
+            Route("/reset", _on_event_loop(self._reset), methods=["POST"]),
         ]
 
     def change(self, changes: Mapping[str, Any]) -> None:
         self.dials.change(changes)
         if "seed" in changes:
-            self.chance.seed(self.dials.traffic.seed)
+            self.random_source.seed(self.dials.traffic.seed)
 
     def advance(self) -> None:
         for platform in self.platforms:
@@ -81,7 +82,7 @@ class AdminApi:
     def _read_contacts(self, request: Request) -> Response:
         self.advance()
         account = request.query_params.get("account", self.platforms[0].default_account)
-        limit = min(_number(request, "limit", 10_000), MOST_CONTACTS)
+        limit = min(_number(request, "limit", 10_000), MAX_CONTACTS)
         platform = next((each for each in self.platforms if account.startswith(each.default_account)), None)
         found = platform.contacts(account, _number(request, "after", 0), limit) if platform else []
         lines = b"".join(orjson.dumps(contact, option=orjson.OPT_APPEND_NEWLINE) for contact in found)
@@ -94,21 +95,24 @@ class AdminApi:
         try:
             seed(orjson.loads(await request.body()))
         except (ValueError, TypeError, KeyError, AttributeError):
-            return _json({"error": "contacts: an array of contacts in the form that is read here is expected"}, 400)
+            return _json(
+                {"error": "contacts: an array of contacts is expected, in the form that GET /sandbox/contacts gives"},
+                400,
+            )
         return Response(status_code=204)
 
     def _reset(self, _: Request) -> Response:
         for platform in self.platforms:
             platform.reset()
         self.journal.reset()
-        self.gate.reset()
+        self.middleware.reset()
         self.dials.reset()
-        self.chance.seed(self.dials.traffic.seed)
+        self.random_source.seed(self.dials.traffic.seed)
         return Response(status_code=204)
 
 
-def _alone(page: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """Run a page on the event loop's own thread, as everything here is: Starlette would put it beside the others."""
+def _on_event_loop(page: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """An async endpoint of a page: Starlette would run the plain function in another thread, beside the event loop."""
 
     async def answer(request: Request) -> Response:
         return page(request)

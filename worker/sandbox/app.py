@@ -1,7 +1,4 @@
-"""The sandbox as one ASGI application.
-
-Its own pages are under /sandbox; everywhere else are the platforms, behind the gate.
-"""
+"""The sandbox as one ASGI application: its own pages under /sandbox, and the platforms behind the middleware."""
 
 import asyncio
 import contextlib
@@ -27,44 +24,47 @@ from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 
 LIMITS = sendgrid.LIMITS | loops.LIMITS | emarsys.LIMITS
 ENDPOINTS = sendgrid.ENDPOINTS | loops.ENDPOINTS | emarsys.ENDPOINTS
-#: Jobs finish within this long of being due even if nobody asks.
+#: A job that is due finishes within this time, even if no request arrives.
 TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     app: Starlette
-    gate: TrafficMiddleware
+    middleware: TrafficMiddleware
 
 
-def sandbox(*, keys: Collection[str] = (), dials: Mapping[str, Any] | None = None) -> Sandbox:
-    """Build the application. `keys` are the only bearer keys that SendGrid and Loops accept, if there are any; `dials`
-    are the positions to start with, and what a reset returns to."""
+def build_sandbox(*, keys: Collection[str] = (), dials: Mapping[str, Any] | None = None) -> Sandbox:
+    """Build the application.
+
+    `keys` are the only bearer keys that SendGrid and Loops accept; without any, both accept every key. `dials` are the
+    positions to start with, and those that a reset returns to.
+    """
     limits = {endpoint: Limit(*limit) for endpoint, limit in LIMITS.items()}
-    board = Dials(TrafficDials(limits=limits), SendGridDials(), LoopsDials(), EmarsysDials(), endpoints=ENDPOINTS)
-    journal, chance, accepted = Journal(), RandomSource(0), frozenset(keys)
-    team, customer = loops.Loops(board, accepted), emarsys.Emarsys(board)
-    platforms: list[Platform] = [sendgrid.SendGrid(board, chance, accepted), team, customer]
-    gate = TrafficMiddleware(platforms, board, journal, chance)
+    all_dials = Dials(TrafficDials(limits=limits), SendGridDials(), LoopsDials(), EmarsysDials(), endpoints=ENDPOINTS)
+    journal, random_source, accepted = Journal(), RandomSource(0), frozenset(keys)
+    team, customer = loops.Loops(all_dials, accepted), emarsys.Emarsys(all_dials)
+    platforms: list[Platform] = [sendgrid.SendGrid(all_dials, random_source, accepted), team, customer]
+    middleware = TrafficMiddleware(platforms, all_dials, journal, random_source)
     seeds = {team.default_account: team.seed, customer.default_account: customer.seed}
-    control = AdminApi(board, journal, gate, platforms, chance, seeds)
-    control.change(dials or {})
-    board.start_from_here()
-    chance.seed(board.traffic.seed)
+    admin_api = AdminApi(all_dials, journal, middleware, platforms, random_source, seeds)
+    admin_api.change(dials or {})
+    all_dials.keep_as_initial()
+    random_source.seed(all_dials.traffic.seed)
 
     @contextlib.asynccontextmanager
     async def ticking(_: Starlette) -> AsyncIterator[None]:
-        ticker = asyncio.create_task(_tick(control))
+        ticker = asyncio.create_task(_tick(admin_api))
         try:
             yield
         finally:
             ticker.cancel()
 
-    routes = [Mount("/sandbox", routes=control.routes()), Mount("", app=gate)]
-    return Sandbox(Starlette(routes=routes, lifespan=ticking), gate)
+    routes = [Mount("/sandbox", routes=admin_api.routes()), Mount("", app=middleware)]
+    return Sandbox(Starlette(routes=routes, lifespan=ticking), middleware)
 
 
-async def _tick(control: AdminApi) -> None:
+async def _tick(admin_api: AdminApi) -> None:
     while True:
         await asyncio.sleep(TICK_S)
-        control.advance()
+        admin_api.advance()

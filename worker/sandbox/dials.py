@@ -1,7 +1,8 @@
-"""The dials: everything about the sandbox that a test may turn while it runs.
+"""The dials: everything about the sandbox that a test can change while the sandbox runs.
 
-A change is checked as a whole before any of it counts, and an unknown name or a wrong value is refused by name. The
-dials here belong to every platform; a platform adds a group of its own, and all groups share one flat set of names.
+A change of several dials is checked as a whole and takes effect as a whole. An unknown name or a wrong value is refused
+with the name of the dial. `TrafficDials` apply to every platform. Each platform also has a group of dials of its own.
+All groups share one flat set of names.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,44 +31,45 @@ Fault = Literal[
     "504_after",
 ]
 
-#: Dials that speak of endpoints and limits, all of which must exist.
+#: Dials whose values name endpoints or limits. The names are checked.
 ENDPOINT_DIALS = ("limits", "faults_on", "emarsys_forbidden")
 
 Group = TypeVar("Group", bound=msgspec.Struct)
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """So many requests in any span of so many seconds, for each account."""
+    """A rate limit of each account: `limit` requests in any `window_s` seconds."""
 
     limit: Count
     window_s: Annotated[float, msgspec.Meta(gt=0)]
 
 
 class TrafficDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What happens on the way, whatever the platform."""
+    """What happens to requests on the way, at every platform."""
 
-    #: Replies take this long, from and to; a request acts at the end of it, even if its caller has gone by then.
+    #: The shortest and the longest time of a reply. The request takes effect at the end of it, even without its caller.
     latency_ms: tuple[Seconds, Seconds] = (0, 0)
     rate_429: Share = 0.0
     rate_5xx: Share = 0.0
-    #: The connection is closed as soon as the headers are in; nothing is acted upon.
+    #: Share of requests whose connection is closed as soon as the headers have arrived. They have no effect.
     drop_before: Share = 0.0
-    #: The request is acted upon, then the connection is closed without a reply.
+    #: Share of requests that take effect and get no reply: the connection is closed.
     drop_after: Share = 0.0
+    #: Share of successful requests whose reply is cut off in the middle.
     unreadable_2xx: Share = 0.0
-    #: Faults that the next requests meet, one each, before any share is drawn; "ok" spares one request.
+    #: The faults of the next requests, one each, instead of the shares. "ok" is a request without a fault.
     script: tuple[Fault, ...] = ()
-    #: Endpoints, or limits for all that count against them, that meet faults and latency; empty means all that a key
-    #: opens.
+    #: Endpoints with faults and latency, or limits, which stand for all their endpoints. Empty: every endpoint that
+    #: has a limit.
     faults_on: tuple[str, ...] = ()
+    #: Every endpoint that has a limit answers 401.
     auth_down: bool = False
-    #: Connections are accepted, requests read, and nothing is ever answered.
+    #: Connections are accepted and requests are read, but never answered.
     black_hole: bool = False
-    #: Bodies above the documented cap get 413; a hidden cap lies below it.
+    #: A cap on bodies, in bytes, below the documented one. Bodies above either cap get 413.
     hidden_byte_cap: Count | None = None
     limits: dict[str, Limit] = {}
-    #: How X-RateLimit-Reset is written where the platform's documentation does not say; with "none" no platform sends
-    #: any of these headers.
+    #: The form of X-RateLimit-Reset at platforms that do not document it. "none": no platform sends rate headers.
     rate_headers: Literal["seconds", "epoch", "none"] = "seconds"
     seed: int = 0
 
@@ -76,11 +78,11 @@ class TrafficDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class DialError(ValueError):
-    """A change of dials was refused; the message says which dial and why."""
+    """A change of dials is refused. The message says which dial and why."""
 
 
 class Dials:
-    """All groups of dials together, read by group and changed by name."""
+    """All groups of dials. Code reads a group by its type; tests change dials by name."""
 
     def __init__(self, *groups: msgspec.Struct, endpoints: Collection[str]) -> None:
         self._endpoints = frozenset(endpoints)
@@ -108,22 +110,22 @@ class Dials:
             if name in ENDPOINT_DIALS and isinstance(value, list | tuple | dict):
                 self._check_endpoints(name, value)
             if name == "limits" and isinstance(value, dict):
-                value = msgspec.to_builtins(self.traffic.limits) | value  # noqa: PLW2901 - one endpoint at a time
+                value = msgspec.to_builtins(self.traffic.limits) | value  # noqa: PLW2901 - a change names only some endpoints
             changed.setdefault(owner, {})[name] = value
-        groups = {kind: self._rebuilt(kind, values) for kind, values in changed.items()}
+        groups = {kind: self._changed_group(kind, values) for kind, values in changed.items()}
         self._groups.update(groups)
 
     def reset(self) -> None:
         self._groups = {type(group): group for group in self._initial}
 
-    def start_from_here(self) -> None:
-        """Make the present positions the ones that a reset returns to."""
+    def keep_as_initial(self) -> None:
+        """Make the current positions those that `reset` returns to."""
         self._initial = tuple(self._groups.values())
 
-    def _rebuilt(self, kind: type[msgspec.Struct], values: dict[str, Any]) -> msgspec.Struct:
+    def _changed_group(self, kind: type[msgspec.Struct], values: dict[str, Any]) -> msgspec.Struct:
         before = msgspec.to_builtins(self._groups[kind])
         try:
-            # One at a time first, so that the message can begin with the dial's name.
+            # Check each dial alone first, so that the message can begin with its name.
             for name, value in values.items():
                 msgspec.convert({**before, name: value}, kind)
         except msgspec.ValidationError as error:
@@ -136,5 +138,6 @@ class Dials:
 
 
 def ordered(name: str, span: tuple[float, float]) -> None:
+    """Raise `ValueError` if a span from-to runs backwards."""
     if span[0] > span[1]:
         raise ValueError(f"{name}: the first number is the larger one")

@@ -1,6 +1,6 @@
-"""The journal: one entry for each request, in the order of arrival, with sizes and counts and never any content.
+"""The journal: one entry for each request, in the order of arrival, with sizes and counts and without any content.
 
-It lets a test compare what was sent with what arrived, refused and dropped requests included.
+A test compares what was sent with what arrived, including refused and dropped requests.
 """
 
 from collections import Counter
@@ -9,8 +9,13 @@ from typing import Any
 
 
 @dataclass(slots=True)
-class Entry:
-    """`at` is the arrival of the headers in Unix time. `status` stays 0 when no reply went out, and `fate` says why."""
+class JournalEntry:
+    """One request. The entry is updated until the request has ended.
+
+    `n` counts from 1. `at` is when the headers arrived, in Unix seconds. `status` is 0 as long as no reply went out.
+    `fate` says what happened: open, answered, unreadable, caller_left, or the name of the fault. `bytes` is the size of
+    the body, `contacts` how many contacts it had, `job_id` the import job it started, `note` the platform's remark.
+    """
 
     n: int
     at: float
@@ -27,17 +32,19 @@ class Entry:
 
 class Journal:
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[JournalEntry] = []
 
-    def open(self, at: float, method: str, endpoint: str, account: str) -> Entry:
-        entry = Entry(len(self.entries) + 1, at, method, endpoint, account)
+    def open(self, at: float, method: str, endpoint: str, account: str) -> JournalEntry:
+        entry = JournalEntry(len(self.entries) + 1, at, method, endpoint, account)
         self.entries.append(entry)
         return entry
 
-    def after(self, n: int) -> list[Entry]:
+    def after(self, n: int) -> list[JournalEntry]:
+        """The entries with a number above `n`."""
         return self.entries[max(n, 0) :]
 
     def totals(self) -> dict[str, Any]:
+        """Sums over all entries, for /sandbox/totals."""
         entries = self.entries
         return {
             "requests": len(entries),

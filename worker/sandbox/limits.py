@@ -1,4 +1,4 @@
-"""Rate limits as sliding windows: a request counts from its arrival until one window later, refused ones not at all."""
+"""Rate limits as sliding windows: a request counts for one window after its arrival; a refused request never counts."""
 
 import math
 from collections import defaultdict, deque
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where an account stands at an endpoint right after a request has arrived."""
+class LimitStatus:
+    """An account's rate limit right after a request: whether the request is allowed, and how many more are."""
 
     allowed: bool
     limit: int
@@ -15,7 +15,7 @@ class Standing:
     reset_s: float
 
     def headers(self, form: str, now: float) -> dict[str, str]:
-        """In the form `none`, `bare` (no reset), `seconds` (reset from now on) or `epoch` (reset in Unix time)."""
+        """X-RateLimit headers in a form: `none`, `bare` (no reset), `seconds` (until the reset) or `epoch` (Unix time)."""
         if form == "none":
             return {}
         shown = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(self.remaining)}
@@ -24,12 +24,14 @@ class Standing:
         return shown
 
 
-class Windows:
+class SlidingWindows:
+    """The arrivals of every account at every limit."""
+
     def __init__(self) -> None:
         self._arrivals: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
-    def arrive(self, account: str, endpoint: str, at: float, limit: int, window_s: float) -> Standing:
-        """Count a request that arrives at `at`, a reading of a clock that never goes back."""
+    def arrive(self, account: str, endpoint: str, at: float, limit: int, window_s: float) -> LimitStatus:
+        """Count a request that arrives at `at`, in seconds of the monotonic clock."""
         arrivals = self._arrivals[account, endpoint]
         while arrivals and arrivals[0] <= at - window_s:
             arrivals.popleft()
@@ -37,7 +39,7 @@ class Windows:
         if allowed:
             arrivals.append(at)
         reset_s = arrivals[0] + window_s - at if arrivals else window_s
-        return Standing(allowed, limit, max(limit - len(arrivals), 0), reset_s)
+        return LimitStatus(allowed, limit, max(limit - len(arrivals), 0), reset_s)
 
     def reset(self) -> None:
         self._arrivals.clear()

@@ -1,6 +1,6 @@
-"""One request and one reply as values, and what a platform has to offer to be served here.
+"""One request and one reply as values, and the protocol of a platform's stand-in.
 
-Platforms are plain code from `Call` to `Reply`; connections, faults, limits and the journal belong to the gate.
+A stand-in is plain code from `Request` to `Reply`. The middleware has the connections, faults, limits and the journal.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ import orjson
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Call:
-    """A request that has arrived in full. `origin` is this server's address as the caller wrote it."""
+class Request:
+    """A request. `origin` is this server's address as the caller wrote it, such as `http://127.0.0.1:8025`."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reply:
-    """What goes back. `contacts`, `job_id` and `note` are for the journal alone and never sent."""
+    """A reply. `contacts`, `job_id` and `note` go to the journal and are not sent."""
 
     status: int
     body: bytes = b""
@@ -36,7 +36,7 @@ class Reply:
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on a request, not an accident
-    """A request is answered with `reply` and goes no further."""
+    """The request is refused with `reply`."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"rejected with {reply.status}")
@@ -48,46 +48,55 @@ def json_reply(status: int, content: object) -> Reply:
 
 
 class Platform(Protocol):
-    """A platform's rules and its state. All methods are called from one thread, with the clock given in Unix time."""
+    """A platform's rules and its contacts. All methods are called from one thread."""
 
     @property
-    def default_account(self) -> str: ...
+    def default_account(self) -> str:
+        """The name of the account that a request without an account of its own means."""
+        ...
 
-    def owns(self, path: str) -> bool: ...
+    def owns(self, path: str) -> bool:
+        """Whether a path belongs to this platform."""
+        ...
 
     def endpoint(self, method: str, path: str) -> str:
-        """The name of what a request asks for: the journal has it, and faults are dialled by it."""
+        """The name of a request's endpoint, such as `sendgrid.upsert`, for the journal and for the dial `faults_on`."""
         ...
 
     def limit(self, endpoint: str) -> str:
-        """The name of the rate limit that an endpoint counts against, alone or together with others. Limits are dialled
-        by it."""
+        """The name of the rate limit that an endpoint counts against, in the dial `limits`. Endpoints may share it."""
         ...
 
     def rate_headers(self, dialled: str) -> str:
-        """How this platform writes where a limit stands, given what is dialled for those that leave it open."""
+        """The form of this platform's rate headers, given the position of the dial `rate_headers`."""
         ...
 
-    def account(self, headers: Mapping[str, str]) -> str: ...
-
-    def refuses(self, call: Call) -> Reply | None:
-        """The refusal of a caller who may not come in at all. Asked once a request, before its body is there."""
+    def account(self, headers: Mapping[str, str]) -> str:
+        """The name of the account that the headers mean; limits are counted for it."""
         ...
 
-    def answer(self, call: Call) -> Reply: ...
+    def refuse_caller(self, request: Request) -> Reply | None:
+        """The refusal of a caller without a valid key, or None. Called once a request, before the body is read."""
+        ...
 
-    def trouble(self, status: int) -> Reply:
-        """A 401, 429 or 5xx in this platform's shape."""
+    def answer(self, request: Request) -> Reply:
+        """Let the request take effect, and answer it."""
+        ...
+
+    def error_reply(self, status: int) -> Reply:
+        """A reply with a status such as 401, 429 or 500, in this platform's form."""
         ...
 
     def advance(self) -> None:
-        """Finish what has become due."""
+        """Finish the jobs that have become due."""
         ...
 
     def contacts(self, account: str, after: int, limit: int) -> list[dict[str, Any]]:
-        """Stored contacts in the order of their creation, each with its number `n`, from `after` on (exclusive)."""
+        """The stored contacts with a number `n` above `after`, at most `limit`, in the order of their creation."""
         ...
 
-    def counts(self) -> dict[str, int]: ...
+    def counts(self) -> dict[str, int]:
+        """This platform's share of /sandbox/totals."""
+        ...
 
     def reset(self) -> None: ...

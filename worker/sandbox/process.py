@@ -1,7 +1,7 @@
-"""The sandbox as a child process, for tests and for the demonstration on the command line.
+"""The sandbox as a child process, for tests and for the demonstration.
 
-The child belongs to the `with` block: it is stopped at its end, also on errors, and it leaves by itself should its
-owner be killed. Only the standard library is needed on this side.
+The child runs for the length of a `with` block. It ends by itself if its owner is killed. This side needs the standard
+library only.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PAGE = 20_000
 
 
 class SandboxProcess:
-    """A running sandbox: `url` is its address, and the methods read and turn what is under /sandbox."""
+    """A running sandbox. `url` is its address; the methods use its pages under /sandbox."""
 
     def __init__(self, *, dials: Mapping[str, Any] | None = None, key: str | Sequence[str] | None = None) -> None:
         self._dials = dict(dials or {})
@@ -64,7 +64,7 @@ class SandboxProcess:
                 child.stdout.close()
 
     def dials(self, **changes: Any) -> dict[str, Any]:
-        """Change dials, all or none, and return the positions of all of them."""
+        """Change dials, all or none of them. Returns the positions of all dials."""
         body = json.dumps(changes).encode() if changes else None
         return dict(json.loads(self._ask("PUT" if changes else "GET", "/sandbox/dials", body)))
 
@@ -75,7 +75,7 @@ class SandboxProcess:
         return dict(json.loads(self._ask("GET", "/sandbox/totals")))
 
     def contacts(self, account: str = "sendgrid") -> Iterator[dict[str, Any]]:
-        """What an account holds, in the order of creation, fetched page by page."""
+        """The contacts of an account, in the order of their creation, fetched page by page."""
         after = 0
         while page := self._ask("GET", f"/sandbox/contacts?account={quote(account)}&after={after}&limit={PAGE}"):
             for line in page.splitlines():
@@ -84,15 +84,15 @@ class SandboxProcess:
             after = contact["n"]
 
     def seed(self, account: str, contacts: Sequence[Mapping[str, Any]]) -> None:
-        """Put contacts into an account past all rules, to start from a state that requests alone cannot bring about."""
+        """Put contacts into an account past all rules, for a state that requests alone cannot bring about."""
         self._ask("POST", f"/sandbox/contacts?account={quote(account)}", json.dumps(list(contacts)).encode())
 
     def reset(self) -> None:
-        """Forget everything received, and turn the dials back to where they were at the start."""
+        """Forget every request and contact, and turn the dials back to their positions at the start."""
         self._ask("POST", "/sandbox/reset")
 
     def _command(self) -> list[str]:
-        # -P: a folder that happens to be the current one must not be able to shadow a module.
+        # -P: modules in the current directory must not shadow ours.
         command = [sys.executable, "-P", "-m", "contact_ingest.sandbox", "--port", "0", "--owner-pid", str(os.getpid())]
         for key in self._keys:
             command += ["--key", key]
@@ -116,7 +116,7 @@ class SandboxProcess:
         return line
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(self.url + path, body, method=method)  # noqa: S310 - our own loopback child
+        request = urllib.request.Request(self.url + path, body, method=method)  # noqa: S310 - our own child on loopback
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=REPLY_S) as reply:

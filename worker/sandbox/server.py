@@ -1,6 +1,6 @@
-"""Serve the sandbox in this process until SIGTERM, SIGINT or the end of the process that wanted it.
+"""Serves the sandbox in this process until SIGTERM, SIGINT or the end of its owner.
 
-Once it accepts connections it prints one line of JSON with its address and process id, and nothing else ever.
+Once it accepts connections, it prints one line: {"url": "http://127.0.0.1:8025", "pid": 4711}. It prints nothing else.
 """
 
 import asyncio
@@ -15,15 +15,14 @@ from typing import Any
 
 import uvicorn
 
-from contact_ingest.sandbox.app import Sandbox, sandbox
+from contact_ingest.sandbox.app import Sandbox, build_sandbox
 from contact_ingest.sandbox.connection import DroppableProtocol
 
-PARENT_CHECK_S = 0.2
 KEEP_ALIVE_S = 75
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says where it is, leaves at once, and does not outlive its owner."""
+    """A uvicorn server that prints its address, stops at once, and ends when its owner ends."""
 
     def __init__(self, config: uvicorn.Config, served: Sandbox, owner_pid: int | None) -> None:
         super().__init__(config)
@@ -32,7 +31,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Unlike uvicorn's own, this does not raise the signal again at the end: being told to stop is a success."""
+        """Handle signals as uvicorn does, but do not raise the signal again: a requested stop is a success."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.handle_exit)
         yield
@@ -45,12 +44,12 @@ class _Server(uvicorn.Server):
         print(json.dumps({"url": f"http://{shown}:{port}", "pid": os.getpid()}), flush=True)  # noqa: T201
 
     async def on_tick(self, counter: int) -> bool:
-        # Asked of the kernel, not of PR_SET_PDEATHSIG: that one fires when the parent's *thread* ends.
+        # Compare the parent's id: PR_SET_PDEATHSIG fires when the parent's *thread* ends.
         orphaned = self._owner_pid is not None and os.getppid() != self._owner_pid
         return await super().on_tick(counter) or orphaned
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._served.gate.close()
+        self._served.middleware.close()
         for connection in list(self.server_state.connections):
             if isinstance(connection, DroppableProtocol):
                 connection.abort()
@@ -67,9 +66,9 @@ def serve(
     dials: Mapping[str, Any] | None = None,
     owner_pid: int | None = None,
 ) -> None:
-    """Serve until told to stop. `fd` is a listening socket to take over; `owner_pid` is the parent not to outlive."""
-    gc.set_threshold(200_000, 20, 100)  # stored contacts are many and have no cycles: look at them seldom
-    served = sandbox(keys=keys, dials=dials)
+    """Serve until a signal. `fd` is a listening socket to use; the server ends when the parent `owner_pid` ends."""
+    gc.set_threshold(200_000, 20, 100)  # stored contacts are many and have no cycles
+    served = build_sandbox(keys=keys, dials=dials)
     config = uvicorn.Config(
         served.app,
         http=DroppableProtocol,
@@ -89,7 +88,7 @@ def _listener(host: str, port: int, fd: int | None) -> socket.socket:
         return socket.socket(fileno=fd)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=1024)
-    # asyncio would set it, but knows only sockets that were made with a protocol number. Without it every reply waits
-    # 40 ms for the caller to acknowledge its headers.
+    # asyncio sets TCP_NODELAY only on sockets that were made with a protocol number. Without it, every reply waits
+    # 40 ms for the caller to acknowledge the headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

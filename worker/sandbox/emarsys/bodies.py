@@ -12,17 +12,17 @@ import orjson
 
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
 from contact_ingest.sandbox.emarsys.fields import Field
-from contact_ingest.sandbox.emarsys.replies import refusal, trouble
-from contact_ingest.sandbox.messages import Call, Rejected
+from contact_ingest.sandbox.emarsys.replies import error_reply, refusal
+from contact_ingest.sandbox.messages import Rejected, Request
 
-MOST_BYTES = 8_000_000
-MOST_CONTACTS = 1000
+MAX_BYTES = 8_000_000
+MAX_CONTACTS = 1000
 #: Literal names beside field ids that identify a contact.
 OWN_KEYS = ("id", "uid")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Upsert:
+class UpsertRequest:
     """`rows` hold field ids and values, and a `source_id` of their own where they have one."""
 
     key: str
@@ -33,9 +33,9 @@ class Upsert:
     source_id: int | None
 
 
-def read_upsert(call: Call, byte_cap: int | None, dials: EmarsysDials) -> Upsert:
-    content = _json_object(call, byte_cap, dials)
-    creates = call.query.get("create_if_not_exists", "0")
+def read_upsert(request: Request, byte_cap: int | None, dials: EmarsysDials) -> UpsertRequest:
+    content = _json_object(request, byte_cap, dials)
+    creates = request.query.get("create_if_not_exists", "0")
     if creates not in {"0", "1"}:
         raise Rejected(refusal(400, 1001, "Invalid parameter: create_if_not_exists"))
     key = content.pop("key_id", None)
@@ -46,25 +46,25 @@ def read_upsert(call: Call, byte_cap: int | None, dials: EmarsysDials) -> Upsert
         raise Rejected(refusal(400, 1016 if type(list_id) is not int else 2020))
     single = "contacts" not in content
     rows = [content] if single else _rows(content, dials)
-    return Upsert(str(key), rows, creates == "1", single, list_id, source_id)
+    return UpsertRequest(str(key), rows, creates == "1", single, list_id, source_id)
 
 
-def check_field_ids(upsert: Upsert, fields: dict[str, Field]) -> None:
+def check_field_ids(upsert: UpsertRequest, fields: dict[str, Field]) -> None:
     for row in upsert.rows:
         for name in row:
             if name not in fields and name not in OWN_KEYS and name != "source_id":
                 raise Rejected(refusal(400, 2006, f"Invalid field id: {name}"))
 
 
-def _json_object(call: Call, byte_cap: int | None, dials: EmarsysDials) -> dict[str, Any]:
-    if len(call.body) > MOST_BYTES or (byte_cap is not None and len(call.body) > byte_cap):
+def _json_object(request: Request, byte_cap: int | None, dials: EmarsysDials) -> dict[str, Any]:
+    if len(request.body) > MAX_BYTES or (byte_cap is not None and len(request.body) > byte_cap):
         raise Rejected(
-            trouble(413) if dials.emarsys_oversize == 413 else refusal(400, 1001, "The request is too large")
+            error_reply(413) if dials.emarsys_oversize == 413 else refusal(400, 1001, "The request is too large")
         )
-    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-    plain = call.headers.get("content-encoding", "identity").lower() == "identity"
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    plain = request.headers.get("content-encoding", "identity").lower() == "identity"
     try:
-        content = orjson.loads(call.body) if kind == "application/json" and plain else None
+        content = orjson.loads(request.body) if kind == "application/json" and plain else None
     except orjson.JSONDecodeError:
         raise Rejected(refusal(400, 1010)) from None
     if type(content) is not dict:
@@ -78,7 +78,7 @@ def _rows(content: dict[str, Any], dials: EmarsysDials) -> list[dict[str, Any]]:
         raise Rejected(refusal(400, 2003))
     if not rows:
         raise Rejected(refusal(400, 1006))
-    if len(rows) > MOST_CONTACTS:
+    if len(rows) > MAX_CONTACTS:
         raise Rejected(refusal(400, 1000))
     if content:
         raise Rejected(refusal(400, 1001, "Fields cannot stand beside contacts"))

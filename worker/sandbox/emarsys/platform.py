@@ -13,15 +13,15 @@ from itertools import count
 from typing import Any
 
 from contact_ingest.sandbox.dials import Dials
-from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, Upsert, check_field_ids, read_upsert
+from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, UpsertRequest, check_field_ids, read_upsert
 from contact_ingest.sandbox.emarsys.contacts import Contacts
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
 from contact_ingest.sandbox.emarsys.fields import Field, account_fields, list_choices, list_fields
-from contact_ingest.sandbox.emarsys.replies import ok, refusal, trouble
-from contact_ingest.sandbox.emarsys.tokens import Tokens, basic
-from contact_ingest.sandbox.emarsys.upserts import Done, Upserts
-from contact_ingest.sandbox.emarsys.wsse import WsseGuard, pairs
-from contact_ingest.sandbox.messages import Call, Rejected, Reply
+from contact_ingest.sandbox.emarsys.replies import error_reply, ok, refusal
+from contact_ingest.sandbox.emarsys.tokens import Tokens, basic_credentials
+from contact_ingest.sandbox.emarsys.upserts import UpsertProcessor, UpsertResult
+from contact_ingest.sandbox.emarsys.wsse import WsseGuard, header_values
+from contact_ingest.sandbox.messages import Rejected, Reply, Request
 
 ACCOUNT = "emarsys"
 CONTACTS, FIELDS, CHOICES = "emarsys.contacts", "emarsys.fields", "emarsys.choices"
@@ -56,7 +56,7 @@ class Emarsys:
     def reset(self) -> None:
         self._tokens, self._wsse = Tokens(), WsseGuard()
         self._contacts = Contacts()
-        self._upserts = Upserts(self._contacts)
+        self._upserts = UpsertProcessor(self._contacts)
         self._turns = count()
 
     @property
@@ -79,41 +79,41 @@ class Emarsys:
     def account(self, headers: Mapping[str, str]) -> str:
         """The API user, whom limits are counted for. All users of the account see the same contacts."""
         dials = self._dials
-        user = pairs(headers).get("username", "")
-        client = self._tokens.client(headers, dials) or basic(headers)[0]
+        user = header_values(headers).get("username", "")
+        client = self._tokens.client(headers, dials) or basic_credentials(headers)[0]
         known = user if user in dials.emarsys_users else client if client in dials.emarsys_clients else ""
         return f"{ACCOUNT}:{known}" if known else ACCOUNT
 
-    def refuses(self, call: Call) -> Reply | None:
+    def refuse_caller(self, request: Request) -> Reply | None:
         dials = self._dials
-        if call.path == TOKEN_PATH:
+        if request.path == TOKEN_PATH:
             return None
-        if call.path.startswith("/api/v3/"):
-            return None if self._tokens.client(call.headers, dials) else trouble(401)
+        if request.path.startswith("/api/v3/"):
+            return None if self._tokens.client(request.headers, dials) else error_reply(401)
         once = dials.emarsys_nonce_reuse == "refused"
-        accepted = self._wsse.accepts(call.headers, dials.emarsys_users, time.time(), once=once)
-        return None if accepted else trouble(401)
+        accepted = self._wsse.accepts(request.headers, dials.emarsys_users, time.time(), once=once)
+        return None if accepted else error_reply(401)
 
-    def trouble(self, status: int) -> Reply:
-        return trouble(status)
+    def error_reply(self, status: int) -> Reply:
+        return error_reply(status)
 
-    def answer(self, call: Call) -> Reply:
-        endpoint, dials = self.endpoint(call.method, call.path), self._dials
+    def answer(self, request: Request) -> Reply:
+        endpoint, dials = self.endpoint(request.method, request.path), self._dials
         if endpoint in dials.emarsys_forbidden:
-            return trouble(403)
+            return error_reply(403)
         if endpoint == UNKNOWN:
-            known = any(pattern.fullmatch(call.path) for pattern in _PATHS.values())
+            known = any(pattern.fullmatch(request.path) for pattern in _PATHS.values())
             return refusal(400, 1009) if known else refusal(400, 1, "action is invalid")
         if endpoint == TOKEN:
-            return self._tokens.issue(call, dials)
+            return self._tokens.issue(request, dials)
         if endpoint != CONTACTS:
-            return _read(endpoint, call.path, dials)
+            return _read(endpoint, request.path, dials)
         try:
-            return self._upsert(call)
+            return self._upsert(request)
         except Rejected as rejected:
             return rejected.reply
 
-    def _upsert(self, call: Call) -> Reply:
+    def _upsert(self, request: Request) -> Reply:
         dials = self._dials
         if dials.emarsys_reply_codes:
             code, *rest = dials.emarsys_reply_codes
@@ -121,31 +121,31 @@ class Emarsys:
             if code:
                 return replace(refusal(dials.emarsys_reply_status, code), note="reply code")
         fields = account_fields(dials)
-        upsert = read_upsert(call, self._all_dials.traffic.hidden_byte_cap, dials)
+        upsert = read_upsert(request, self._all_dials.traffic.hidden_byte_cap, dials)
         if upsert.key not in OWN_KEYS and (upsert.key not in fields or not fields[upsert.key].indexed):
             return _bad_key(upsert, dials)
         if dials.emarsys_unknown_field == "request":
             check_field_ids(upsert, fields)
-        return self._applied(upsert, fields)
+        return self._apply_upsert(upsert, fields)
 
-    def _applied(self, upsert: Upsert, fields: dict[str, Field]) -> Reply:
+    def _apply_upsert(self, upsert: UpsertRequest, fields: dict[str, Field]) -> Reply:
         dials = self._dials
-        done = self._upserts.apply(upsert, fields, dials)
-        if done.errors and not done.ids and (upsert.single or dials.emarsys_all_failed == 400):
-            code, text = next(item for errors in done.errors.values() for item in errors.items())
+        result = self._upserts.apply(upsert, fields, dials)
+        if result.errors and not result.ids and (upsert.single or dials.emarsys_all_failed == 400):
+            code, text = next(item for errors in result.errors.values() for item in errors.items())
             return replace(refusal(400, int(code), text), contacts=len(upsert.rows))
         if upsert.single:
-            return replace(ok({"id": int(done.ids[0])}), contacts=1)
-        return replace(ok(self._data(done)), contacts=len(upsert.rows))
+            return replace(ok({"id": int(result.ids[0])}), contacts=1)
+        return replace(ok(self._data(result)), contacts=len(upsert.rows))
 
-    def _data(self, done: Done) -> dict[str, Any]:
-        if done.errors:
-            return {"ids": done.ids, "errors": done.errors}
+    def _data(self, result: UpsertResult) -> dict[str, Any]:
+        if result.errors:
+            return {"ids": result.ids, "errors": result.errors}
         dialled = self._dials.emarsys_empty_errors
         shape = _EMPTY_ERRORS[next(self._turns) % len(_EMPTY_ERRORS)] if dialled == "cycle" else dialled
         if shape == "missing":
-            return {"ids": done.ids}
-        return {"ids": done.ids, "errors": {} if shape == "map" else []}
+            return {"ids": result.ids}
+        return {"ids": result.ids, "errors": {} if shape == "map" else []}
 
     def seed(self, contacts: list[dict[str, Any]]) -> None:
         """Add contacts with `fields`, and `lists` if any, past all rules: keys may repeat."""
@@ -173,7 +173,7 @@ def _read(endpoint: str, path: str, dials: EmarsysDials) -> Reply:
     return ok({"id": 1, "name": "sandbox", "environment": "sandbox", "timezone": "Europe/Vienna"})
 
 
-def _bad_key(upsert: Upsert, dials: EmarsysDials) -> Reply:
+def _bad_key(upsert: UpsertRequest, dials: EmarsysDials) -> Reply:
     """Every row has failed; in a success that names nobody by his key."""
     text = f"Invalid key field id: {upsert.key}"
     if upsert.single or dials.emarsys_bad_key == 400:

@@ -34,7 +34,7 @@ def refusal(status: int, code: int, text: str = "") -> Reply:
     return json_reply(status, {"replyCode": code, "replyText": text or TEXTS.get(code, "Error"), "data": ""})
 
 
-def trouble(status: int) -> Reply:
+def error_reply(status: int) -> Reply:
     """What is answered in general with a status: a user without permission gets a bare 403."""
     if status == 403:
         return Reply(403, b"", "text/plain")

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
-from contact_ingest.sandbox.messages import Call, Reply, json_reply
+from contact_ingest.sandbox.messages import Reply, Request, json_reply
 
 FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Issued:
+class IssuedToken:
     client: str
     until: float
     revoked: int
@@ -27,20 +27,20 @@ class Issued:
 
 class Tokens:
     def __init__(self) -> None:
-        self._issued: dict[str, Issued] = {}
+        self._issued: dict[str, IssuedToken] = {}
 
-    def issue(self, call: Call, dials: EmarsysDials) -> Reply:
-        client, secret = basic(call.headers)
+    def issue(self, request: Request, dials: EmarsysDials) -> Reply:
+        client, secret = basic_credentials(request.headers)
         if not secret or dials.emarsys_clients.get(client) != secret:
             return json_reply(401, {"error": "invalid_client"})
-        kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-        form = parse_qs(call.body.decode(errors="replace")) if kind == FORM else {}
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        form = parse_qs(request.body.decode(errors="replace")) if kind == FORM else {}
         if "grant_type" not in form:
             return json_reply(400, {"error": "invalid_request"})
         if form["grant_type"] != ["client_credentials"]:
             return json_reply(400, {"error": "unsupported_grant_type"})
         token, lasts_s = secrets.token_urlsafe(32), dials.emarsys_token_lasts_s
-        self._issued[token] = Issued(client, time.monotonic() + lasts_s, dials.emarsys_tokens_revoked)
+        self._issued[token] = IssuedToken(client, time.monotonic() + lasts_s, dials.emarsys_tokens_revoked)
         content = {"access_token": token, "token_type": "bearer", "expires_in": int(lasts_s), "scope": ""}
         return json_reply(200, content)
 
@@ -53,7 +53,7 @@ class Tokens:
         return found.client if time.monotonic() < found.until and found.client in dials.emarsys_clients else ""
 
 
-def basic(headers: Mapping[str, str]) -> tuple[str, str]:
+def basic_credentials(headers: Mapping[str, str]) -> tuple[str, str]:
     scheme, _, text = headers.get("authorization", "").partition(" ")
     try:
         plain = base64.b64decode(text, validate=True).decode() if scheme == "Basic" else ""

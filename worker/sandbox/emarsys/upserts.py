@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, Upsert
+from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, UpsertRequest
 from contact_ingest.sandbox.emarsys.contacts import Contact, Contacts, indexed
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
 from contact_ingest.sandbox.emarsys.fields import Field
@@ -28,7 +28,7 @@ class RowFailed(Exception):  # noqa: N818 - a verdict on a row
 
 
 @dataclass(slots=True, repr=False)
-class Done:
+class UpsertResult:
     created: list[int] = field(default_factory=list)
     existing: list[str] = field(default_factory=list)
     errors: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -39,13 +39,13 @@ class Done:
         return [*self.created, *self.existing]
 
 
-class Upserts:
+class UpsertProcessor:
     def __init__(self, contacts: Contacts) -> None:
         self._contacts = contacts
         self._raced: set[str] = set()
 
-    def apply(self, upsert: Upsert, fields: dict[str, Field], dials: EmarsysDials) -> Done:
-        done, seen = Done(), set[str]()
+    def apply(self, upsert: UpsertRequest, fields: dict[str, Field], dials: EmarsysDials) -> UpsertResult:
+        result, seen = UpsertResult(), set[str]()
         for row in upsert.rows:
             shown = as_text(row.get(upsert.key)) or ""
             try:
@@ -54,17 +54,17 @@ class Upserts:
                 found = self._match(upsert, shown, set() if dials.emarsys_duplicate_rows == "apply" else seen)
                 _check_values(upsert.key, row, fields, dials)
             except RowFailed as failure:
-                done.errors.setdefault(shown, {})[str(failure.code)] = failure.message
+                result.errors.setdefault(shown, {})[str(failure.code)] = failure.message
                 continue
             if found is None:
                 found = self._contacts.add()
-                done.created.append(found.id)
+                result.created.append(found.id)
             else:
-                done.existing.append(str(found.id))
+                result.existing.append(str(found.id))
             self._change(found, row, upsert)
-        return done
+        return result
 
-    def _match(self, upsert: Upsert, value: str, seen: set[str]) -> Contact | None:
+    def _match(self, upsert: UpsertRequest, value: str, seen: set[str]) -> Contact | None:
         """The contact that a row changes, if there is one. `seen` are the keys of earlier rows."""
         key, found = upsert.key, self._contacts.find(upsert.key, value)
         repeats = indexed(key, value) in seen
@@ -79,7 +79,7 @@ class Upserts:
             raise RowFailed(2004, "Cannot use id or uid as key on contact creation")
         return None
 
-    def _change(self, contact: Contact, row: dict[str, Any], upsert: Upsert) -> None:
+    def _change(self, contact: Contact, row: dict[str, Any], upsert: UpsertRequest) -> None:
         source = row.get("source_id", upsert.source_id)
         contact.source = contact.source if source is None else source
         own = {*OWN_KEYS, "source_id"}

@@ -11,7 +11,7 @@ from typing import Any
 from contact_ingest.sandbox.emarsys.fields import EMAIL, OPT_IN, Field
 
 LENGTHS = {"shorttext": 60, "longtext": 255, "url": 255, "fax": 60}
-MOST_DIGITS = 24
+MAX_DIGITS = 24
 
 ADDRESS = re.compile(r"(?=.{3,255}\Z)[^\s@\"<>(),;:]{1,64}@(?:[^\s@.\"<>(),;:]{1,63}\.)+[^\s@.\"<>(),;:]{2,63}")
 NUMBER = re.compile("-?[0-9]+(?:[.][0-9]+)?")
@@ -45,7 +45,7 @@ def _suits_text(field: Field, text: str, times_of_day: bool) -> bool:
     if field.kind == "singlechoice":
         return text in field.choices
     if field.kind == "numeric":
-        return NUMBER.fullmatch(text) is not None and sum(map(str.isdigit, text)) <= MOST_DIGITS
+        return NUMBER.fullmatch(text) is not None and sum(map(str.isdigit, text)) <= MAX_DIGITS
     if field.kind in {"date", "birthdate"}:
         return _is_day(text, times_of_day)
     return len(text) <= LENGTHS.get(field.kind, len(text))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-LARGEST_SKEW_S = 300.0
+MAX_SKEW_S = 300.0
 #: A moment without a zone is one of the servers' own time, GMT+1 and in summer GMT+2.
 SERVER_ZONE = "Europe/Vienna"
 
@@ -26,7 +26,7 @@ MOMENT = re.compile(
 )
 
 
-def pairs(headers: Mapping[str, str]) -> dict[str, str]:
+def header_values(headers: Mapping[str, str]) -> dict[str, str]:
     """What the header says, with keys in lower case; empty unless it holds each of the four once and nothing else."""
     text = headers.get("x-wsse", "") or headers.get("wsse", "")
     found = PARTS.findall(text) if HEADER.fullmatch(text) else []
@@ -50,12 +50,12 @@ class WsseGuard:
 
     def accepts(self, headers: Mapping[str, str], users: Mapping[str, str], now: float, *, once: bool) -> bool:
         """With `once` a nonce that was accepted before is refused."""
-        given = pairs(headers)
+        given = header_values(headers)
         secret = users.get(given.get("username", ""))
         if secret is None or not NONCE.fullmatch(given["nonce"]):
             return False
         created = _moment(given["created"])
-        if created is None or abs(now - created) > LARGEST_SKEW_S:
+        if created is None or abs(now - created) > MAX_SKEW_S:
             return False
         expected = digest(given["nonce"], given["created"], secret)
         if not hmac.compare_digest(expected.encode(), given["passworddigest"].encode()):
@@ -64,7 +64,7 @@ class WsseGuard:
 
     def _first_time(self, nonce: tuple[str, str], now: float) -> bool:
         # A moment may lie five minutes ahead of its arrival, so its header is in time for ten.
-        while self._order and self._order[0][0] < now - 2 * LARGEST_SKEW_S:
+        while self._order and self._order[0][0] < now - 2 * MAX_SKEW_S:
             self._seen.pop(self._order.popleft()[1], None)
         if nonce in self._seen:
             return False

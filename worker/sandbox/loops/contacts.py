@@ -12,7 +12,7 @@ from typing import Any
 
 from contact_ingest.sandbox.loops.dials import LoopsDials
 from contact_ingest.sandbox.loops.replies import refusal
-from contact_ingest.sandbox.loops.rules import Change
+from contact_ingest.sandbox.loops.rules import ContactChange
 from contact_ingest.sandbox.messages import Rejected
 
 NOT_FOUND = "userId not found and cannot create a new contact without an email."
@@ -30,7 +30,7 @@ class Contact:
     lists: set[str] = field(default_factory=set)
     left: frozenset[str] = frozenset()
 
-    def shown(self) -> dict[str, Any]:
+    def public(self) -> dict[str, Any]:
         """Only the lists a contact is in are shown."""
         return {
             "id": self.id,
@@ -54,18 +54,18 @@ class Contacts:
         return len(self._all)
 
     def after(self, n: int, limit: int) -> list[dict[str, Any]]:
-        return [{"n": number, **each.shown()} for number, each in enumerate(self._all[n : n + limit], n + 1)]
+        return [{"n": number, **each.public()} for number, each in enumerate(self._all[n : n + limit], n + 1)]
 
     def find(self, email: str | None, user_id: str | None, dials: LoopsDials) -> Contact | None:
         by_email = self._by_email.get(_key(email, dials)) if email is not None else None
         return by_email or (self._by_user_id.get(user_id) if user_id is not None else None)
 
-    def create(self, change: Change, dials: LoopsDials) -> Contact:
+    def create(self, change: ContactChange, dials: LoopsDials) -> Contact:
         if self.find(change.email, change.user_id, dials):
             raise Rejected(refusal(409))
-        return self._apply(self._added(), change, dials)
+        return self._apply(self._add(), change, dials)
 
-    def update(self, change: Change, dials: LoopsDials) -> Contact:
+    def update(self, change: ContactChange, dials: LoopsDials) -> Contact:
         by_email = self.find(change.email, None, dials)
         by_user_id = self.find(None, change.user_id, dials)
         if by_email and by_user_id and by_email is not by_user_id:
@@ -75,24 +75,24 @@ class Contacts:
         found = by_email or by_user_id
         if found is None and change.email is None and dials.loops_user_id_alone == "400":
             raise Rejected(refusal(400, NOT_FOUND))
-        return self._apply(found or self._added(), change, dials)
+        return self._apply(found or self._add(), change, dials)
 
     def seed(self, given: dict[str, Any], dials: LoopsDials) -> None:
         """Add a contact as `shown` has it, with `left` beside, past all rules."""
         own = {"id", "n", "email", "userId", "subscribed", "mailingLists", "optInStatus", "left"}
         values = {name: value for name, value in given.items() if name not in own}
-        contact = self._added()
-        self._apply(contact, Change(given.get("email"), given.get("userId"), None, values), dials)
+        contact = self._add()
+        self._apply(contact, ContactChange(given.get("email"), given.get("userId"), None, values), dials)
         contact.lists.update(name for name, inside in given.get("mailingLists", {}).items() if inside)
         contact.subscribed = bool(given.get("subscribed", True))
         contact.left = frozenset(given.get("left", ()))
 
-    def _added(self) -> Contact:
+    def _add(self) -> Contact:
         contact = Contact("c" + secrets.token_hex(12))
         self._all.append(contact)
         return contact
 
-    def _apply(self, contact: Contact, change: Change, dials: LoopsDials) -> Contact:
+    def _apply(self, contact: Contact, change: ContactChange, dials: LoopsDials) -> Contact:
         if change.email is not None:
             if contact.email is not None:
                 self._by_email.pop(_key(contact.email, dials), None)
@@ -109,7 +109,7 @@ class Contacts:
         self.counts["unsuited_values"] += change.unsuited
         return contact
 
-    def _subscribe(self, contact: Contact, change: Change) -> None:
+    def _subscribe(self, contact: Contact, change: ContactChange) -> None:
         if change.subscribed is not None:
             self.counts["resubscribed"] += change.subscribed and not contact.subscribed
             contact.subscribed = change.subscribed

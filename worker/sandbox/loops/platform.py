@@ -12,9 +12,9 @@ from contact_ingest.sandbox.loops.bodies import json_object
 from contact_ingest.sandbox.loops.contacts import Contacts
 from contact_ingest.sandbox.loops.dials import LoopsDials
 from contact_ingest.sandbox.loops.properties import Properties
-from contact_ingest.sandbox.loops.replies import contact_saved, refusal, too_many, wrong_verb
-from contact_ingest.sandbox.loops.rules import BodyRules, Change
-from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
+from contact_ingest.sandbox.loops.replies import contact_saved, method_not_allowed, refusal, too_many_requests
+from contact_ingest.sandbox.loops.rules import BodyRules, ContactChange
+from contact_ingest.sandbox.messages import Rejected, Reply, Request, json_reply
 
 TEAM, ROOT = "loops", "/api/v1"
 CREATE, UPDATE, FIND = "loops.create", "loops.update", "loops.find"
@@ -66,41 +66,41 @@ class Loops:
     def account(self, headers: Mapping[str, str]) -> str:  # noqa: ARG002 - all keys belong to one team
         return TEAM
 
-    def refuses(self, call: Call) -> Reply | None:
-        scheme, _, key = call.headers.get("authorization", "").partition(" ")
+    def refuse_caller(self, request: Request) -> Reply | None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
         accepted = key in self._keys if self._keys else bool(key.strip())
         return None if scheme == "Bearer" and accepted else refusal(401)
 
-    def trouble(self, status: int) -> Reply:
-        return too_many(self._dials.loops_429_body) if status == 429 else refusal(status)
+    def error_reply(self, status: int) -> Reply:
+        return too_many_requests(self._dials.loops_429_body) if status == 429 else refusal(status)
 
-    def answer(self, call: Call) -> Reply:
-        endpoint = self.endpoint(call.method, call.path)
+    def answer(self, request: Request) -> Reply:
+        endpoint = self.endpoint(request.method, request.path)
         if endpoint == UNKNOWN:
-            return wrong_verb() if call.path in _PATHS else refusal(404)
+            return method_not_allowed() if request.path in _PATHS else refusal(404)
         try:
-            return self._route(endpoint, call)
+            return self._route(endpoint, request)
         except Rejected as rejected:
             return rejected.reply
 
-    def _route(self, endpoint: str, call: Call) -> Reply:
+    def _route(self, endpoint: str, request: Request) -> Reply:
         if endpoint in {CREATE, UPDATE}:
-            return self._save(endpoint, call)
+            return self._save(endpoint, request)
         if endpoint == FIND:
-            return self._find(call)
+            return self._find(request)
         if endpoint == PROPERTIES:
-            return self._properties.create(call) if call.method == "POST" else self._properties.listed(call)
+            return self._properties.create(request) if request.method == "POST" else self._properties.listed(request)
         if endpoint == LISTS:
             lists = self._dials.loops_lists.items()
-            shown = [{"id": each, "name": name, "description": None, "isPublic": True} for each, name in lists]
-            return json_reply(200, shown)
+            public = [{"id": each, "name": name, "description": None, "isPublic": True} for each, name in lists]
+            return json_reply(200, public)
         return json_reply(200, {"success": True, "teamName": "Sandbox"})
 
-    def _save(self, endpoint: str, call: Call) -> Reply:
+    def _save(self, endpoint: str, request: Request) -> Reply:
         dials, cap = self._dials, self._all_dials.traffic.hidden_byte_cap
-        if cap is not None and len(call.body) > cap:
+        if cap is not None and len(request.body) > cap:
             raise Rejected(refusal(413))
-        change = BodyRules(self._properties, dials).read(json_object(call))
+        change = BodyRules(self._properties, dials).read(json_object(request))
         if change.email is None and (endpoint == CREATE or change.user_id is None):
             raise Rejected(
                 refusal(400, "An email or userId is required" if endpoint == UPDATE else "email is required")
@@ -108,12 +108,12 @@ class Loops:
         save = self._contacts.create if endpoint == CREATE else self._contacts.update
         return contact_saved(save(change, dials).id, _note(change))
 
-    def _find(self, call: Call) -> Reply:
-        email, user_id = call.query.get("email"), call.query.get("userId")
+    def _find(self, request: Request) -> Reply:
+        email, user_id = request.query.get("email"), request.query.get("userId")
         if (email is None) == (user_id is None):
             raise Rejected(refusal(400, "exactly one of email and userId is required"))
         found = self._contacts.find(email, user_id, self._dials)
-        return json_reply(200, [found.shown()] if found else [])
+        return json_reply(200, [found.public()] if found else [])
 
     def seed(self, contacts: list[dict[str, Any]]) -> None:
         for contact in contacts:
@@ -133,7 +133,7 @@ class Loops:
         self._properties = Properties()
 
 
-def _note(change: Change) -> str:
+def _note(change: ContactChange) -> str:
     if change.unknown:
         return "unknown property"
     return "unsuited value" if change.unsuited else ""

@@ -9,7 +9,7 @@ import re
 from contact_ingest.sandbox.loops.bodies import json_object
 from contact_ingest.sandbox.loops.replies import refusal
 from contact_ingest.sandbox.loops.values import KINDS
-from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
+from contact_ingest.sandbox.messages import Rejected, Reply, Request, json_reply
 
 DEFAULTS = {
     "email": "string",
@@ -35,15 +35,15 @@ class Properties:
     def kind(self, name: str) -> str | None:
         return DEFAULTS.get(name) or self._custom.get(name)
 
-    def listed(self, call: Call) -> Reply:
-        which = call.query.get("list", "all")
+    def listed(self, request: Request) -> Reply:
+        which = request.query.get("list", "all")
         if which not in {"all", "custom"}:
             return refusal(400, "list must be all or custom")
-        shown = self._custom if which == "custom" else DEFAULTS | self._custom
-        return json_reply(200, [{"key": key, "label": _label(key), "type": kind} for key, kind in shown.items()])
+        public = self._custom if which == "custom" else DEFAULTS | self._custom
+        return json_reply(200, [{"key": key, "label": _label(key), "type": kind} for key, kind in public.items()])
 
-    def create(self, call: Call) -> Reply:
-        content = json_object(call)
+    def create(self, request: Request) -> Reply:
+        content = json_object(request)
         name, kind = content.get("name"), content.get("type")
         if content.keys() != {"name", "type"}:
             raise Rejected(refusal(400, "name and type are required"))

@@ -29,12 +29,12 @@ def refusal(status: int, message: str = "") -> Reply:
     return json_reply(status, {"success": False, "message": text, "error": text})
 
 
-def wrong_verb() -> Reply:
+def method_not_allowed() -> Reply:
     """No body is declared for a 405."""
     return Reply(405, b"", "text/plain")
 
 
-def too_many(shape: str) -> Reply:
+def too_many_requests(shape: str) -> Reply:
     if shape == "json":
         return refusal(429)
     return Reply(429, b"" if shape == "empty" else b"Too Many Requests", "text/plain")

@@ -21,7 +21,7 @@ TOO_LONG = "Some body key or value is longer than allowable"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Change:
+class ContactChange:
     """What a body asks for. `values` has null where a property is reset; `unknown` and `unsuited` count values
     that are taken and not stored."""
 
@@ -41,7 +41,7 @@ class BodyRules:
         self._properties = properties
         self._dials = dials
 
-    def read(self, content: dict[str, Any]) -> Change:
+    def read(self, content: dict[str, Any]) -> ContactChange:
         self._check_lengths(content)
         email, user_id = _identifier(content, "email"), _identifier(content, "userId")
         if email is not None and not ADDRESS.fullmatch(email):
@@ -55,11 +55,11 @@ class BodyRules:
         for name, value in content.items():
             if name in {"email", "userId", "subscribed", "mailingLists"}:
                 continue
-            if reason := self._drops(name, value):
+            if reason := self._drop_reason(name, value):
                 dropped[reason] += 1
             else:
                 values[name] = value
-        return Change(email, user_id, subscribed, values, lists, **dropped)
+        return ContactChange(email, user_id, subscribed, values, lists, **dropped)
 
     def _check_lengths(self, content: dict[str, Any]) -> None:
         for name, value in content.items():
@@ -69,7 +69,7 @@ class BodyRules:
             if type(value) is str and "[[" in value and (found := MARKER.search(value)):
                 raise Rejected(refusal(int(found[1])))
 
-    def _drops(self, name: str, value: Any) -> str:
+    def _drop_reason(self, name: str, value: Any) -> str:
         """Why a value is taken and then forgotten, or an empty string if it is stored."""
         if type(value) in (list, dict):
             raise Rejected(refusal(400, f"{name} must be a string, number or boolean"))

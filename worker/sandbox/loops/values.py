@@ -14,9 +14,9 @@ from contact_ingest.sandbox.loops.dials import LoopsDials
 
 KINDS = ("string", "number", "boolean", "date")
 #: Counted with the quotes around a text.
-LONGEST = 500
+MAX_LENGTH = 500
 #: The furthest moment that ECMA-262 knows, either way.
-FURTHEST_MS = 8_640_000_000_000_000
+MAX_DATE_MS = 8_640_000_000_000_000
 SECONDS_DIGITS = 10
 
 ADDRESS = re.compile(r"(?=.{3,254}\Z)[^\s@\"<>(),;:]{1,64}@(?:[^\s@.\"<>(),;:]{1,63}\.)+[^\s@.\"<>(),;:]{2,63}")
@@ -30,8 +30,8 @@ WHOLE = re.compile("-?[0-9]{1,16}")
 def is_too_long(value: Any, dials: LoopsDials) -> bool:
     """Whether a key or a single value is longer than may be."""
     if dials.loops_length_of == "characters" and type(value) is str:
-        return len(value) + 2 > LONGEST
-    return len(orjson.dumps(value).decode()) > LONGEST
+        return len(value) + 2 > MAX_LENGTH
+    return len(orjson.dumps(value).decode()) > MAX_LENGTH
 
 
 def suits(kind: str, value: Any, dials: LoopsDials) -> bool:
@@ -50,7 +50,7 @@ def _is_date(value: Any, dials: LoopsDials) -> bool:
         return False
     if WHOLE.fullmatch(text):
         seconds = len(text.removeprefix("-")) == SECONDS_DIGITS and dials.loops_seconds_as_date == "400"
-        return abs(int(text)) <= FURTHEST_MS and not seconds
+        return abs(int(text)) <= MAX_DATE_MS and not seconds
     if not DATE.fullmatch(text):
         return False
     try:

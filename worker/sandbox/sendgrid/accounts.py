@@ -8,7 +8,7 @@ MAIN = "sendgrid"
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class FieldDefinition:
     """A custom field. `usable_from` is a reading of the monotonic clock."""
 
     id: str
@@ -24,7 +24,7 @@ class Account:
     name: str
     first_field: int
     contacts: Contacts = field(default_factory=Contacts)
-    fields: list[Definition] = field(default_factory=list)
+    fields: list[FieldDefinition] = field(default_factory=list)
     lists: dict[str, str] = field(default_factory=dict)
 
     def usable_kinds(self, now: float) -> dict[str, str]:

@@ -4,24 +4,24 @@ from typing import Any
 
 import orjson
 
-from contact_ingest.sandbox.messages import Call, Rejected
+from contact_ingest.sandbox.messages import Rejected, Request
 from contact_ingest.sandbox.sendgrid.replies import refusal
 
 
-def require_json(call: Call) -> None:
+def require_json(request: Request) -> None:
     """A body must be declared as JSON, and plain: nothing says that contacts may come compressed."""
-    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Rejected(refusal(400, "Content-Type should be application/json"))
-    if call.headers.get("content-encoding", "identity").lower() != "identity":
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Rejected(refusal(400, "invalid JSON"))
 
 
-def json_object(call: Call, required: set[str]) -> dict[str, Any]:
+def json_object(request: Request, required: set[str]) -> dict[str, Any]:
     """The body, holding every one of the `required` keys and no other."""
-    require_json(call)
+    require_json(request)
     try:
-        content = orjson.loads(call.body)
+        content = orjson.loads(request.body)
     except orjson.JSONDecodeError:
         raise Rejected(refusal(400, "invalid JSON")) from None
     if type(content) is not dict:

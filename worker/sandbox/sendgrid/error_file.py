@@ -19,7 +19,7 @@ from contact_ingest.sandbox.messages import Reply
 from contact_ingest.sandbox.sendgrid.contacts import IDENTIFIERS
 from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 
-FOLDER = "/files/"
+ERROR_FILE_FOLDER = "/files/"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,8 +38,8 @@ class ErrorFiles:
 
     def add(self, rows: list[FailedRow], dials: SendGridDials) -> str:
         """Keep a file and return its path."""
-        path = f"{FOLDER}{secrets.token_urlsafe(24)}/errors.csv"
-        self._files[path] = replace(written(rows, dials.error_file_shape), note=dials.error_file_shape)
+        path = f"{ERROR_FILE_FOLDER}{secrets.token_urlsafe(24)}/errors.csv"
+        self._files[path] = replace(render_error_file(rows, dials.error_file_shape), note=dials.error_file_shape)
         return path
 
     def fetch(self, path: str, headers: Mapping[str, str], dials: SendGridDials) -> Reply:
@@ -58,7 +58,7 @@ class ErrorFiles:
         self._files.clear()
 
 
-def written(rows: list[FailedRow], shape: str) -> Reply:
+def render_error_file(rows: list[FailedRow], shape: str) -> Reply:
     pairs = [(row.identifier, row.reason) for row in rows]
     title = "email" if all("email" in row.contact for row in rows) else "identifier"
     if shape == "html":

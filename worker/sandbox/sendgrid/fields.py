@@ -8,8 +8,8 @@ import re
 import time
 from typing import Any
 
-from contact_ingest.sandbox.messages import Call, Reply, json_reply
-from contact_ingest.sandbox.sendgrid.accounts import Account, Definition
+from contact_ingest.sandbox.messages import Reply, Request, json_reply
+from contact_ingest.sandbox.sendgrid.accounts import Account, FieldDefinition
 from contact_ingest.sandbox.sendgrid.bodies import json_object
 from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 from contact_ingest.sandbox.sendgrid.replies import refusal
@@ -26,45 +26,45 @@ READ_ONLY = (
     *("email_domains", "last_clicked", "last_opened", "last_emailed", "singlesend_id", "automation_id"),
     *("created_at", "updated_at", "contact_id"),
 )
-LATER = ("phone_number_id", "external_id", "anonymous_id", "list_ids", "segment_ids")
+LATER_FIELDS = ("phone_number_id", "external_id", "anonymous_id", "list_ids", "segment_ids")
 DATES = {"last_clicked", "last_opened", "last_emailed", "created_at", "updated_at"}
 
 
-def list_fields(account: Account, call: Call) -> Reply:
+def list_fields(account: Account, request: Request) -> Reply:
     """An account without custom fields has no `custom_fields` in its answer: readers are known to have met that."""
     content: dict[str, Any] = {"reserved_fields": _reserved()}
     if account.fields:
-        content["custom_fields"] = [_shown(each, call.origin) for each in account.fields]
-    content["_metadata"] = {"self": call.origin + PATH}
+        content["custom_fields"] = [_public(each, request.origin) for each in account.fields]
+    content["_metadata"] = {"self": request.origin + PATH}
     return json_reply(200, content)
 
 
-def create_field(account: Account, call: Call, dials: SendGridDials) -> Reply:
-    content = json_object(call, required={"name", "field_type"})
+def create_field(account: Account, request: Request, dials: SendGridDials) -> Reply:
+    content = json_object(request, required={"name", "field_type"})
     name, kind = content["name"], content["field_type"]
     if type(name) is not str or not NAME.fullmatch(name):
         return refusal(400, "invalid field name", "name")
     if type(kind) is not str or kind not in SUFFIXES:
         return refusal(400, "must be Text, Number or Date", "field_type")
-    taken = {each.name.lower() for each in account.fields} | {*WRITABLE, *READ_ONLY, *LATER}
-    if name.lower() in taken:
+    names_in_use = {each.name.lower() for each in account.fields} | {*WRITABLE, *READ_ONLY, *LATER_FIELDS}
+    if name.lower() in names_in_use:
         return refusal(400, "a field with this name exists", "name")
     if len(account.fields) >= dials.most_fields:
         return refusal(400, "too many custom fields")
     field_id = f"e{account.first_field + len(account.fields)}_{SUFFIXES[kind]}"
-    made = Definition(field_id, name, kind, time.monotonic() + dials.field_usable_after_s)
+    made = FieldDefinition(field_id, name, kind, time.monotonic() + dials.field_usable_after_s)
     account.fields.append(made)
-    return json_reply(200, _shown(made, call.origin))
+    return json_reply(200, _public(made, request.origin))
 
 
-def _shown(each: Definition, origin: str) -> dict[str, Any]:
+def _public(each: FieldDefinition, origin: str) -> dict[str, Any]:
     link = f"{origin}{PATH}/{each.id}"
     return {"id": each.id, "name": each.name, "field_type": each.kind, "_metadata": {"self": link}}
 
 
 def _reserved() -> list[dict[str, Any]]:
     shown = []
-    for number, name in enumerate([*WRITABLE, *READ_ONLY, *LATER]):
+    for number, name in enumerate([*WRITABLE, *READ_ONLY, *LATER_FIELDS]):
         kind = "Date" if name in DATES else "Text"
         entry: dict[str, Any] = {"id": f"_rf{number}_{SUFFIXES[kind]}", "name": name, "field_type": kind}
         shown.append(entry | ({"read_only": True} if name in READ_ONLY else {}))

@@ -20,7 +20,7 @@ from contact_ingest.sandbox.sendgrid.contacts import IDENTIFIERS, RowFailed
 from contact_ingest.sandbox.sendgrid.dials import JobFate, SendGridDials
 from contact_ingest.sandbox.sendgrid.error_file import ErrorFiles, FailedRow
 from contact_ingest.sandbox.sendgrid.replies import refusal
-from contact_ingest.sandbox.sendgrid.rules import Upsert
+from contact_ingest.sandbox.sendgrid.rules import UpsertRequest
 
 
 @dataclass(slots=True, repr=False)
@@ -29,13 +29,13 @@ class Job:
 
     id: str
     account: Account
-    upsert: Upsert
+    upsert: UpsertRequest
     requested: int
     due: float
     visible_from: float
     started_at: str
     fails: bool = False
-    lie: JobFate = "ok"
+    miscount: JobFate = "ok"
     final_from: float = math.inf
     finished_at: str = ""
     counts: dict[str, int] = field(default_factory=dict)
@@ -43,8 +43,8 @@ class Job:
 
 
 class Jobs:
-    def __init__(self, chance: RandomSource, files: ErrorFiles) -> None:
-        self._chance = chance
+    def __init__(self, random_source: RandomSource, files: ErrorFiles) -> None:
+        self._random_source = random_source
         self._files = files
         self._jobs: dict[str, Job] = {}
         self._waiting: list[tuple[float, int, Job]] = []
@@ -54,20 +54,22 @@ class Jobs:
     def pending(self) -> int:
         return len(self._jobs) - self.finished
 
-    def add(self, account: Account, upsert: Upsert, dials: SendGridDials, fate: JobFate | float | None = None) -> Job:
+    def add(
+        self, account: Account, upsert: UpsertRequest, dials: SendGridDials, fate: JobFate | float | None = None
+    ) -> Job:
         """Take a job in. A fate that is given stands in the place of the shares."""
-        now, chance = time.monotonic(), self._chance
-        due = now + chance.between(dials.job_seconds)
+        now, random_source = time.monotonic(), self._random_source
+        due = now + random_source.between(dials.job_seconds)
         job = Job(str(uuid4()), account, upsert, len(upsert.contacts), due, now + dials.early_404_s, _now())
-        job.fails = fate == "failed" or (fate is None and chance.happens(dials.job_failed))
-        if fate == "pending" or (fate is None and chance.happens(dials.job_pending_forever)):
+        job.fails = fate == "failed" or (fate is None and random_source.happens(dials.job_failed))
+        if fate == "pending" or (fate is None and random_source.happens(dials.job_pending_forever)):
             job.due = math.inf
-        if fate == "lost" or (fate is None and chance.happens(dials.job_status_lost)):
+        if fate == "lost" or (fate is None and random_source.happens(dials.job_status_lost)):
             job.visible_from = math.inf
         if isinstance(fate, float):
             job.due = now + fate
         elif fate is not None:
-            job.lie = fate
+            job.miscount = fate
         self._jobs[job.id] = job
         heapq.heappush(self._waiting, (job.due, len(self._jobs), job))
         return job
@@ -79,7 +81,7 @@ class Jobs:
             job = heapq.heappop(self._waiting)[2]
             if not job.fails:
                 self._apply(job, dials)
-            job.upsert = Upsert([], [])
+            job.upsert = UpsertRequest([], [])
             job.final_from = job.due + dials.status_lag_s
             job.finished_at = _now()
             self.finished += 1
@@ -93,7 +95,7 @@ class Jobs:
         content["results"] = {"requested_count": job.requested}
         content["started_at"] = job.started_at
         if not dials.omit_counts:
-            content["results"] |= {name: count for name, count in _told(job).items() if count}
+            content["results"] |= {name: count for name, count in _reported_counts(job).items() if count}
         if final:
             content["status"] = _final_status(job)
             content["finished_at"] = job.finished_at
@@ -143,16 +145,16 @@ def _repeats(contact: dict[str, Any], seen: set[tuple[str, str]]) -> bool:
     return repeated
 
 
-def _told(job: Job) -> dict[str, int]:
+def _reported_counts(job: Job) -> dict[str, int]:
     """The counts as they are told: not always as they are."""
     true = job.counts.get("errored_count", 0)
     lies = {"one_more": min(true + 1, job.requested), "one_fewer": max(true - 1, 0), "all_failed": job.requested}
-    return {**job.counts, "errored_count": lies.get(job.lie, true)} if job.counts else job.counts
+    return {**job.counts, "errored_count": lies.get(job.miscount, true)} if job.counts else job.counts
 
 
 def _final_status(job: Job) -> str:
     """A lie about counts is told in the status too, but for failed rows that are kept secret."""
-    errored = max(_told(job).get("errored_count", 0), job.counts.get("errored_count", 0))
+    errored = max(_reported_counts(job).get("errored_count", 0), job.counts.get("errored_count", 0))
     if job.fails or errored == job.requested:
         return "failed"
     return "errored" if errored else "completed"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from contact_ingest.sandbox.dials import Dials
-from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
+from contact_ingest.sandbox.messages import Rejected, Reply, Request, json_reply
 from contact_ingest.sandbox.random_source import RandomSource
 from contact_ingest.sandbox.sendgrid.accounts import MAIN, Account, Accounts, account_name
 from contact_ingest.sandbox.sendgrid.bodies import require_json
 from contact_ingest.sandbox.sendgrid.dials import SendGridDials
-from contact_ingest.sandbox.sendgrid.error_file import FOLDER, ErrorFiles
+from contact_ingest.sandbox.sendgrid.error_file import ERROR_FILE_FOLDER, ErrorFiles
 from contact_ingest.sandbox.sendgrid.fields import create_field, list_fields
 from contact_ingest.sandbox.sendgrid.jobs import Jobs
 from contact_ingest.sandbox.sendgrid.lists import create_list, list_lists, read_list
@@ -34,7 +34,7 @@ _PATHS = {
     FIELDS: re.compile("/v3/marketing/field_definitions"),
     LISTS: re.compile("/v3/marketing/lists(?:/([^/]+))?"),
     SEARCH: re.compile("/v3/marketing/contacts/search/(emails|identifiers/([^/]+))"),
-    ERROR_FILE: re.compile(re.escape(FOLDER) + ".+"),
+    ERROR_FILE: re.compile(re.escape(ERROR_FILE_FOLDER) + ".+"),
 }
 _METHODS = {UPSERT: {"PUT"}, IMPORTS: {"GET"}, FIELDS: {"GET", "POST"}, LISTS: {"GET", "POST"}, SEARCH: {"POST"}}
 
@@ -44,19 +44,19 @@ class SendGrid:
 
     default_account = MAIN
 
-    def __init__(self, dials: Dials, chance: RandomSource, keys: frozenset[str]) -> None:
+    def __init__(self, dials: Dials, random_source: RandomSource, keys: frozenset[str]) -> None:
         self._all_dials = dials
         self._keys = keys
         self._accounts = Accounts()
         self._files = ErrorFiles()
-        self._jobs = Jobs(chance, self._files)
+        self._jobs = Jobs(random_source, self._files)
 
     @property
     def _dials(self) -> SendGridDials:
         return self._all_dials.group(SendGridDials)
 
     def owns(self, path: str) -> bool:
-        return path.startswith(("/v3/", FOLDER))
+        return path.startswith(("/v3/", ERROR_FILE_FOLDER))
 
     def endpoint(self, method: str, path: str) -> str:
         found = next((name for name, pattern in _PATHS.items() if pattern.fullmatch(path)), UNKNOWN)
@@ -71,57 +71,61 @@ class SendGrid:
     def rate_headers(self, dialled: str) -> str:
         return dialled
 
-    def refuses(self, call: Call) -> Reply | None:
-        if self.endpoint(call.method, call.path) == ERROR_FILE:
+    def refuse_caller(self, request: Request) -> Reply | None:
+        if self.endpoint(request.method, request.path) == ERROR_FILE:
             return None
-        scheme, _, key = call.headers.get("authorization", "").partition(" ")
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
         accepted = key in self._keys if self._keys else len(key) > len("SG.") and key.startswith("SG.")
         return None if scheme == "Bearer" and accepted else refusal(401)
 
-    def trouble(self, status: int) -> Reply:
+    def error_reply(self, status: int) -> Reply:
         return refusal(status)
 
-    def answer(self, call: Call) -> Reply:
-        endpoint = self.endpoint(call.method, call.path)
+    def answer(self, request: Request) -> Reply:
+        endpoint = self.endpoint(request.method, request.path)
         if endpoint == ERROR_FILE:
-            return self._files.fetch(call.path, call.headers, self._dials)
-        if call.path.endswith("/"):
+            return self._files.fetch(request.path, request.headers, self._dials)
+        if request.path.endswith("/"):
             return nameless_refusal("Not Found")
         if endpoint == UNKNOWN:
-            known = any(pattern.fullmatch(call.path) for pattern in _PATHS.values())
+            known = any(pattern.fullmatch(request.path) for pattern in _PATHS.values())
             return refusal(405 if known else 404)
         try:
-            return self._route(endpoint, call, self._accounts[call.account])
+            return self._route(endpoint, request, self._accounts[request.account])
         except Rejected as rejected:
             return rejected.reply
 
-    def _route(self, endpoint: str, call: Call, account: Account) -> Reply:
-        match = _PATHS[endpoint].fullmatch(call.path)
+    def _route(self, endpoint: str, request: Request, account: Account) -> Reply:
+        match = _PATHS[endpoint].fullmatch(request.path)
         assert match
         if endpoint == UPSERT:
-            return self._upsert(call, account)
+            return self._upsert(request, account)
         if endpoint == IMPORTS:
-            return self._jobs.status(match[1], account, call.origin, self._dials)
+            return self._jobs.status(match[1], account, request.origin, self._dials)
         if endpoint == FIELDS:
-            return create_field(account, call, self._dials) if call.method == "POST" else list_fields(account, call)
+            return (
+                create_field(account, request, self._dials)
+                if request.method == "POST"
+                else list_fields(account, request)
+            )
         if endpoint == SEARCH:
-            return self._search(match[2], call, account)
-        return self._lists(match[1], call, account)
+            return self._search(match[2], request, account)
+        return self._lists(match[1], request, account)
 
-    def _lists(self, list_id: str | None, call: Call, account: Account) -> Reply:
+    def _lists(self, list_id: str | None, request: Request, account: Account) -> Reply:
         if list_id is not None:
-            return read_list(account, call, list_id) if call.method == "GET" else refusal(405)
-        return list_lists(account, call) if call.method == "GET" else create_list(account, call)
+            return read_list(account, request, list_id) if request.method == "GET" else refusal(405)
+        return list_lists(account, request) if request.method == "GET" else create_list(account, request)
 
-    def _search(self, kind: str | None, call: Call, account: Account) -> Reply:
+    def _search(self, kind: str | None, request: Request, account: Account) -> Reply:
         if kind is None:
-            return search_emails(account, call, self._dials)
-        return search_identifiers(account, call, kind, self._dials)
+            return search_emails(account, request, self._dials)
+        return search_identifiers(account, request, kind, self._dials)
 
-    def _upsert(self, call: Call, account: Account) -> Reply:
-        require_json(call)
+    def _upsert(self, request: Request, account: Account) -> Reply:
+        require_json(request)
         kinds = account.usable_kinds(time.monotonic())
-        upsert = read_upsert(call.body, self._all_dials.traffic.hidden_byte_cap, kinds, self._dials)
+        upsert = read_upsert(request.body, self._all_dials.traffic.hidden_byte_cap, kinds, self._dials)
         check_lists(upsert.list_ids, account.lists, self._dials)
         count = len(upsert.contacts)
         fate, *rest = self._dials.job_script or (None,)

@@ -13,7 +13,7 @@ from contact_ingest.sandbox.sendgrid.values import PHONE, address_test, length_m
 
 IDENTIFIERS = ("email", "phone_number_id", "external_id", "anonymous_id")
 UNLIMITED = 1 << 62
-MOST_ALTERNATES = 5
+MAX_ALTERNATES = 5
 ADDRESS_LIMIT = 254
 
 TEXT_LIMITS = {
@@ -38,7 +38,7 @@ TEXT_LIMITS = {
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Wrong:
+class BrokenRule:
     """A broken rule: the field and what was expected. With `import_only` the request stands and the row fails later."""
 
     field: str
@@ -56,60 +56,62 @@ class RowRules:
         self._is_address = address_test(dials)
         self._measure = length_measure(dials)
 
-    def check(self, contact: Any) -> Wrong | None:
+    def check(self, contact: Any) -> BrokenRule | None:
         """The first rule that a contact breaks."""
         if type(contact) is not dict:
-            return Wrong("contact", "must be an object")
+            return BrokenRule("contact", "must be an object")
         measure, limits = self._measure, TEXT_LIMITS
         later = None
         for name, value in contact.items():
             limit = limits.get(name)
             if limit is not None:
                 if type(value) is not str:
-                    return Wrong(name, "must be a string")
+                    return BrokenRule(name, "must be a string")
                 if measure(value) > limit:
-                    return Wrong(name, f"must be at most {limit} long")
+                    return BrokenRule(name, f"must be at most {limit} long")
             elif wrong := self._check_structured(name, value):
                 if not wrong.import_only:
                     return wrong
                 later = wrong
         return self._check_identifiers(contact) or later
 
-    def _check_identifiers(self, contact: dict[str, Any]) -> Wrong | None:
+    def _check_identifiers(self, contact: dict[str, Any]) -> BrokenRule | None:
         email = contact.get("email")
         if email is not None and not self._is_address(email):
-            return Wrong("identifier", f"email '{email}' is not valid")
+            return BrokenRule("identifier", f"email '{email}' is not valid")
         for name in ("phone_number_id", "phone_number"):
             phone = contact.get(name)
             if phone is not None and not PHONE.fullmatch(phone):
-                return Wrong("identifier" if name == "phone_number_id" else name, "must be a phone number in E.164")
+                return BrokenRule(
+                    "identifier" if name == "phone_number_id" else name, "must be a phone number in E.164"
+                )
         given = [contact[name] for name in IDENTIFIERS if name in contact]
         if not given:
-            return Wrong("identifier", "at least one identifier is required")
-        return None if all(given) else Wrong("identifier", "must not be empty")
+            return BrokenRule("identifier", "at least one identifier is required")
+        return None if all(given) else BrokenRule("identifier", "must not be empty")
 
-    def _check_structured(self, name: str, value: Any) -> Wrong | None:
+    def _check_structured(self, name: str, value: Any) -> BrokenRule | None:
         if name == "custom_fields":
             return self._check_custom(value)
         if name != "alternate_emails":
-            return Wrong(name, "unknown field")
-        if type(value) is not list or len(value) > MOST_ALTERNATES:
-            return Wrong(name, f"must be an array of at most {MOST_ALTERNATES}")
+            return BrokenRule(name, "unknown field")
+        if type(value) is not list or len(value) > MAX_ALTERNATES:
+            return BrokenRule(name, f"must be an array of at most {MAX_ALTERNATES}")
         for address in value:
             if type(address) is not str:
-                return Wrong(name, "must hold strings")
+                return BrokenRule(name, "must hold strings")
             if self._measure(address) > ADDRESS_LIMIT or not self._is_address(address):
-                return Wrong(name, f"email '{address}' is not valid")
+                return BrokenRule(name, f"email '{address}' is not valid")
         return None
 
-    def _check_custom(self, values: Any) -> Wrong | None:
+    def _check_custom(self, values: Any) -> BrokenRule | None:
         if type(values) is not dict:
-            return Wrong("custom_fields", "must be an object")
+            return BrokenRule("custom_fields", "must be an object")
         kinds, dials = self._kinds, self._dials
         for field_id, value in values.items():
             kind = kinds.get(field_id)
             if kind is None:
                 self.unknown_ids[field_id] = None
             elif wrong := wrong_custom_value(kind, value, dials):
-                return Wrong("custom_fields", f"{field_id}: {wrong}", import_only=dials.wrong_value == "row")
+                return BrokenRule("custom_fields", f"{field_id}: {wrong}", import_only=dials.wrong_value == "row")
         return None

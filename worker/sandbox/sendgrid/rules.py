@@ -17,12 +17,12 @@ from contact_ingest.sandbox.sendgrid.markers import marked_rows
 from contact_ingest.sandbox.sendgrid.replies import contact_error, nameless_refusal, refusal
 from contact_ingest.sandbox.sendgrid.rows import IDENTIFIERS, RowRules
 
-MOST_BYTES = 6_000_000
-MOST_CONTACTS = 30_000
+MAX_BYTES = 6_000_000
+MAX_CONTACTS = 30_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Upsert:
+class UpsertRequest:
     """A request that was accepted. `failing` rows will fail in the import job with a reason, `unnamed` ones without."""
 
     contacts: list[dict[str, Any]]
@@ -32,7 +32,7 @@ class Upsert:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Problem:
+class RowProblem:
     """Why row `row` makes the whole request bad; with an empty field the reply names nobody."""
 
     row: int
@@ -40,9 +40,9 @@ class Problem:
     message: str
 
 
-def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dials: SendGridDials) -> Upsert:
+def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dials: SendGridDials) -> UpsertRequest:
     """Check a body against everything but the account's lists. `kinds` has the type of each custom field by its id."""
-    if len(body) > MOST_BYTES or (byte_cap is not None and len(body) > byte_cap):
+    if len(body) > MAX_BYTES or (byte_cap is not None and len(body) > byte_cap):
         raise Rejected(refusal(413))
     contacts, list_ids = _envelope(body)
     problems, failing = _check_rows(contacts, kinds, dials)
@@ -59,22 +59,22 @@ def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dia
         raise _rejection(problems, dials)
     if dials.duplicates == "refuse" and _has_duplicates(contacts):
         raise Rejected(replace(nameless_refusal(), note="duplicate identifiers"))
-    return Upsert(contacts, list_ids, failing, frozenset(unnamed))
+    return UpsertRequest(contacts, list_ids, failing, frozenset(unnamed))
 
 
 def _check_rows(
     contacts: list[Any], kinds: Mapping[str, str], dials: SendGridDials
-) -> tuple[list[Problem], dict[int, str]]:
+) -> tuple[list[RowProblem], dict[int, str]]:
     """What is wrong with the request, and which rows will fail in the import job and why."""
     rules = RowRules(kinds, dials)
-    problems: list[Problem] = []
+    problems: list[RowProblem] = []
     failing: dict[int, str] = {}
     for row, contact in enumerate(contacts):
         if wrong := rules.check(contact):
             if wrong.import_only:
                 failing[row] = wrong.message
             else:
-                problems.append(Problem(row, wrong.field, wrong.message))
+                problems.append(RowProblem(row, wrong.field, wrong.message))
     if rules.unknown_ids:
         ids = ",".join(rules.unknown_ids)
         raise Rejected(refusal(400, f"invalid custom field ids supplied - {ids}", "custom_fields"))
@@ -91,8 +91,8 @@ def _envelope(body: bytes) -> tuple[list[Any], list[str]]:
     if unknown := sorted(content.keys() - {"contacts", "list_ids"}):
         raise Rejected(refusal(400, "unknown field", unknown[0]))
     contacts, list_ids = content.get("contacts"), content.get("list_ids", [])
-    if type(contacts) is not list or not 1 <= len(contacts) <= MOST_CONTACTS:
-        raise Rejected(refusal(400, f"must hold 1 to {MOST_CONTACTS} contacts", "contacts"))
+    if type(contacts) is not list or not 1 <= len(contacts) <= MAX_CONTACTS:
+        raise Rejected(refusal(400, f"must hold 1 to {MAX_CONTACTS} contacts", "contacts"))
     if type(list_ids) is not list or any(type(each) is not str for each in list_ids):
         raise Rejected(refusal(400, "must be an array of strings", "list_ids"))
     return contacts, list_ids
@@ -114,15 +114,15 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _marked_problem(row: int, marker: str, contact: dict[str, Any]) -> Problem:
+def _marked_problem(row: int, marker: str, contact: dict[str, Any]) -> RowProblem:
     if marker == "reject_silent":
-        return Problem(row, "", "")
+        return RowProblem(row, "", "")
     if marker == "reject_named" and "email" in contact:
-        return Problem(row, "identifier", f"email '{contact['email']}' is not valid")
-    return Problem(row, "identifier", "identifier is not valid")
+        return RowProblem(row, "identifier", f"email '{contact['email']}' is not valid")
+    return RowProblem(row, "identifier", "identifier is not valid")
 
 
-def _rejection(problems: list[Problem], dials: SendGridDials) -> Rejected:
+def _rejection(problems: list[RowProblem], dials: SendGridDials) -> Rejected:
     problems.sort(key=lambda problem: problem.row)
     listed = [problem for problem in problems if problem.field] if dials.all_bad_rows_listed else problems[:1]
     if dials.anonymous_400 or not listed or not listed[0].field:

@@ -7,7 +7,7 @@ any is found, with an `error` for each that is not; 404 if none is; 400 if any i
 from collections.abc import Callable
 from typing import Any
 
-from contact_ingest.sandbox.messages import Call, Rejected, Reply, json_reply
+from contact_ingest.sandbox.messages import Rejected, Reply, Request, json_reply
 from contact_ingest.sandbox.sendgrid.accounts import Account
 from contact_ingest.sandbox.sendgrid.bodies import json_object
 from contact_ingest.sandbox.sendgrid.contacts import IDENTIFIERS
@@ -15,8 +15,8 @@ from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 from contact_ingest.sandbox.sendgrid.replies import refusal
 from contact_ingest.sandbox.sendgrid.values import PHONE, address_test
 
-MOST_VALUES = 100
-LONGEST = {"email": 100, "phone_number_id": 254, "external_id": 254, "anonymous_id": 254}
+MAX_VALUES = 100
+MAX_LENGTH = {"email": 100, "phone_number_id": 254, "external_id": 254, "anonymous_id": 254}
 
 #: Texts that a contact shows as empty when they are not set.
 SHOWN_TEXTS = (
@@ -25,15 +25,15 @@ SHOWN_TEXTS = (
 )
 
 
-def search_emails(account: Account, call: Call, dials: SendGridDials) -> Reply:
-    emails = _values(json_object(call, required={"emails"})["emails"], "emails")
+def search_emails(account: Account, request: Request, dials: SendGridDials) -> Reply:
+    emails = _values(json_object(request, required={"emails"})["emails"], "emails")
     return _search(account, "email", [email for email in emails if email != ""], dials)
 
 
-def search_identifiers(account: Account, call: Call, kind: str, dials: SendGridDials) -> Reply:
-    if kind not in LONGEST:
+def search_identifiers(account: Account, request: Request, kind: str, dials: SendGridDials) -> Reply:
+    if kind not in MAX_LENGTH:
         return refusal(400, "invalid identifier type", "identifier_type")
-    items = _values(json_object(call, required={"identifiers"})["identifiers"], "identifiers")
+    items = _values(json_object(request, required={"identifiers"})["identifiers"], "identifiers")
     if dials.search_items == "objects":
         if any(type(item) is not dict or set(item) != {kind} for item in items):
             return refusal(400, "each item must be an object with the identifier", "identifiers")
@@ -42,8 +42,8 @@ def search_identifiers(account: Account, call: Call, kind: str, dials: SendGridD
 
 
 def _values(items: Any, name: str) -> list[Any]:
-    if type(items) is not list or not 1 <= len(items) <= MOST_VALUES:
-        raise Rejected(refusal(400, f"must hold 1 to {MOST_VALUES} values", name))
+    if type(items) is not list or not 1 <= len(items) <= MAX_VALUES:
+        raise Rejected(refusal(400, f"must hold 1 to {MAX_VALUES} values", name))
     return items
 
 
@@ -51,20 +51,20 @@ def _search(account: Account, kind: str, values: list[Any], dials: SendGridDials
     tests: dict[str, Callable[[str], object]] = {"email": address_test(dials), "phone_number_id": PHONE.fullmatch}
     test = tests.get(kind, bool)
     for value in values:
-        if type(value) is not str or len(value) > LONGEST[kind] or not test(value):
+        if type(value) is not str or len(value) > MAX_LENGTH[kind] or not test(value):
             return refusal(400, "invalid value", kind)
     names = {each.id: each.name for each in account.fields}
     result: dict[str, Any] = {}
     for value in values:
         contact = account.contacts.find(kind, value)
-        shown = {"contact": _shown(contact, names)} if contact else {"error": "contact not found"}
+        shown = {"contact": _public(contact, names)} if contact else {"error": "contact not found"}
         result[value.lower() if kind == "email" else value] = shown
     if not any("contact" in each for each in result.values()):
         return refusal(404, "no contacts found")
     return json_reply(200, {"result": result})
 
 
-def _shown(contact: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def _public(contact: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """A contact as it is shown: custom fields by name, not by id."""
     custom = {names.get(field_id, field_id): value for field_id, value in contact["custom_fields"].items()}
     texts = {name: contact.get(name, "") for name in SHOWN_TEXTS}
