@@ -15,7 +15,7 @@ class LimitStatus:
     reset_s: float
 
     def headers(self, form: str, now: float) -> dict[str, str]:
-        """X-RateLimit headers in a form: `none`, `bare` (no reset), `seconds` (until the reset) or `epoch` (Unix time)."""
+        """X-RateLimit headers. Forms: `none`, `bare` (no reset), `seconds` (until the reset), `epoch` (Unix time)."""
         if form == "none":
             return {}
         shown = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(self.remaining)}

@@ -1,4 +1,4 @@
-"""SAP Emarsys' contact API as its documentation and its users describe it, checked 2026-11-22.
+"""A stand-in of SAP Emarsys' contact API, after its documentation and its users' reports, checked 2026-11-22.
 
-Where nothing is known of the live platform there is a dial, and it starts at the position that is worse for the caller.
+Behaviour that is not known of the live platform has a dial, which starts at the position that is worse for the caller.
 """

@@ -1,8 +1,8 @@
 """The body of an upsert, PUT contact: one contact beside `key_id`, or up to 1,000 in `contacts`.
 
 Source: the Swagger file of the contacts endpoints, the registry of reply codes and contact_multiple_update.rst, checked
-2026-11-22. A body has at most 8 MB, here the smaller ones of a million bytes. What is wrong with the request as a whole
-is found here; what is wrong with a row is not.
+2026-11-22. A body has at most 8 MB; the sandbox takes that as 8,000,000 bytes. This module finds what is wrong with the
+request as a whole; upserts.py finds what is wrong with a row.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,16 @@ from contact_ingest.sandbox.messages import Rejected, Request
 
 MAX_BYTES = 8_000_000
 MAX_CONTACTS = 1000
-#: Literal names beside field ids that identify a contact.
+#: Keys of a contact that are names and not field ids.
 OWN_KEYS = ("id", "uid")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UpsertRequest:
-    """`rows` hold field ids and values, and a `source_id` of their own where they have one."""
+    """An accepted request. `key` is the field that identifies contacts; `rows` are {field id: value}.
+
+    With `creates`, a row without a contact makes one. `single`: the body was one contact and not an array.
+    """
 
     key: str
     rows: list[dict[str, Any]]
@@ -34,6 +37,7 @@ class UpsertRequest:
 
 
 def read_upsert(request: Request, byte_cap: int | None, dials: EmarsysDials) -> UpsertRequest:
+    """The upsert that a body asks for. Raises `Rejected`."""
     content = _json_object(request, byte_cap, dials)
     creates = request.query.get("create_if_not_exists", "0")
     if creates not in {"0", "1"}:
@@ -50,6 +54,7 @@ def read_upsert(request: Request, byte_cap: int | None, dials: EmarsysDials) -> 
 
 
 def check_field_ids(upsert: UpsertRequest, fields: dict[str, Field]) -> None:
+    """Raise `Rejected` if a row has a field that does not exist."""
     for row in upsert.rows:
         for name in row:
             if name not in fields and name not in OWN_KEYS and name != "source_id":
@@ -91,7 +96,7 @@ def _rows(content: dict[str, Any], dials: EmarsysDials) -> list[dict[str, Any]]:
 
 
 def _source(holder: dict[str, Any], dials: EmarsysDials) -> int | None:
-    """Take a source out of the request or a row. It may be a text, as in the documentation's example."""
+    """Remove `source_id` from the request or a row, and return it. It may be a text, as in the documentation."""
     given = holder.pop("source_id", None)
     if given is None:
         return None

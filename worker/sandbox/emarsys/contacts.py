@@ -1,4 +1,4 @@
-"""The account's contacts: found by any field, changed field by field, and with nothing that keeps a key unique."""
+"""The contacts of the account. They are found by any field and changed field by field; keys need not be unique."""
 
 import secrets
 from collections import Counter
@@ -14,7 +14,7 @@ FIRST_ID = 100_001
 
 @dataclass(slots=True, repr=False)
 class Contact:
-    """`fields` has what is not empty, as it was sent, by the id of its field."""
+    """A contact. `fields` has the values that are not empty, as they were sent, by field id."""
 
     id: int
     uid: str
@@ -27,7 +27,7 @@ class Contact:
 
 
 class Contacts:
-    """Indexes are made when a key is first used, and kept up from then on."""
+    """The contacts. The index of a key is built when the key is first used, and kept up to date from then on."""
 
     def __init__(self) -> None:
         self._all: list[Contact] = []
@@ -59,7 +59,7 @@ class Contacts:
         return contact
 
     def change(self, contact: Contact, values: Iterable[tuple[str, Any]]) -> None:
-        """Only what is given changes; what is given empty becomes empty."""
+        """Change the given fields. An empty value empties its field."""
         for name, value in values:
             index = self._indexes.get(name)
             if index is not None and name in contact.fields:
@@ -74,7 +74,7 @@ class Contacts:
 
 
 def indexed(key: str, value: Any) -> str:
-    """A value as keys are compared: as text, addresses whatever their case."""
+    """A value in the form in which keys are compared: text, and addresses in lower case."""
     return str(value).lower() if key == EMAIL else str(value)
 
 

@@ -1,7 +1,7 @@
-"""The fields of contacts: those that every account has, and this account's own; their ids, types and choices.
+"""The fields of contacts: those of every account and those of this account, with their ids, types and choices.
 
 Source: system_fields.rst, contact_field_list.rst and contact_field_choice_list.rst of the developer documentation,
-checked 2026-11-22. How many choices the system fields have is made up: they are to be asked for.
+checked 2026-11-22. The number of choices of the system fields is made up: a client has to ask for them.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ _LABELS = {5: ("male", "female"), 26: ("HTML", "Text only")}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`kind` is the application type. The keys of `choices` are ids as texts."""
+    """A field. `kind` is the application type. `choices` are labels by id, ids as text."""
 
     id: str
     name: str

@@ -1,8 +1,8 @@
-"""Emarsys' endpoints: which there are, whom they let in, and who answers them.
+"""Emarsys' endpoints: their paths and limits, the check of the credentials, and the code that answers each.
 
 Source: the official Postman collections (emartech) and the guide pages on authentication and rate limits, checked
-2026-11-22. /api/v2 takes WSSE and /api/v3 tokens, with the same paths below, a slash at their end or not; all requests
-of one API user count against 1,000 in a minute together.
+2026-11-22. /api/v2 takes WSSE and /api/v3 takes tokens; the paths below them are the same, with or without a slash at
+the end. An API user may make 1,000 requests a minute, over all endpoints together.
 """
 
 import re
@@ -28,7 +28,7 @@ CONTACTS, FIELDS, CHOICES = "emarsys.contacts", "emarsys.fields", "emarsys.choic
 SETTINGS, TOKEN, UNKNOWN = "emarsys.settings", "emarsys.token", "emarsys.unknown"
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
 
-#: Requests and seconds. The limit of the token endpoint is not published.
+#: (requests, seconds). The limit of the token endpoint is not published.
 LIMITS = {ACCOUNT: (1000, 60.0), TOKEN: (20, 60.0)}
 ENDPOINTS = frozenset({ACCOUNT, CONTACTS, FIELDS, CHOICES, SETTINGS, TOKEN})
 
@@ -45,7 +45,7 @@ _EMPTY_ERRORS = ("map", "list", "missing")
 
 
 class Emarsys:
-    """A `Platform`: what api.emarsys.net and auth.emarsys.net do for contacts, as far as the sandbox goes."""
+    """A `Platform`: what api.emarsys.net and auth.emarsys.net do for contacts, as far as the sandbox knows it."""
 
     default_account = ACCOUNT
 
@@ -77,7 +77,7 @@ class Emarsys:
         return "none" if dialled == "none" else "epoch"
 
     def account(self, headers: Mapping[str, str]) -> str:
-        """The API user, whom limits are counted for. All users of the account see the same contacts."""
+        """The API user of a request: limits are counted by user. All users of the account see the same contacts."""
         dials = self._dials
         user = header_values(headers).get("username", "")
         client = self._tokens.client(headers, dials) or basic_credentials(headers)[0]
@@ -148,7 +148,7 @@ class Emarsys:
         return {"ids": result.ids, "errors": {} if shape == "map" else []}
 
     def seed(self, contacts: list[dict[str, Any]]) -> None:
-        """Add contacts with `fields`, and `lists` if any, past all rules: keys may repeat."""
+        """Add contacts past all rules, each with `fields` and optionally `lists`. Keys may repeat."""
         for given in contacts:
             values = given["fields"].items()
             made = self._contacts.add()
@@ -156,7 +156,7 @@ class Emarsys:
             made.lists.update(given.get("lists", ()))
 
     def advance(self) -> None:
-        """Everything here happens at once."""
+        """Do nothing: every request takes effect at once."""
 
     def contacts(self, account: str, after: int, limit: int) -> list[dict[str, Any]]:
         return self._contacts.after(after, limit) if account.partition(":")[0] == ACCOUNT else []
@@ -174,7 +174,7 @@ def _read(endpoint: str, path: str, dials: EmarsysDials) -> Reply:
 
 
 def _bad_key(upsert: UpsertRequest, dials: EmarsysDials) -> Reply:
-    """Every row has failed; in a success that names nobody by his key."""
+    """The reply to an upsert with a bad key: every row has failed, and no row is named."""
     text = f"Invalid key field id: {upsert.key}"
     if upsert.single or dials.emarsys_bad_key == 400:
         return refusal(400, 2004, text)

@@ -1,4 +1,4 @@
-"""Replies in Emarsys' envelope: `replyCode`, `replyText` and `data`, which is an empty text where a request failed.
+"""Replies in Emarsys' envelope: `replyCode`, `replyText` and `data`. `data` is an empty text if the request failed.
 
 Source: the registry of reply codes and the error pages (documentation.emarsys.com), checked 2026-11-22. The same number
 has several meanings, and a status of 200 does not mean success.
@@ -21,7 +21,7 @@ TEXTS = {
     2020: "Invalid contact list id",
     7003: "Too many requests",
 }
-#: What the servers in front say, without an envelope.
+#: Replies of the servers in front, which have no envelope.
 FRONT_TEXTS = {408: "Request Timeout", 413: "Request Entity Too Large", 502: "Bad Gateway", 504: "Gateway Timeout"}
 FRONT_TEXTS[503] = "Service Unavailable"
 
@@ -35,7 +35,7 @@ def refusal(status: int, code: int, text: str = "") -> Reply:
 
 
 def error_reply(status: int) -> Reply:
-    """What is answered in general with a status: a user without permission gets a bare 403."""
+    """The general reply with a status. A 403, for a user without permission, has no body."""
     if status == 403:
         return Reply(403, b"", "text/plain")
     if status in FRONT_TEXTS:

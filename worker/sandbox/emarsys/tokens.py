@@ -1,4 +1,4 @@
-"""Tokens for the newer API: POST /oauth2/token, and who may come in with one.
+"""Access tokens of the newer API: POST /oauth2/token issues them, and requests are checked for them.
 
 Source: the official Postman collection for OpenID Connect (emartech/Emarsys-postman-collection), checked 2026-11-22:
 grant `client_credentials`, form-encoded, the client's id and secret as HTTP Basic.
@@ -20,12 +20,16 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IssuedToken:
+    """A token. It is valid until `until`, in seconds of the monotonic clock, and while `revoked` equals the dial."""
+
     client: str
     until: float
     revoked: int
 
 
 class Tokens:
+    """The tokens issued so far."""
+
     def __init__(self) -> None:
         self._issued: dict[str, IssuedToken] = {}
 
@@ -45,7 +49,7 @@ class Tokens:
         return json_reply(200, content)
 
     def client(self, headers: Mapping[str, str], dials: EmarsysDials) -> str:
-        """Whose token a request carries; empty if it is unknown, out of date or revoked."""
+        """The client whose token a request has. Empty: the token is unknown, expired or revoked."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         found = self._issued.get(token)
         if scheme != "Bearer" or found is None or found.revoked != dials.emarsys_tokens_revoked:
@@ -54,6 +58,7 @@ class Tokens:
 
 
 def basic_credentials(headers: Mapping[str, str]) -> tuple[str, str]:
+    """The name and the secret of an HTTP Basic header; two empty texts without a valid one."""
     scheme, _, text = headers.get("authorization", "").partition(" ")
     try:
         plain = base64.b64decode(text, validate=True).decode() if scheme == "Basic" else ""

@@ -1,4 +1,4 @@
-"""What an upsert does, row by row: a row that fails is named by the value of its key, and the others are applied.
+"""Applies an upsert row by row. A row that fails is named by the value of its key; the others are applied.
 
 Source: the Swagger file of the contacts endpoints, contact_multiple_update.rst and the registry of reply codes, checked
 2026-11-22. `ids` holds texts for contacts that existed and integers for new ones, in no order to rely on.
@@ -14,13 +14,15 @@ from contact_ingest.sandbox.emarsys.dials import EmarsysDials
 from contact_ingest.sandbox.emarsys.fields import Field
 from contact_ingest.sandbox.emarsys.values import as_text, is_empty, suits
 
-#: A row that a test has planted to be bad: a text that names its reply code.
+#: The marker of a row that a test made bad on purpose, such as [[emarsys-2007]]: the row fails with this reply code.
 MARKER = re.compile(r"\[\[emarsys-(2[0-9]{3})\]\]")
-#: What the code of a race is: it is met once for each key, as if the contact had come from elsewhere at that moment.
+#: The reply code of a race. A marked row meets it once for each key, as if another request had just made the contact.
 RACE = 2009
 
 
 class RowFailed(Exception):  # noqa: N818 - a verdict on a row
+    """A row fails with a reply code."""
+
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -29,17 +31,21 @@ class RowFailed(Exception):  # noqa: N818 - a verdict on a row
 
 @dataclass(slots=True, repr=False)
 class UpsertResult:
+    """The ids of created and of existing contacts, and the errors: {key value: {reply code: text}}."""
+
     created: list[int] = field(default_factory=list)
     existing: list[str] = field(default_factory=list)
     errors: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def ids(self) -> list[int | str]:
-        """New contacts come first: the platform looks who exists, creates the rest, then updates."""
+        """New contacts first: the platform finds the existing ones, creates the rest, and then updates."""
         return [*self.created, *self.existing]
 
 
 class UpsertProcessor:
+    """Applies upserts to the contacts."""
+
     def __init__(self, contacts: Contacts) -> None:
         self._contacts = contacts
         self._raced: set[str] = set()
@@ -65,7 +71,7 @@ class UpsertProcessor:
         return result
 
     def _match(self, upsert: UpsertRequest, value: str, seen: set[str]) -> Contact | None:
-        """The contact that a row changes, if there is one. `seen` are the keys of earlier rows."""
+        """The contact that a row changes; None if the row makes a new one. `seen` are the keys of earlier rows."""
         key, found = upsert.key, self._contacts.find(upsert.key, value)
         repeats = indexed(key, value) in seen
         seen.add(indexed(key, value))

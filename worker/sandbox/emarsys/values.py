@@ -1,7 +1,7 @@
-"""What a single value must look like, by the type of its field.
+"""Checks of single values, by the type of the field.
 
 Source: contact_field_create.rst (lengths), the Swagger file of the contacts endpoints and the registry of reply codes,
-checked 2026-11-22. Numbers may come as texts; null and an empty text empty a field; true and false are never values.
+checked 2026-11-22. Numbers may be texts. Null and an empty text empty a field. true and false are never valid.
 """
 
 import re
@@ -24,11 +24,12 @@ def is_empty(value: Any) -> bool:
 
 
 def as_text(value: Any) -> str | None:
-    """A text or a number as text; None for everything that is neither."""
+    """A text or a number, as text; None for every other type."""
     return str(value) if type(value) in (str, int, float) else None
 
 
 def suits(field: Field, value: Any, *, times_of_day: bool) -> bool:
+    """Whether a value is valid for its field."""
     if field.kind == "voucher":
         return False
     if field.kind == "multichoice":

@@ -1,4 +1,4 @@
-"""The WSSE header of the older API: a digest over nonce, moment and secret, good once and for five minutes.
+"""The WSSE header of the older API: a digest over nonce, time and secret, valid once and for five minutes.
 
 Source: authentication.rst of the developer documentation and the official Postman collection for WSSE, checked
 2026-11-22. The digest is base64 of the 40 lower-case hexadecimal characters of the SHA-1, not of its 20 bytes.
@@ -14,7 +14,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 MAX_SKEW_S = 300.0
-#: A moment without a zone is one of the servers' own time, GMT+1 and in summer GMT+2.
+#: The zone of a time without a zone: that of the servers, GMT+1 and in summer GMT+2.
 SERVER_ZONE = "Europe/Vienna"
 
 PAIR = r'[A-Za-z]+\s*=\s*"[^"]*"'
@@ -27,7 +27,7 @@ MOMENT = re.compile(
 
 
 def header_values(headers: Mapping[str, str]) -> dict[str, str]:
-    """What the header says, with keys in lower case; empty unless it holds each of the four once and nothing else."""
+    """The four values of the header, with keys in lower case. Empty: a value is missing, repeated or unknown."""
     text = headers.get("x-wsse", "") or headers.get("wsse", "")
     found = PARTS.findall(text) if HEADER.fullmatch(text) else []
     named = {name.lower(): value for name, value in found}
@@ -36,20 +36,21 @@ def header_values(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def digest(nonce: str, created: str, secret: str) -> str:
-    # The platform's scheme, not ours: what is verified here was made with it.
+    """The password digest of a header."""
+    # SHA-1 is the platform's scheme.
     text = hashlib.sha1((nonce + created + secret).encode()).hexdigest()  # noqa: S324
     return base64.b64encode(text.encode()).decode()
 
 
 class WsseGuard:
-    """Verifies headers, and remembers nonces for as long as a header with them would be in time."""
+    """Verifies headers, and remembers nonces for as long as a header with them is valid."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], None] = {}
         self._order: deque[tuple[float, tuple[str, str]]] = deque()
 
     def accepts(self, headers: Mapping[str, str], users: Mapping[str, str], now: float, *, once: bool) -> bool:
-        """With `once` a nonce that was accepted before is refused."""
+        """Whether a header is valid at `now`, in Unix seconds. With `once`, a nonce that was used before is refused."""
         given = header_values(headers)
         secret = users.get(given.get("username", ""))
         if secret is None or not NONCE.fullmatch(given["nonce"]):
@@ -63,7 +64,7 @@ class WsseGuard:
         return self._first_time((given["username"], given["nonce"]), now) or not once
 
     def _first_time(self, nonce: tuple[str, str], now: float) -> bool:
-        # A moment may lie five minutes ahead of its arrival, so its header is in time for ten.
+        # A time may be five minutes ahead of its arrival, so its header may be valid for ten minutes.
         while self._order and self._order[0][0] < now - 2 * MAX_SKEW_S:
             self._seen.pop(self._order.popleft()[1], None)
         if nonce in self._seen:

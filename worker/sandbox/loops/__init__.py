@@ -1,4 +1,4 @@
-"""Loops' contacts API as its documentation, its specification and its users describe it, checked 2026-11-22.
+"""A stand-in of Loops' contacts API, after its documentation, specification and users' reports, checked 2026-11-22.
 
-Where nothing is known of the live platform there is a dial, and it starts at the position that is worse for the caller.
+Behaviour that is not known of the live platform has a dial, which starts at the position that is worse for the caller.
 """

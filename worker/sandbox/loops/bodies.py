@@ -1,4 +1,4 @@
-"""Bodies: one JSON object, declared as JSON, uncompressed."""
+"""Reads bodies: one JSON object, declared as JSON, uncompressed."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from contact_ingest.sandbox.messages import Rejected, Request
 
 
 def json_object(request: Request) -> dict[str, Any]:
+    """The body. Raises `Rejected`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Rejected(refusal(400, "Content-Type must be application/json"))

@@ -1,8 +1,8 @@
-"""A team's contacts: found by e-mail address or userId, changed property by property, never deleted here.
+"""The contacts of a team. They are found by e-mail address or userId, changed property by property, never deleted here.
 
 Upsert semantics, checked 2026-11-22 (api-reference/update-contact, loops.so/docs): a contact matches on either
-identifier and takes over the other one, omitted properties keep their value, null resets one. `subscribed: true` brings
-back a contact who had opted out, and lists take in nobody who is opted out or has left them by himself.
+identifier and takes over the other one; omitted properties keep their value; null resets a property. `subscribed: true`
+resubscribes a contact who had opted out. A list does not accept a contact who has opted out or has left that list.
 """
 
 import secrets
@@ -20,7 +20,7 @@ NOT_FOUND = "userId not found and cannot create a new contact without an email."
 
 @dataclass(slots=True, repr=False)
 class Contact:
-    """`left` holds the lists that the contact left in the preference centre."""
+    """A contact. `left` has the lists that the contact left in the preference centre."""
 
     id: str
     email: str | None = None
@@ -31,7 +31,7 @@ class Contact:
     left: frozenset[str] = frozenset()
 
     def public(self) -> dict[str, Any]:
-        """Only the lists a contact is in are shown."""
+        """The contact as replies show it. `mailingLists` has only the lists that the contact is in."""
         return {
             "id": self.id,
             "email": self.email,
@@ -44,6 +44,8 @@ class Contact:
 
 
 class Contacts:
+    """The contacts, indexed by address and by userId. `counts` is a part of /sandbox/totals."""
+
     def __init__(self) -> None:
         self._all: list[Contact] = []
         self._by_email: dict[str, Contact] = {}
@@ -78,7 +80,7 @@ class Contacts:
         return self._apply(found or self._add(), change, dials)
 
     def seed(self, given: dict[str, Any], dials: LoopsDials) -> None:
-        """Add a contact as `shown` has it, with `left` beside, past all rules."""
+        """Add a contact past all rules, in the form that `public` gives, and optionally with `left`."""
         own = {"id", "n", "email", "userId", "subscribed", "mailingLists", "optInStatus", "left"}
         values = {name: value for name, value in given.items() if name not in own}
         contact = self._add()

@@ -1,7 +1,7 @@
-"""Loops' endpoints: which there are, whom they let in, and who answers them.
+"""Loops' endpoints: their paths and the limit, the check of the key, and the code that answers each.
 
 Source: the specification 1.21.6 and api-reference/intro (loops.so/docs), checked 2026-11-22. One bearer key opens
-everything of one team, and 10 requests in a second are all that a team has for everything together.
+everything of one team. A team may make 10 requests a second, over all endpoints together.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _METHODS = {CREATE: {"POST"}, UPDATE: {"PUT"}, PROPERTIES: {"GET", "POST"}}
 
 
 class Loops:
-    """A `Platform`: what app.loops.so does for contacts, as far as the sandbox goes."""
+    """A `Platform`: what app.loops.so does for contacts, as far as the sandbox knows it."""
 
     default_account = TEAM
 
@@ -60,7 +60,7 @@ class Loops:
         return endpoint if endpoint == UNKNOWN else TEAM
 
     def rate_headers(self, dialled: str) -> str:
-        """Where a limit stands, and never when it resets: no such header is documented."""
+        """Loops documents headers for the limit and the remainder, and none for the reset."""
         return "none" if dialled == "none" else "bare"
 
     def account(self, headers: Mapping[str, str]) -> str:  # noqa: ARG002 - all keys belong to one team
@@ -120,7 +120,7 @@ class Loops:
             self._contacts.seed(contact, self._dials)
 
     def advance(self) -> None:
-        """Everything here happens at once."""
+        """Do nothing: every request takes effect at once."""
 
     def contacts(self, account: str, after: int, limit: int) -> list[dict[str, Any]]:
         return self._contacts.after(after, limit) if account == TEAM else []

@@ -1,7 +1,7 @@
-"""The properties of a team's contacts: those that come with every team, and custom ones with a name and a type.
+"""The properties of a team's contacts: those that every team has, and custom ones with a name and a type.
 
 Source: contacts/properties (loops.so/docs) and /v1/contacts/properties in the specification 1.21.6, checked 2026-11-22.
-Names are camelCase, five are reserved; neither name nor type can be changed later.
+Names are camelCase; five are reserved. Neither the name nor the type of a property can be changed later.
 """
 
 import re
@@ -22,17 +22,20 @@ DEFAULTS = {
     "createdAt": "date",
 }
 RESERVED = frozenset({"id", "listId", "softDeleteAt", "teamId", "updatedAt"})
-#: Keys of a contact that are not properties.
+#: Names that a custom property cannot have.
 TAKEN = RESERVED | DEFAULTS.keys() | {"mailingLists", "notes", "optInStatus"}
 CAMEL = re.compile("[a-z][a-zA-Z0-9]*")
 WORD = re.compile("[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 
 
 class Properties:
+    """The properties of the team."""
+
     def __init__(self) -> None:
         self._custom: dict[str, str] = {}
 
     def kind(self, name: str) -> str | None:
+        """The type of a property; None if there is no such property."""
         return DEFAULTS.get(name) or self._custom.get(name)
 
     def listed(self, request: Request) -> Reply:

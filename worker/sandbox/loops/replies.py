@@ -1,4 +1,4 @@
-"""Replies in Loops' shapes. Since 2025-09-11 every error has `success` and `message`; the older `error` is still sent.
+"""Replies in Loops' forms. Since 2025-09-11 every error has `success` and `message`; the older `error` is still sent.
 
 Source: the changelog and the specification 1.21.6 (loops.so/docs/api-reference), checked 2026-11-22.
 """
@@ -17,7 +17,7 @@ MESSAGES = {
     429: "Too many requests",
     500: "Internal server error",
 }
-#: These come from the load balancer in front, which speaks no JSON.
+#: Replies of the load balancer in front, which are not JSON.
 BALANCER_TEXTS = {502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout"}
 
 
@@ -30,7 +30,7 @@ def refusal(status: int, message: str = "") -> Reply:
 
 
 def method_not_allowed() -> Reply:
-    """No body is declared for a 405."""
+    """A 405 without a body: the specification declares none."""
     return Reply(405, b"", "text/plain")
 
 

@@ -1,7 +1,7 @@
-"""The rules of the body of a create and of an update: taken whole or refused whole, whatever it holds.
+"""The rules of the body of a create and of an update. The whole body is accepted or refused.
 
 Source: api-reference/update-contact, contacts/properties and api-reference/intro (loops.so/docs), checked 2026-11-22.
-The published schema is not the rule: it forbids `mailingLists` and null, which the documentation allows.
+The published schema is not followed: it forbids `mailingLists` and null, which the documentation allows.
 """
 
 import re
@@ -15,15 +15,17 @@ from contact_ingest.sandbox.loops.replies import refusal
 from contact_ingest.sandbox.loops.values import ADDRESS, is_too_long, suits
 from contact_ingest.sandbox.messages import Rejected
 
-#: A record that a test has planted to be bad: a text that names the status it is answered with.
+#: The marker of a record that a test made bad on purpose, such as [[loops-409]]: the reply has this status.
 MARKER = re.compile(r"\[\[loops-(4[0-9]{2}|5[0-9]{2})\]\]")
 TOO_LONG = "Some body key or value is longer than allowable"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ContactChange:
-    """What a body asks for. `values` has null where a property is reset; `unknown` and `unsuited` count values
-    that are taken and not stored."""
+    """The change that a body asks for. A null in `values` resets a property.
+
+    `unknown` and `unsuited` count values that were accepted and not stored, for an unknown property or a wrong type.
+    """
 
     email: str | None
     user_id: str | None
@@ -35,13 +37,14 @@ class ContactChange:
 
 
 class BodyRules:
-    """The rules as one team's properties and lists and the dials of this moment make them."""
+    """The rules for one body, given the team's properties and lists."""
 
     def __init__(self, properties: Properties, dials: LoopsDials) -> None:
         self._properties = properties
         self._dials = dials
 
     def read(self, content: dict[str, Any]) -> ContactChange:
+        """The change that a body asks for. Raises `Rejected`."""
         self._check_lengths(content)
         email, user_id = _identifier(content, "email"), _identifier(content, "userId")
         if email is not None and not ADDRESS.fullmatch(email):
@@ -70,7 +73,7 @@ class BodyRules:
                 raise Rejected(refusal(int(found[1])))
 
     def _drop_reason(self, name: str, value: Any) -> str:
-        """Why a value is taken and then forgotten, or an empty string if it is stored."""
+        """Why a value is accepted but not stored: `unknown` or `unsuited`. Empty: the value is stored."""
         if type(value) in (list, dict):
             raise Rejected(refusal(400, f"{name} must be a string, number or boolean"))
         kind, dials = self._properties.kind(name), self._dials
@@ -95,7 +98,7 @@ class BodyRules:
 
 
 def _identifier(content: dict[str, Any], name: str) -> str | None:
-    """An identifier cannot be reset, so null is as wrong as an empty text."""
+    """The identifier `name`, if given. An identifier cannot be reset: null is refused like an empty text."""
     value = content.get(name)
     if name in content and (type(value) is not str or not value.strip()):
         raise Rejected(refusal(400, f"{name} must be a string"))

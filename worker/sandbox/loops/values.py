@@ -1,4 +1,4 @@
-"""What a single value must look like: addresses, dates, the four types of properties, and the longest key or value.
+"""Checks of single values: addresses, dates, the four types of properties, and the length of keys and values.
 
 Source: contacts/properties and api-reference/intro (loops.so/docs), checked 2026-11-22. A date is Unix time in
 milliseconds, as an integer or a numeric string, or a text in one of the listed ECMA-262 layouts.
@@ -13,9 +13,9 @@ import orjson
 from contact_ingest.sandbox.loops.dials import LoopsDials
 
 KINDS = ("string", "number", "boolean", "date")
-#: Counted with the quotes around a text.
+#: Characters, with the quotes around a text.
 MAX_LENGTH = 500
-#: The furthest moment that ECMA-262 knows, either way.
+#: The latest moment of ECMA-262 in Unix milliseconds; the earliest is its negative.
 MAX_DATE_MS = 8_640_000_000_000_000
 SECONDS_DIGITS = 10
 
@@ -28,13 +28,14 @@ WHOLE = re.compile("-?[0-9]{1,16}")
 
 
 def is_too_long(value: Any, dials: LoopsDials) -> bool:
-    """Whether a key or a single value is longer than may be."""
+    """Whether a key or a single value is longer than `MAX_LENGTH`."""
     if dials.loops_length_of == "characters" and type(value) is str:
         return len(value) + 2 > MAX_LENGTH
     return len(orjson.dumps(value).decode()) > MAX_LENGTH
 
 
 def suits(kind: str, value: Any, dials: LoopsDials) -> bool:
+    """Whether a value has the type of its property."""
     if kind == "string":
         return type(value) is str
     if kind == "number":

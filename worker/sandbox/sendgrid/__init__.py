@@ -1,4 +1,4 @@
-"""SendGrid's Marketing Contacts API as its documentation and recordings describe it, checked 2026-11-22.
+"""A stand-in of SendGrid's Marketing Contacts API, after its documentation and recordings of it, checked 2026-11-22.
 
-Where nothing is known of the live platform there is a dial, and it starts at the position that is worse for the caller.
+Behaviour that is not known of the live platform has a dial, which starts at the position that is worse for the caller.
 """

@@ -1,4 +1,7 @@
-"""The accounts: each with contacts, custom fields and lists of its own. One key reaches them all, by `on-behalf-of`."""
+"""The accounts, each with its own contacts, custom fields and lists.
+
+One key opens all accounts; the header `on-behalf-of` names the account.
+"""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +12,7 @@ MAIN = "sendgrid"
 
 @dataclass(frozen=True, slots=True)
 class FieldDefinition:
-    """A custom field. `usable_from` is a reading of the monotonic clock."""
+    """A custom field. The upsert knows it from `usable_from` on, in seconds of the monotonic clock."""
 
     id: str
     name: str
@@ -19,7 +22,10 @@ class FieldDefinition:
 
 @dataclass(slots=True, repr=False)
 class Account:
-    """`first_field` makes the ids of custom fields differ between accounts, as they do on the platform."""
+    """An account. `first_field` is the number in the id of its first custom field.
+
+    The ids of custom fields differ between accounts, as they do on the platform.
+    """
 
     name: str
     first_field: int
@@ -28,10 +34,13 @@ class Account:
     lists: dict[str, str] = field(default_factory=dict)
 
     def usable_kinds(self, now: float) -> dict[str, str]:
+        """The type of each custom field that the upsert knows, by the id of the field."""
         return {each.id: each.kind for each in self.fields if each.usable_from <= now}
 
 
 class Accounts:
+    """All accounts by name. Reading an unknown account creates it."""
+
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
 

@@ -1,4 +1,4 @@
-"""Bodies of the small endpoints: a JSON object with known keys, or a refusal."""
+"""Reads the bodies of the small endpoints: a JSON object with known keys."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from contact_ingest.sandbox.sendgrid.replies import refusal
 
 
 def require_json(request: Request) -> None:
-    """A body must be declared as JSON, and plain: nothing says that contacts may come compressed."""
+    """Refuse a body that is not declared as JSON, or is compressed: no document says that it may be compressed."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Rejected(refusal(400, "Content-Type should be application/json"))
@@ -18,7 +18,7 @@ def require_json(request: Request) -> None:
 
 
 def json_object(request: Request, required: set[str]) -> dict[str, Any]:
-    """The body, holding every one of the `required` keys and no other."""
+    """The body, which must have all of the `required` keys and no others."""
     require_json(request)
     try:
         content = orjson.loads(request.body)

@@ -1,7 +1,8 @@
-"""An account's contacts: found by any identifier, changed field by field, never deleted.
+"""The contacts of an account. They are found by any identifier, changed field by field, and never deleted.
 
 Upsert semantics, checked 2026-11-22 (operation PutMarketingContacts): omitted fields keep their value, addresses are
-stored in lower case, lists are only added to, and an update must carry every identifier that the contact already has.
+stored in lower case, contacts are added to lists and never removed, and an update must have every identifier that the
+contact already has.
 """
 
 from collections import Counter
@@ -16,10 +17,12 @@ Contact = dict[str, Any]
 
 
 class RowFailed(Exception):  # noqa: N818 - a verdict on a row
-    """A row fails in the import job; the text is what the error file says."""
+    """A row fails in the import job. The text is the reason in the error file."""
 
 
 class Contacts:
+    """The contacts, with an index for each identifier. `in_list` has the number of contacts in each list."""
+
     def __init__(self) -> None:
         self._all: list[Contact] = []
         self._index: dict[str, dict[str, Contact]] = {name: {} for name in IDENTIFIERS}
@@ -30,7 +33,7 @@ class Contacts:
         return len(self._all)
 
     def after(self, n: int, limit: int) -> list[Contact]:
-        """Contacts are numbered from 1, without gaps, in the order of their creation."""
+        """The contacts with a number above `n`, at most `limit`. Numbers count from 1, in the order of creation."""
         return self._all[n : n + limit]
 
     def find(self, kind: str, value: str) -> Contact | None:
@@ -39,8 +42,10 @@ class Contacts:
         return self._index["email"].get(value.lower()) or self._alternates.get(value.lower())
 
     def upsert(self, row: Contact, list_ids: Sequence[str], *, all_identifiers: bool) -> str:
-        """Apply one row and say whether it `created`, `updated` or left everything the `same`. `all_identifiers` fails
-        a row that lacks one its contact has."""
+        """Apply one row. Returns `created`, `updated` or `same`.
+
+        With `all_identifiers`, a row without an identifier that its contact has fails.
+        """
         contact = self._match(row, all_identifiers)
         result = "same"
         if contact is None:

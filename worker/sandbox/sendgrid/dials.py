@@ -1,4 +1,4 @@
-"""The dials of the SendGrid stand-in: what is unknown of the live platform, and what goes wrong in import jobs."""
+"""The dials of the SendGrid stand-in: what is not known of the live platform, and what goes wrong in import jobs."""
 
 from typing import Literal
 
@@ -18,13 +18,13 @@ ErrorFileShape = Literal[
     "html",
     "truncated",
 ]
-#: How an import job goes: as the shares below have it; never an end; never found; as failed; or with counts of failed
-#: rows that are wrong: one more than there are, one fewer, or all of them.
+#: How an import job goes: by the shares below (ok); it never ends (pending); it is never found (lost); it fails; or it
+#: reports a wrong number of failed rows: one more, one fewer, or all of them.
 JobFate = Literal["ok", "pending", "lost", "failed", "one_more", "one_fewer", "all_failed"]
 
 
 class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Texts that make a record bad wherever one of its own text values, custom ones too, contains them."""
+    """Texts that make a record bad if one of its text values, also of a custom field, contains them."""
 
     reject_silent: str = "[[reject-silent]]"
     reject_named: str = "[[reject-named]]"
@@ -33,60 +33,63 @@ class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fail_unnamed: str = "[[fail-unnamed]]"
 
     def __post_init__(self) -> None:
-        # A body without two brackets is not searched at all.
+        # A body without [[ is not searched for markers.
         if any("[[" not in getattr(self, name) for name in self.__struct_fields__):
             raise ValueError("markers: each must contain [[")
 
 
 class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    #: The unit of the documented length limits is not stated.
+    """Dials of the SendGrid stand-in alone."""
+
+    #: The unit of the length limits; the documentation does not state it.
     length_unit: Literal["characters", "utf16", "bytes"] = "characters"
-    #: Whether addresses with letters beyond ASCII are valid is not documented.
+    #: Whether addresses with letters beyond ASCII are valid; not documented.
     unicode_addresses: bool = False
-    #: Dates as ISO 8601 beside MM/DD/YYYY.
+    #: Whether dates may be ISO 8601, beside MM/DD/YYYY.
     iso_dates: bool = True
-    #: A custom value of the wrong type refuses the request, or fails its row in the import job: both were reported.
+    #: A custom value of the wrong type refuses the request, or fails its row in the import job. Users reported both.
     wrong_value: Literal["request", "row"] = "request"
-    #: Contacts of one request with the same identifier: refused namelessly, all applied, or the first alone.
+    #: Contacts of one request with the same identifier: refused without a name, all applied, or only the first applied.
     duplicates: Literal["refuse", "last", "first"] = "refuse"
-    #: A contact that lacks an identifier its stored self has: "all of its existing identifiers must be present".
+    #: A row without an identifier that its contact has fails, or is accepted. The documentation says "all of its
+    #: existing identifiers must be present".
     missing_identifiers: Literal["row", "accept"] = "row"
-    #: A list id that does not exist: the text for it is not documented.
+    #: The text of the refusal for a list id that does not exist; not documented.
     list_error: Literal["invalid_json", "named"] = "invalid_json"
-    #: Items of search/identifiers: objects by the official spec.
+    #: The items of search/identifiers; the official specification has objects.
     search_items: Literal["objects", "strings"] = "objects"
 
     #: A 400 lists all bad rows, or only the first.
     all_bad_rows_listed: bool = False
-    #: A 400 about a row names nobody.
+    #: A 400 about a row does not name the row.
     anonymous_400: bool = False
-    #: Added to the index in `contacts[<i>]`: its base is not documented.
+    #: Added to the index in `contacts[<i>]`, whose base is not documented.
     index_shift: int = 0
     markers: Markers = Markers()
 
-    #: From being accepted to being applied, from and to.
+    #: The shortest and the longest time from accepting a job to applying it.
     job_seconds: tuple[Seconds, Seconds] = (1, 5)
-    #: For so long after being applied a job still says `pending`, with its counts.
+    #: So long after it was applied, a job still reports `pending`, with its counts.
     status_lag_s: Seconds = 0.0
-    #: For so long after being accepted a job is not found.
+    #: So long after it was accepted, a job is not found.
     early_404_s: Seconds = 0.0
-    #: Fates that the next jobs meet, one each, whatever the shares say; "ok" spares one job, and a number is how many
-    #: seconds it takes.
+    #: What happens to the next jobs, one each, instead of the shares. "ok" is a job without a fault; a number is a job
+    #: without a fault that takes so many seconds.
     job_script: tuple[JobFate | Seconds, ...] = ()
-    #: Share of jobs that are never found, though they do their work.
+    #: Share of jobs that are never found, although they are applied.
     job_status_lost: Share = 0.0
-    #: Share of jobs that never end and never do anything.
+    #: Share of jobs that never end and are never applied.
     job_pending_forever: Share = 0.0
-    #: Share of jobs that end as `failed` with nothing applied and no error file.
+    #: Share of jobs that end as `failed`: nothing is applied, and there is no error file.
     job_failed: Share = 0.0
-    #: Job results carry `requested_count` alone.
+    #: Job results have `requested_count` and no other count.
     omit_counts: bool = False
     error_file_shape: ErrorFileShape = "csv"
-    #: The error file can be fetched once.
+    #: The error file can be fetched only once.
     error_file_once: bool = True
-    #: A custom field is unknown to the upsert for so long after its creation.
+    #: So long after its creation, a custom field is unknown to the upsert.
     field_usable_after_s: Seconds = 0.0
-    #: Above this number of custom fields, no more are made.
+    #: The largest number of custom fields.
     most_fields: Count = 500
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
-"""The file behind `errors_url`: which rows of a job failed, and why.
+"""The file behind `errors_url`: the rows of a job that failed, and why.
 
-Its format, lifetime and protection are documented nowhere, so the shape is a dial; plain CSV is what the e-mail after
-an upload in the web interface links to (checked 2026-11-22). It lies in storage that takes no credentials: the path is
-the secret, and a request that carries an Authorization header is refused, because it has leaked a key.
+The format, lifetime and protection of the file are not documented, so the format is a dial. Plain CSV is what the
+e-mail after an upload in the web interface links to (checked 2026-11-22). The file lies in storage without credentials:
+its path is the secret. A request with an Authorization header is refused, because it has leaked a key.
 """
 
 import csv
@@ -24,6 +24,8 @@ ERROR_FILE_FOLDER = "/files/"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FailedRow:
+    """A failed row of a job: its contact and the reason."""
+
     contact: Mapping[str, Any]
     reason: str
 
@@ -33,11 +35,13 @@ class FailedRow:
 
 
 class ErrorFiles:
+    """The error files by path. A file that was fetched already is None, if files can be fetched only once."""
+
     def __init__(self) -> None:
         self._files: dict[str, Reply | None] = {}
 
     def add(self, rows: list[FailedRow], dials: SendGridDials) -> str:
-        """Keep a file and return its path."""
+        """Make the error file of these rows. Returns its path."""
         path = f"{ERROR_FILE_FOLDER}{secrets.token_urlsafe(24)}/errors.csv"
         self._files[path] = replace(render_error_file(rows, dials.error_file_shape), note=dials.error_file_shape)
         return path
@@ -59,6 +63,7 @@ class ErrorFiles:
 
 
 def render_error_file(rows: list[FailedRow], shape: str) -> Reply:
+    """The error file as a reply, in one of the forms of `ErrorFileShape`."""
     pairs = [(row.identifier, row.reason) for row in rows]
     title = "email" if all("email" in row.contact for row in rows) else "identifier"
     if shape == "html":

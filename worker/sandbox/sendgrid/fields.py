@@ -31,7 +31,7 @@ DATES = {"last_clicked", "last_opened", "last_emailed", "created_at", "updated_a
 
 
 def list_fields(account: Account, request: Request) -> Reply:
-    """An account without custom fields has no `custom_fields` in its answer: readers are known to have met that."""
+    """The fields of an account. Without custom fields the reply has no `custom_fields`, as users report."""
     content: dict[str, Any] = {"reserved_fields": _reserved()}
     if account.fields:
         content["custom_fields"] = [_public(each, request.origin) for each in account.fields]

@@ -1,8 +1,8 @@
-"""Import jobs: what an accepted upsert goes through until its contacts are stored.
+"""Import jobs: from an accepted upsert to stored contacts.
 
-A job takes a random time, so jobs overtake each other; its contacts are applied when it finishes, in the order of
-finishing. Status as recorded of the live platform, checked 2026-11-22: pending, completed, errored or failed; counts
-that are zero or not known yet are absent, `errors_url` without errors too.
+A job takes a random time, so jobs overtake each other. The contacts of a job are applied when the job finishes. The
+status is as recorded of the live platform, checked 2026-11-22: pending, completed, errored or failed. Counts that are
+zero or not yet known are absent; so is `errors_url` if no row failed.
 """
 
 import heapq
@@ -25,7 +25,10 @@ from contact_ingest.sandbox.sendgrid.rules import UpsertRequest
 
 @dataclass(slots=True, repr=False)
 class Job:
-    """`due` and the other moments without a name for their clock are readings of the monotonic one."""
+    """An import job. `due`, `visible_from` and `final_from` are seconds of the monotonic clock.
+
+    `fails`: nothing is applied. `miscount` says how the reported number of failed rows is wrong.
+    """
 
     id: str
     account: Account
@@ -43,6 +46,8 @@ class Job:
 
 
 class Jobs:
+    """All import jobs. `finished` is how many have been applied."""
+
     def __init__(self, random_source: RandomSource, files: ErrorFiles) -> None:
         self._random_source = random_source
         self._files = files
@@ -57,7 +62,7 @@ class Jobs:
     def add(
         self, account: Account, upsert: UpsertRequest, dials: SendGridDials, fate: JobFate | float | None = None
     ) -> Job:
-        """Take a job in. A fate that is given stands in the place of the shares."""
+        """Accept an upsert as a job. A `fate` that is given replaces the shares of the dials."""
         now, random_source = time.monotonic(), self._random_source
         due = now + random_source.between(dials.job_seconds)
         job = Job(str(uuid4()), account, upsert, len(upsert.contacts), due, now + dials.early_404_s, _now())
@@ -75,7 +80,7 @@ class Jobs:
         return job
 
     def advance(self, dials: SendGridDials) -> None:
-        """Finish every job that is due, in the order of being due."""
+        """Finish every job that is due, the one that became due first before the others."""
         now = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now:
             job = heapq.heappop(self._waiting)[2]
@@ -138,7 +143,7 @@ class Jobs:
 
 
 def _repeats(contact: dict[str, Any], seen: set[tuple[str, str]]) -> bool:
-    """Whether a row shares an identifier with an earlier one of its job."""
+    """Whether a row has an identifier of an earlier row of its job. `seen` collects the identifiers."""
     keys = {(name, contact[name].lower()) for name in IDENTIFIERS if name in contact}
     repeated = bool(keys & seen)
     seen |= keys
@@ -146,14 +151,18 @@ def _repeats(contact: dict[str, Any], seen: set[tuple[str, str]]) -> bool:
 
 
 def _reported_counts(job: Job) -> dict[str, int]:
-    """The counts as they are told: not always as they are."""
+    """The counts that the job reports: `miscount` makes the number of failed rows wrong."""
     true = job.counts.get("errored_count", 0)
-    lies = {"one_more": min(true + 1, job.requested), "one_fewer": max(true - 1, 0), "all_failed": job.requested}
-    return {**job.counts, "errored_count": lies.get(job.miscount, true)} if job.counts else job.counts
+    wrong_counts = {
+        "one_more": min(true + 1, job.requested),
+        "one_fewer": max(true - 1, 0),
+        "all_failed": job.requested,
+    }
+    return {**job.counts, "errored_count": wrong_counts.get(job.miscount, true)} if job.counts else job.counts
 
 
 def _final_status(job: Job) -> str:
-    """A lie about counts is told in the status too, but for failed rows that are kept secret."""
+    """The status of a finished job. A wrong count shows in the status too, unless it hides failed rows."""
     errored = max(_reported_counts(job).get("errored_count", 0), job.counts.get("errored_count", 0))
     if job.fails or errored == job.requested:
         return "failed"

@@ -43,7 +43,7 @@ def create_list(account: Account, request: Request) -> Reply:
 
 
 def read_list(account: Account, request: Request, list_id: str) -> Reply:
-    """A list that does not exist answers 404 with a bare object, as documented."""
+    """One list. A list that does not exist gives 404 with an empty object, as documented."""
     if list_id not in account.lists:
         return json_reply(404, {})
     return json_reply(200, _public(account, list_id, request.origin))

@@ -1,4 +1,4 @@
-"""Records that a test has planted to be bad: found by the texts they contain."""
+"""Finds the records that a test made bad on purpose, by the marker texts they contain."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from contact_ingest.sandbox.sendgrid.dials import Markers
 
 
 def marked_rows(contacts: list[dict[str, Any]], markers: Markers) -> Iterator[tuple[int, str]]:
-    """Rows and the name of the first marker in each. The contacts have passed the rules of their shape."""
+    """The rows that have a marker, each with the name of its first marker. The contacts have passed `RowRules`."""
     names = {text: name for name, text in msgspec.to_builtins(markers).items()}
     for row, contact in enumerate(contacts):
         for text in _texts(contact):

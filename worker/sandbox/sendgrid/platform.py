@@ -1,4 +1,4 @@
-"""SendGrid's endpoints: which there are, whom they let in, and who answers them."""
+"""SendGrid's endpoints: their paths and limits, the check of the key, and the code that answers each."""
 
 import re
 import time
@@ -24,7 +24,7 @@ UPSERT, IMPORTS, FIELDS = "sendgrid.upsert", "sendgrid.imports", "sendgrid.field
 LISTS, SEARCH = "sendgrid.lists", "sendgrid.search"
 ERROR_FILE, UNKNOWN = "sendgrid.error_file", "sendgrid.unknown"
 
-#: Requests and seconds. 600 and 200 were seen live at neighbouring endpoints; no number is published.
+#: (requests, seconds). 600 and 200 were seen live at similar endpoints; no number is published.
 LIMITS = {UPSERT: (600, 60.0), IMPORTS: (600, 60.0), FIELDS: (600, 60.0), LISTS: (600, 60.0), SEARCH: (200, 60.0)}
 ENDPOINTS = frozenset({*LIMITS, ERROR_FILE})
 
@@ -40,7 +40,7 @@ _METHODS = {UPSERT: {"PUT"}, IMPORTS: {"GET"}, FIELDS: {"GET", "POST"}, LISTS: {
 
 
 class SendGrid:
-    """A `Platform`: everything that api.sendgrid.com does for marketing contacts, as far as the sandbox goes."""
+    """A `Platform`: what api.sendgrid.com does for marketing contacts, as far as the sandbox knows it."""
 
     default_account = MAIN
 

@@ -1,4 +1,4 @@
-"""Replies in SendGrid's shapes: `errors` for what it refuses itself, a bare `message` from the gateway in front."""
+"""Replies in SendGrid's forms: `errors` from the API itself, a single `message` from the gateway in front of it."""
 
 from contact_ingest.sandbox.messages import Reply, json_reply
 
@@ -11,7 +11,7 @@ MESSAGES = {
     429: "too many requests",
     500: "internal server error",
 }
-#: These come from the gateway in front and have no `errors`.
+#: Replies of the gateway in front; they have no `errors`.
 GATEWAY_MESSAGES = {
     413: "Request Too Long",
     502: "Internal server error",
@@ -21,16 +21,17 @@ GATEWAY_MESSAGES = {
 
 
 def refusal(status: int, message: str = "", field: str | None = None) -> Reply:
-    """The shape of most errors: https://www.twilio.com/docs/sendgrid/api-reference, ErrorResponse."""
+    """The form of most errors: https://www.twilio.com/docs/sendgrid/api-reference, ErrorResponse."""
     if status in GATEWAY_MESSAGES:
         return json_reply(status, {"message": message or GATEWAY_MESSAGES[status]})
     return json_reply(status, {"errors": [{"message": message or MESSAGES[status], "field": field}]})
 
 
 def contact_error(message: str, field: str) -> dict[str, str]:
-    """One entry of the upsert's 400, the schema ContactsError."""
+    """One error in the 400 of an upsert: the schema ContactsError."""
     return {"message": message, "field": field, "error_id": "", "parameter": ""}
 
 
 def nameless_refusal(message: str = "invalid request") -> Reply:
+    """A 400 that names no field and no row."""
     return json_reply(400, {"errors": [{"message": message}]})

@@ -39,7 +39,7 @@ TEXT_LIMITS = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BrokenRule:
-    """A broken rule: the field and what was expected. With `import_only` the request stands and the row fails later."""
+    """The rule that a row breaks. With `import_only` the request is accepted, and the row fails in the import job."""
 
     field: str
     message: str
@@ -47,7 +47,10 @@ class BrokenRule:
 
 
 class RowRules:
-    """The rules as one account's fields and the dials of this moment make them; collects unknown custom field ids."""
+    """The rules for the rows of one request. `kinds` has the type of each custom field by its id.
+
+    `unknown_ids` collects the ids of custom fields that do not exist.
+    """
 
     def __init__(self, kinds: Mapping[str, str], dials: SendGridDials) -> None:
         self.unknown_ids: dict[str, None] = {}
@@ -57,7 +60,7 @@ class RowRules:
         self._measure = length_measure(dials)
 
     def check(self, contact: Any) -> BrokenRule | None:
-        """The first rule that a contact breaks."""
+        """The first rule that a contact breaks, if any."""
         if type(contact) is not dict:
             return BrokenRule("contact", "must be an object")
         measure, limits = self._measure, TEXT_LIMITS

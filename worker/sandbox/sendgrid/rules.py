@@ -1,4 +1,4 @@
-"""The rules of an upsert's body: PUT /v3/marketing/contacts takes it whole or refuses it whole.
+"""The rules of the body of an upsert: PUT /v3/marketing/contacts accepts or refuses the whole body.
 
 Source: the operation PutMarketingContacts and the schema ContactRequest (github.com/twilio/sendgrid-oai), and the live
 messages its users report, checked 2026-11-22. A request holds 1 to 30,000 contacts and up to 6,000,000 bytes.
@@ -23,7 +23,11 @@ MAX_CONTACTS = 30_000
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UpsertRequest:
-    """A request that was accepted. `failing` rows will fail in the import job with a reason, `unnamed` ones without."""
+    """An accepted request.
+
+    The rows `failing` (row: reason) will fail in the import job. The rows `unnamed` will fail as well, but the error
+    file does not name them.
+    """
 
     contacts: list[dict[str, Any]]
     list_ids: list[str]
@@ -33,7 +37,7 @@ class UpsertRequest:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RowProblem:
-    """Why row `row` makes the whole request bad; with an empty field the reply names nobody."""
+    """Why a row makes the whole request bad. With an empty `field` the reply does not name the row."""
 
     row: int
     field: str
@@ -41,7 +45,10 @@ class RowProblem:
 
 
 def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dials: SendGridDials) -> UpsertRequest:
-    """Check a body against everything but the account's lists. `kinds` has the type of each custom field by its id."""
+    """Check a body, except its list ids. Raises `Rejected`.
+
+    `byte_cap` is the dial `hidden_byte_cap`. `kinds` has the type of each custom field by its id.
+    """
     if len(body) > MAX_BYTES or (byte_cap is not None and len(body) > byte_cap):
         raise Rejected(refusal(413))
     contacts, list_ids = _envelope(body)
@@ -65,7 +72,7 @@ def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dia
 def _check_rows(
     contacts: list[Any], kinds: Mapping[str, str], dials: SendGridDials
 ) -> tuple[list[RowProblem], dict[int, str]]:
-    """What is wrong with the request, and which rows will fail in the import job and why."""
+    """The problems that make the request bad, and the rows that will fail in the import job with their reasons."""
     rules = RowRules(kinds, dials)
     problems: list[RowProblem] = []
     failing: dict[int, str] = {}
@@ -99,6 +106,7 @@ def _envelope(body: bytes) -> tuple[list[Any], list[str]]:
 
 
 def check_lists(list_ids: list[str], existing: Mapping[str, object], dials: SendGridDials) -> None:
+    """Raise `Rejected` if a list does not exist."""
     for list_id in list_ids:
         if list_id not in existing:
             if dials.list_error == "invalid_json":

@@ -1,7 +1,8 @@
-"""Look-ups: POST /v3/marketing/contacts/search/emails and /search/identifiers/{type}.
+"""Searches: POST /v3/marketing/contacts/search/emails and /search/identifiers/{type}.
 
-Source: tsg_mc_contacts_v3.yaml (github.com/twilio/sendgrid-oai), checked 2026-11-22. Up to 100 values a call; 200 if
-any is found, with an `error` for each that is not; 404 if none is; 400 if any is invalid.
+Source: tsg_mc_contacts_v3.yaml (github.com/twilio/sendgrid-oai), checked 2026-11-22. A request has up to 100 values.
+The reply is 200 if any contact is found, with an `error` for each value without a contact; 404 if none is found; 400 if
+any value is invalid.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from contact_ingest.sandbox.sendgrid.values import PHONE, address_test
 MAX_VALUES = 100
 MAX_LENGTH = {"email": 100, "phone_number_id": 254, "external_id": 254, "anonymous_id": 254}
 
-#: Texts that a contact shows as empty when they are not set.
+#: Text fields that a reply shows as empty where they are not set.
 SHOWN_TEXTS = (
     *("first_name", "last_name", "address_line_1", "address_line_2", "city", "state_province_region", "country"),
     *("postal_code", "phone_number", "whatsapp", "line", "facebook", "unique_name", *IDENTIFIERS),
@@ -65,7 +66,7 @@ def _search(account: Account, kind: str, values: list[Any], dials: SendGridDials
 
 
 def _public(contact: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """A contact as it is shown: custom fields by name, not by id."""
+    """A contact as replies show it: custom fields by name, not by id."""
     custom = {names.get(field_id, field_id): value for field_id, value in contact["custom_fields"].items()}
     texts = {name: contact.get(name, "") for name in SHOWN_TEXTS}
     rest = {name: contact[name] for name in ("id", "list_ids", "created_at", "updated_at")}

@@ -1,4 +1,4 @@
-"""What a single value must look like: addresses, phone numbers, and the values of custom fields.
+"""Checks of single values: addresses, telephone numbers, and the values of custom fields.
 
 Limits are those of the schema ContactRequest (github.com/twilio/sendgrid-oai) and of the custom-field pages, checked
 2026-11-22. Custom values: Text up to 1,000 characters, Number as a JSON number, Date as MM/DD/YYYY or ISO 8601.
@@ -29,10 +29,12 @@ FRACTION = re.compile(r"\.[0-9]+")
 
 
 def address_test(dials: SendGridDials) -> Callable[[str], object]:
+    """A function whose result is true for a valid address."""
     return (UNICODE_ADDRESS if dials.unicode_addresses else ASCII_ADDRESS).fullmatch
 
 
 def length_measure(dials: SendGridDials) -> Callable[[str], int]:
+    """A function that measures a text, in the unit of the dial `length_unit`."""
     if dials.length_unit == "bytes":
         return lambda text: len(text.encode())
     if dials.length_unit == "utf16":
@@ -41,7 +43,7 @@ def length_measure(dials: SendGridDials) -> Callable[[str], int]:
 
 
 def wrong_custom_value(kind: str, value: object, dials: SendGridDials) -> str:
-    """What is wrong with a custom value, or an empty string."""
+    """What is wrong with a custom value, or an empty text."""
     if kind == "Number":
         return "" if type(value) in (int, float) else "must be a number"
     if type(value) is not str:
