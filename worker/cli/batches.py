@@ -1,6 +1,5 @@
 """`batches` lists the batches (request bodies) of all destinations. `batch` shows everything about one batch."""
 
-from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from contact_ingest.cli.options import JsonOption, LaneOption, ToOption, open_en
 from contact_ingest.cli.output import examples, say, show_json, show_table
 from contact_ingest.engine import DestinationRuntime
 from contact_ingest.errors import SettingError
+from contact_ingest.model.batch import BatchState
 from contact_ingest.operations.status import span, why_batch
 from contact_ingest.store import inspect
 from contact_ingest.store.inspect import BatchView
@@ -18,16 +18,6 @@ _COUNTS = ("rows", "bytes", "attempts", "claims_count")
 _ENDED = ("delivered", "failed", "unattributed")
 _COLUMNS = ("batch", "lane", "state", *_COUNTS, "job", "code", "age", *_ENDED, "request_id")
 _NUMBERS = ("batch", "age", *_COUNTS, *_ENDED)
-
-
-class State(StrEnum):
-    """The states of a batch, for --state."""
-
-    ready = "ready"
-    sending = "sending"
-    polling = "polling"
-    fetching_errors = "fetching_errors"
-    done = "done"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def batches(
     to: ToOption = None,
     lane: LaneOption = None,
-    state: Annotated[State | None, typer.Option("--state", help="Only batches in this state.")] = None,
+    state: Annotated[BatchState | None, typer.Option("--state", help="Only batches in this state.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="List at most N.")] = 50,
     json: JsonOption = False,
 ) -> None:
@@ -62,7 +52,7 @@ def batches(
 
 
 def batch(
-    batch_id: Annotated[int, typer.Argument(min=1, help="The number of the batch, as batches lists it.")],
+    batch_id: Annotated[int, typer.Argument(metavar="ID", min=1, help="The number of the batch, as batches lists it.")],
     to: ToOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -85,7 +75,7 @@ def batch(
     show_table(["", ""], [[name, value] for name, value in texts.items() if value not in (None, "")])
 
 
-def _is_meant(batch: BatchView, lane: str | None, state: State | None) -> bool:
+def _is_meant(batch: BatchView, lane: str | None, state: BatchState | None) -> bool:
     return lane in (None, batch.lane) and state in (None, batch.state)
 
 

@@ -69,7 +69,9 @@ def register(app: typer.Typer) -> None:
 
 
 def enqueue(
-    file: Annotated[str, typer.Argument(help="CSV, JSON or JSON lines, also gzipped; - reads standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV, JSON or JSON lines, also gzipped; - reads standard input.")
+    ],
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")
     ] = None,
@@ -109,12 +111,12 @@ def enqueue(
     start = SourcePosition.parse(from_line)
     engine = _engine_without_ping() if dry_run else open_engine(writes=True)
     lane = engine.lane(to, list_ids=lists or ())
-    single = {"--to": to, "--region": region, "--delimiter": delimiter, "--format": format_name}
-    repeated = [("--list", value) for value in lists or ()] + [("--map", value) for value in maps or ()]
-    options = [word for pair in [*single.items(), *repeated] if pair[1] is not None for word in pair]
-    options += ["--json"] if json else []
-    options += ["--wait", f"{wait:g}"] if wait else []
-    command = EnqueueCommand(file, tuple(map(str, options)), key or uuid4().hex[:16], rejects, wait)
+    options = [("--to", to), ("--region", region), ("--delimiter", delimiter), ("--format", format_name)]
+    options += [("--list", value) for value in lists or ()] + [("--map", value) for value in maps or ()]
+    words = [word for name, value in options if value is not None for word in (name, value)]
+    words += ["--json"] if json else []
+    words += ["--wait", f"{wait:g}"] if wait else []
+    command = EnqueueCommand(file, tuple(words), key or uuid4().hex[:16], rejects, wait)
     mapping = parse_mapping(maps or ())
     with (
         open_source(file, mapping=mapping, region=region, format_name=format_name, delimiter=delimiter) as source,

@@ -91,7 +91,7 @@ def failures(
     epilog=examples("failures export failed.jsonl", "failures export failed.csv", "failures export - --code bad_email"),
 )
 def export(
-    file: Annotated[str, typer.Argument(help="A new file, or - for standard output.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, or - for standard output.")],
     to: ToOption = None,
     lane: LaneOption = None,
     code: CodeOption = None,

@@ -23,7 +23,7 @@ BatchOption = Annotated[
 _MOMENT = "ISO 8601 (UTC unless it says otherwise), or so long ago: 30m, 2h, 7d."
 SinceOption = Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Failed last at or after: {_MOMENT}")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Failed last before: {_MOMENT}")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
