@@ -363,7 +363,7 @@ def test_retry_moves_what_is_meant_and_nothing_else(cli, failed):
     assert failed.books()["failed"] == 2
     assert cli("retry", "--batch", 1, "--json").json["retried"] == 1
     assert failed.books()["held"] == 2
-    assert "1 failed record to go again." in cli("retry", "--all").out
+    assert "1 failed record put back." in cli("retry", "--all").out
     assert failed.books()["failed"] == 0
     failed.assert_books_balance()
 
@@ -494,7 +494,7 @@ def test_a_lane_is_paused_and_resumed_alone(cli, harness):
     enqueue(person(1))
     assert cli("pause", "--lane", "sendgrid").out == "sendgrid is paused.\n"
     assert why(cli) == ("paused", "paused by hand")
-    assert "Still paused by themselves: sendgrid" in cli("resume", "--to", "sendgrid").out
+    assert "Lanes with a pause of their own stay paused: sendgrid" in cli("resume", "--to", "sendgrid").out
 
     cli("resume", "--lane", "sendgrid")
 

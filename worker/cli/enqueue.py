@@ -69,9 +69,7 @@ def register(app: typer.Typer) -> None:
 
 
 def enqueue(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV, JSON or JSON lines, also gzipped; - reads standard input.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON or JSON lines, also gzipped; - reads stdin.")],
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")
     ] = None,

@@ -74,12 +74,14 @@ def erase(
     address = sys.stdin.readline().strip() if email == "-" else email
     subject = DataSubject(address, external_id, phone_number_id, anonymous_id)
     engine = open_engine(writes=not dry_run)
-    everywhere = Eraser((runtime.eraser for runtime in engine.runtimes()), engine.broker_queue)
+    eraser = Eraser((runtime.eraser for runtime in engine.runtimes()), engine.broker_queue)
     if dry_run:
-        _show(_with_progress(everywhere, lambda told: everywhere.look(subject, told)), {"dry_run": True}, json=json)
+        _show(
+            _with_progress(eraser, lambda on_progress: eraser.look(subject, on_progress)), {"dry_run": True}, json=json
+        )
         return
     _confirm(engine, yes=yes)
-    found, timed_out = _erase_until_clear(engine, everywhere, subject, timeout if wait else 0.0)
+    found, timed_out = _erase_until_clear(engine, eraser, subject, timeout if wait else 0.0)
     rewritten = redis_server.rewrite_aof(engine.client) if rewrite_aof else ""
     more = {"dry_run": False, "timed_out": wait and timed_out, **({"rewrite_aof": rewritten} if rewrite_aof else {})}
     _show(found, more, json=json)
@@ -101,14 +103,14 @@ def _confirm(engine: Engine, *, yes: bool) -> None:
 
 
 def _erase_until_clear(
-    engine: Engine, everywhere: Eraser, subject: DataSubject, timeout_s: float | None
+    engine: Engine, eraser: Eraser, subject: DataSubject, timeout_s: float | None
 ) -> tuple[ErasureCounts, bool]:
     """Erase until nothing is left or the time is up. Returns the sum of what was erased, and whether the time is up."""
     ends_s = None if timeout_s is None else time.monotonic() + timeout_s
     erased, warned = ErasureCounts(), timeout_s == 0
     while True:
         began_s = time.monotonic()
-        found = _with_progress(everywhere, lambda told: everywhere.erase(subject, told))
+        found = _with_progress(eraser, lambda on_progress: eraser.erase(subject, on_progress))
         erased.take_erased(found)
         found.waiting, found.held, found.failed = erased.waiting, erased.held, erased.failed
         now_s = time.monotonic()
@@ -121,17 +123,17 @@ def _erase_until_clear(
         time.sleep(max(MIN_PAUSE_S, PAUSE_PER_ROUND * (now_s - began_s)))
 
 
-def _with_progress(everywhere: Eraser, work: Callable[[Callable[[int, str], None]], ErasureCounts]) -> ErasureCounts:
-    total = everywhere.size()
+def _with_progress(eraser: Eraser, work: Callable[[Callable[[int, str], None]], ErasureCounts]) -> ErasureCounts:
+    total = eraser.size()
     with ProgressBar("erase", total) as bar:
         done = 0
 
-        def told(records: int, lane: str) -> None:
+        def on_progress(records: int, lane: str) -> None:
             nonlocal done
             done += records
             bar.show(min(done, total), f"looking through {lane}")
 
-        return work(told)
+        return work(on_progress)
 
 
 def _warn(engine: Engine) -> None:

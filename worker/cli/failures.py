@@ -64,14 +64,14 @@ def failures(
 
     `failures export` writes them to a file, with their contents.
     """
-    narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
+    options = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if context.invoked_subcommand is not None:
-        if narrowed.is_narrow or to or limit or contents or json:
+        if options.any_given or to or limit or contents or json:
             raise SettingError("failures export", "put the options after the word export")
         return
     if contents and not json:
         raise SettingError("--contents", "is for --json, or use failures export FILE")
-    found = _find(to, lane, narrowed)
+    found = _find(to, lane, options)
     if json:
         for failed in islice(found, limit):
             show_json(failed.public(contents=contents))
@@ -109,9 +109,9 @@ def export(
     kind = format_name or ("csv" if file.lower().endswith(".csv") else "jsonl")
     if kind not in FORMATS:
         raise SettingError("--format", f"is one of {', '.join(FORMATS)}")
-    narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
-    found = _find(to, lane, narrowed)
-    custom = custom_names(_find(to, lane, narrowed)) if kind == "csv" else set()
+    options = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
+    found = _find(to, lane, options)
+    custom = custom_names(_find(to, lane, options)) if kind == "csv" else set()
     with _open_new(file) as out:
         written, changed = _write_sheet(out, found, custom) if kind == "csv" else (_write_lines(out, found), 0)
     note(f"{counted(written, 'failed record')} written.")
@@ -136,10 +136,10 @@ def _write_sheet(out: BinaryIO, found: Iterator[Failure], custom: set[str]) -> t
     return written, sheet.changed
 
 
-def _find(to: str | None, lane: str | None, narrowed: FailureOptions) -> Iterator[Failure]:
+def _find(to: str | None, lane: str | None, options: FailureOptions) -> Iterator[Failure]:
     """The failures that the options select. A wrong option raises now, not when the first failure is read."""
-    chosen = [(runtime, narrowed.filter_for(runtime)) for runtime in runtimes_of(open_engine(), to, lane)]
-    return (failed for runtime, which in chosen for failed in runtime.retrier.find(which))
+    chosen = [(runtime, options.filter_for(runtime)) for runtime in runtimes_of(open_engine(), to, lane)]
+    return (failed for runtime, selected in chosen for failed in runtime.retrier.find(selected))
 
 
 def _open_new(file: str) -> AbstractContextManager[BinaryIO]:

@@ -102,7 +102,7 @@ class FailureOptions:
         self._until = until
 
     @property
-    def is_narrow(self) -> bool:
+    def any_given(self) -> bool:
         """Whether any option was given."""
         given = (self._code, self._batch, self._lane, self._since, self._until)
         return any(option is not None for option in given)

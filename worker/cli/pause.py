@@ -39,6 +39,6 @@ def resume(to: ToOption = None, lane: LaneOption = None) -> None:
     view = read_destination(runtime.store, runtime.rate_limiter.standing())
     paused = [found.books.lane for found in view.lanes if found.paused is not None and lane in (None, found.books.lane)]
     if paused:
-        say(f"Still paused by themselves: {', '.join(paused)}")
+        say(f"Lanes with a pause of their own stay paused: {', '.join(paused)}")
     if lane is not None and view.state.get("state") in ("paused", "stopped"):
-        say(f"But its destination is {view.state['state']}: contact-ingest resume --to {runtime.name}")
+        say(f"The destination is still {view.state['state']}. To resume it: contact-ingest resume --to {runtime.name}")

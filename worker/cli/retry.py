@@ -46,22 +46,22 @@ def retry(
     json: JsonOption = False,
 ) -> None:
     """Put failed records back in front of their lanes: those named, those that the options select, or --all."""
-    narrowed = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
-    if not (records or narrowed.is_narrow or to or every):
+    options = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
+    if not (records or options.any_given or to or every):
         raise SettingError("retry", "name records, select some with an option, or say --all")
     engine = open_engine(writes=not dry_run)
     moved = 0
     for runtime, wanted in _wanted(engine, records, runtimes_of(engine, to, lane)):
-        which = narrowed.filter_for(runtime)
+        selected = options.filter_for(runtime)
         if wanted is not None:
-            chosen = list(filter(which.holds, wanted))
+            chosen = list(filter(selected.holds, wanted))
             moved += len(chosen) if dry_run else runtime.failures.retry(chosen)
         else:
-            moved += sum(1 for _ in runtime.retrier.find(which)) if dry_run else runtime.retrier.retry(which)
+            moved += sum(1 for _ in runtime.retrier.find(selected)) if dry_run else runtime.retrier.retry(selected)
     if json:
         show_json({"retried": moved, "dry_run": dry_run})
     else:
-        say(f"{counted(moved, 'failed record')} {'would go again' if dry_run else 'to go again'}.")
+        say(f"{counted(moved, 'failed record')} {'would be put back' if dry_run else 'put back'}.")
 
 
 def _wanted(
