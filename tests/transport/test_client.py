@@ -24,7 +24,7 @@ import trustme
 
 from contact_ingest import errors
 from contact_ingest.model import http_message
-from contact_ingest.transport import sockets
+from contact_ingest.transport import client, sockets
 from contact_ingest.transport.client import HttpClient
 
 ROOT = Path(__file__).parents[2]
@@ -222,6 +222,27 @@ def test_a_request_without_a_body_declares_none(transport):
         assert b"content-length" not in server.peers[0].requests[0][0].lower()
 
 
+def test_a_post_without_a_body_declares_a_length_of_zero(transport):
+    with Server(answer()) as server:
+        transport.exchange(http_message.Request("POST", server.url, "contacts"))
+        assert b"content-length: 0\r\n" in server.peers[0].requests[0][0].lower()
+
+
+def test_a_header_of_the_request_replaces_a_default_of_the_same_name(transport):
+    with Server(answer()) as server:
+        transport.exchange(http_message.Request("GET", server.url, "contacts", {"user-agent": "mine"}))
+        assert server.peers[0].requests[0][0].lower().count(b"user-agent: mine\r\n") == 1
+        assert b"contact-ingest" not in server.peers[0].requests[0][0]
+
+
+def test_an_idle_connection_past_its_keep_alive_is_not_used_again(transport, monkeypatch):
+    monkeypatch.setattr(client, "KEEPALIVE_S", -1.0)
+    with Server(answer()) as server:
+        for _ in range(2):
+            assert transport.exchange(ask(server.url, [b"x"])).status == 200
+        assert len(server.peers) == 2
+
+
 def test_one_connection_serves_many_requests_and_keeps_no_cookie(transport):
     with Server(answer(reply(b"ok", "Set-Cookie: id=1; Path=/"))) as server:
         for _ in range(3):
@@ -390,6 +411,12 @@ def test_a_body_that_cannot_be_unpacked_is_marked_and_the_status_counts(transpor
 def test_header_names_are_lower_case(transport):
     with Server(answer(reply(b"", "X-RateLimit-Remaining: 7"))) as server:
         assert transport.exchange(ask(server.url)).headers["x-ratelimit-remaining"] == "7"
+
+
+def test_repeated_headers_are_joined_and_bytes_that_are_not_utf8_are_read_as_latin1(transport):
+    with Server(answer(reply(b"", "X-Note: a", "x-note: b").replace(b"a\r", b"caf\xe9\r"))) as server:
+        headers = transport.exchange(ask(server.url)).headers
+    assert headers["x-note"] == "caf\xe9, b"
 
 
 # Failures before anything was sent

@@ -1,6 +1,8 @@
-"""Requests on their way out: signed just before they go, with a token that all workers share where there is one.
+"""Credentials of one platform account: every request is signed right before it goes out.
 
-A token is renewed before it lapses, and once when a reply says 401: the request was not acted upon, so it goes again.
+A platform with tokens (Emarsys with OAuth) has one token an account. All workers share the token through Redis, where
+it expires. A reply with status 401 means that the platform did not act on the request: the client gets another token
+and sends the request once more.
 """
 
 import secrets
@@ -19,20 +21,21 @@ from contact_ingest.transport.client import HttpClient
 
 
 class AuthenticatedClient:
-    """The way to one platform account."""
+    """An `HttpClient` that signs the requests to one platform account."""
 
-    def __init__(self, transport: HttpClient, provider: Provider, store: Store) -> None:
-        self._transport = transport
+    def __init__(self, http_client: HttpClient, provider: Provider, store: Store) -> None:
+        self._http_client = http_client
         self._provider = provider
         self._store = store
         self._schedule = Schedule(store)
 
     def exchange(self, request: Request, *, deadline_s: float) -> Response:
-        """One exchange, inside the deadline with all that it takes. Raises `NotSent`, `NoToken` or `FateUnknown`."""
+        """Send a signed request and read the reply. `deadline_s` covers everything, a new token and a second try
+        included. Raises `NotSent`, `NoToken` or `FateUnknown`."""
         ends_s = time.monotonic() + deadline_s
         if request.public_only:
-            # An address that came from a reply: no credentials go there.
-            return self._transport.exchange(request, deadline_s=deadline_s)
+            # The platform's reply named this URL. No credentials go there.
+            return self._http_client.exchange(request, deadline_s=deadline_s)
         token = self._token(ends_s)
         response = self._send(request, token, ends_s)
         if response.status != 401 or not token:
@@ -40,15 +43,16 @@ class AuthenticatedClient:
         return self._send(request, self._renewed(token, ends_s), ends_s)
 
     def close(self) -> None:
-        self._transport.close()
+        self._http_client.close()
 
     def _send(self, request: Request, token: str, ends_s: float) -> Response:
         signing = SigningContext(token, self._now_s(), secrets.token_hex(16))
-        return self._transport.exchange(self._provider.sign(request, signing), deadline_s=_left(ends_s))
+        return self._http_client.exchange(self._provider.sign(request, signing), deadline_s=_left(ends_s))
 
     def _now_s(self) -> float:
-        """The server's clock, by which replies are read as well, so that a platform that finds it wrong can be told
-        apart. While Redis is silent only the doctor sends anything, and this machine's clock will do."""
+        """Unix time for the signature, by the clock of Redis. Replies are read by the same clock, so a platform that
+        rejects the time can be recognised. Only the doctor sends requests while Redis does not answer; the doctor
+        uses this machine's clock then."""
         try:
             return self._schedule.wall_ms() / 1000
         except RedisError:
@@ -60,7 +64,7 @@ class AuthenticatedClient:
         return self._stored() or self._fetch(ends_s)
 
     def _renewed(self, refused: str, ends_s: float) -> str:
-        """Another token than the one that was refused: perhaps another worker has fetched it already."""
+        """A token other than `refused`. Another worker may have stored one already."""
         stored = self._stored()
         return stored if stored and stored != refused else self._fetch(ends_s)
 
@@ -72,9 +76,9 @@ class AuthenticatedClient:
         request = self._provider.token_request()
         assert request is not None
         try:
-            given = self._provider.read_token(self._transport.exchange(request, deadline_s=_left(ends_s)))
+            given = self._provider.read_token(self._http_client.exchange(request, deadline_s=_left(ends_s)))
         except FateUnknown as problem:
-            # What was asked for is a token; the request it was for has not been sent.
+            # Only the fate of the token request is unknown. The request that needs the token has not been sent.
             raise NoToken(f"token_{problem.reason}") from None
         except BUGS:
             raise NoToken("token_internal") from None

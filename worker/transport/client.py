@@ -1,8 +1,10 @@
-"""The only file that speaks HTTP: one request out, one bounded reply in, all of it over by one deadline.
+"""The HTTP client: one request out, one bounded reply in, both before one deadline.
 
-Promises an answer, `NotSent` or `FateUnknown`, each failure with a short reason code and nothing of the request in it.
-Follows no redirect, keeps no cookie, reads no proxy or certificate path from the environment, never tries twice:
-when to send again is the schedule's business.
+`HttpClient.exchange` returns a response or raises `NotSent` or `FateUnknown`. Each error carries a short reason code
+such as `connect` or `read_timeout`, and nothing of the request.
+
+The client follows no redirect, keeps no cookie and reads neither proxies nor certificate paths from the environment.
+It never sends a request twice: the schedule in Redis decides when to try again.
 """
 
 import contextlib
@@ -12,30 +14,37 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-import httpx
+import certifi
+import httpcore
 
 from contact_ingest import errors
 from contact_ingest.model import http_message
 from contact_ingest.transport import sockets
+from contact_ingest.transport.url import ParsedUrl, needs_public_address, parse
 
 USER_AGENT = "contact-ingest/0.1"
-#: Well below what servers allow an idle connection, so that a request seldom meets one that is being closed.
+#: An idle connection is used again for this many seconds. Servers keep idle connections for longer, so a request
+#: seldom goes out on a connection that the server is closing.
 KEEPALIVE_S = 5.0
-#: A gzip body may be several members in a row; more than this many is a trap, not a file.
+#: A gzip body may consist of several members. More members than this are an attack, not a file.
 MOST_GZIP_MEMBERS = 64
+#: Without a body, requests with these methods declare a length of 0: some servers insist on a length (411).
+METHODS_WITH_BODY = ("POST", "PUT", "PATCH")
 
-# They write addresses, and at DEBUG headers, into whatever log the application keeps.
-for _chatty in ("httpx", "httpcore", "httpx2", "httpcore2"):
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
+# At DEBUG, httpcore logs URLs and headers. The application's log level must not turn that on.
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
 class HttpClient:
-    """Safe to share between threads, and to keep over a fork: connections are made on first use, per process.
+    """Threads may share one client. A client may also be kept over a fork: each process makes its own connections, on
+    first use.
 
-    `connect_s`, `write_s` and `read_s` bound a single silence, `deadline_s` the whole exchange. `tls` replaces the
-    usual certificate authorities."""
+    `deadline_s` bounds the whole exchange. `connect_s` bounds the connection (name look-up, TCP, TLS). `write_s` and
+    `read_s` bound one silence each. `max_connections` counts per process. `tls` replaces the certificate authorities
+    of certifi.
+    """
 
     def __init__(
         self,
@@ -53,139 +62,170 @@ class HttpClient:
         self._read_s = read_s
         self._max_connections = max_connections
         self._tls = tls
-        self._shelves: dict[
-            int, _ConnectionPool
-        ] = {}  # by process: a forked child must not speak on its parent's connections
+        #: Pools by process id: a forked child must not speak on a connection of its parent.
+        self._pools: dict[int, _ConnectionPool] = {}
 
     def exchange(self, request: http_message.Request, *, deadline_s: float | None = None) -> http_message.Response:
-        """Raises `NotSent` or `FateUnknown`."""
+        """Send the request and read the reply. Raises `NotSent` or `FateUnknown`."""
         outcome = self._attempt(request, self._deadline_s if deadline_s is None else deadline_s)
         if isinstance(outcome, errors.TransportError):
-            raise outcome  # made anew outside any except block: what went wrong below holds the request in its frames
+            # Raised here, outside every except block: the frames of the original error hold the request.
+            raise outcome
         return outcome
 
     def close(self) -> None:
-        while self._shelves:
-            self._shelves.popitem()[1].close()
+        """Close all idle connections. The client can still be used; it makes new connections then."""
+        while self._pools:
+            self._pools.popitem()[1].close()
 
     def _attempt(
         self, request: http_message.Request, deadline_s: float
     ) -> http_message.Response | errors.TransportError:
-        turn = sockets.ExchangeState(sockets.Deadline.after(deadline_s), self._connect_s, self._write_s, self._read_s)
+        deadline = sockets.Deadline.after(deadline_s)
+        state = sockets.ExchangeState(deadline, self._connect_s, self._write_s, self._read_s)
         try:
-            message = _message(request)
-            turn.public_only = _must_be_public(request, message.url)
-            with sockets.use_state(turn):
-                return self._send(message, turn, request.max_reply_bytes)
+            url = _checked_url(request)
+            state.public_only = needs_public_address(request, url)
+            message = _message(request, url)
+            with sockets.use_state(state):
+                return self._send(message, state, request.max_reply_bytes)
         except errors.TransportError as error:
             return type(error)(error.reason)
-        except httpx.HTTPError:
-            return turn.failure("closed" if turn.closed else "protocol")
-        except Exception as error:  # noqa: BLE001 - its text may quote the request; the caller still must know its fate
-            return turn.failure(f"unexpected_{type(error).__name__}")
+        except httpcore.ProtocolError:
+            return state.failure("closed" if state.closed else "protocol")
+        except Exception as error:  # noqa: BLE001 - the text may quote the request, and the caller must know its fate
+            return state.failure(f"unexpected_{type(error).__name__}")
 
-    def _send(self, message: httpx.Request, turn: sockets.ExchangeState, max_bytes: int) -> http_message.Response:
+    def _send(self, message: httpcore.Request, state: sockets.ExchangeState, max_bytes: int) -> http_message.Response:
         began_s = time.monotonic()
-        with self._shelf().borrowed(message.url, turn) as connection:
+        with self._pool().borrowed(message.url.origin, state) as connection:
             response = connection.handle_request(message)
             try:
-                raw, truncated = _read(response.iter_raw(), max_bytes)
+                raw, truncated = _read(response.iter_stream(), max_bytes)
             finally:
                 response.close()
-        headers = dict(response.headers.items())
+        headers = _reply_headers(response.headers)
         body, cut = _decoded(raw, headers.get("content-encoding", ""), max_bytes)
         elapsed_ms = round((time.monotonic() - began_s) * 1000)
-        return http_message.Response(response.status_code, headers, body, elapsed_ms, truncated or cut)
+        return http_message.Response(response.status, headers, body, elapsed_ms, truncated or cut)
 
-    def _shelf(self) -> "_ConnectionPool":
-        """Closing what a child inherited closes its copies only: the parent's connections live on."""
+    def _pool(self) -> "_ConnectionPool":
+        """The pool of this process. A forked child closes its copies of its parent's connections; the parent's own
+        connections stay open."""
         pid = os.getpid()
-        for other in [known for known in self._shelves if known != pid]:
-            if inherited := self._shelves.pop(other, None):
+        for other in [known for known in self._pools if known != pid]:
+            if inherited := self._pools.pop(other, None):
                 inherited.close()
-        return self._shelves.get(pid) or self._shelves.setdefault(
-            pid, _ConnectionPool(self._max_connections, self._tls)
-        )
+        return self._pools.get(pid) or self._pools.setdefault(pid, _ConnectionPool(self._max_connections, self._tls))
 
 
 class _ConnectionPool:
-    """The connections of one process, each lent to one exchange at a time. httpcore's own pool is not shared between
-    threads: it can close, as idle, a connection it has just handed to another thread, whose request is then on its way
-    with a fate unknown (httpcore 1.0.9, seen with eight threads on four connections)."""
+    """The connections of one process. Each connection is lent to one exchange at a time.
+
+    Threads must not share httpcore's own pool: it can close, as idle, a connection that it has just handed to another
+    thread. The request of that thread is then on its way with an unknown fate (httpcore 1.0.9, seen with eight threads
+    on four connections).
+    """
 
     def __init__(self, size: int, tls: ssl.SSLContext | None) -> None:
-        self._slots = threading.BoundedSemaphore(size)
-        self._tls = tls or httpx.create_ssl_context(trust_env=False)
-        self._idle: dict[tuple[str, str, int | None], list[httpx.HTTPTransport]] = {}
+        self._free_slots = threading.BoundedSemaphore(size)
+        self._tls = tls or ssl.create_default_context(cafile=certifi.where())
+        self._backend = sockets.NetworkBackend()
+        self._idle: dict[str, list[httpcore.HTTPConnection]] = {}  # by origin
 
     @contextlib.contextmanager
-    def borrowed(self, url: httpx.URL, turn: sockets.ExchangeState) -> Iterator[httpx.HTTPTransport]:
-        """A connection to an address that was checked is neither taken from the shelf nor put there."""
-        if not self._slots.acquire(timeout=max(min(turn.connect_s, turn.deadline.left_s()), 0)):
+    def borrowed(self, origin: httpcore.Origin, state: sockets.ExchangeState) -> Iterator[httpcore.HTTPConnection]:
+        """A connection to `origin` for one exchange. Raises `NotSent("pool")` if none is free in time.
+
+        A connection with a checked IP address (`state.public_only`) is always new, and never used again.
+        """
+        if not self._free_slots.acquire(timeout=max(min(state.connect_s, state.deadline.left_s()), 0)):
             raise errors.NotSent("pool")
         try:
-            idle = self._idle.setdefault((url.scheme, url.host, url.port), []) if not turn.public_only else []
-            connection = self._taken(idle)
+            idle = [] if state.public_only else self._idle.setdefault(str(origin), [])
+            connection = self._idle_or_new(idle, origin)
             try:
                 yield connection
             except BaseException:
                 connection.close()
                 raise
-            if turn.public_only:
+            if state.public_only or not connection.is_idle():
                 connection.close()
             else:
                 idle.append(connection)
         finally:
-            self._slots.release()
+            self._free_slots.release()
 
     def close(self) -> None:
         while self._idle:
             for connection in self._idle.popitem()[1]:
                 connection.close()
 
-    def _taken(self, idle: list[httpx.HTTPTransport]) -> httpx.HTTPTransport:
-        with contextlib.suppress(IndexError):
-            return idle.pop()
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEPALIVE_S)
-        connection = httpx.HTTPTransport(verify=self._tls, trust_env=False, limits=limits, retries=0)
-        # The one place that reaches below httpx, which has no total time-out and no way to hand in a backend.
-        connection._pool._network_backend = sockets.NetworkBackend()  # type: ignore[assignment]  # noqa: SLF001
-        return connection
+    def _idle_or_new(self, idle: list[httpcore.HTTPConnection], origin: httpcore.Origin) -> httpcore.HTTPConnection:
+        with contextlib.suppress(IndexError):  # `idle` is empty, perhaps because another thread was faster
+            while True:
+                connection = idle.pop()
+                if not connection.has_expired():  # also true when the server has hung up
+                    return connection
+                connection.close()
+        return httpcore.HTTPConnection(
+            origin, ssl_context=self._tls, keepalive_expiry=KEEPALIVE_S, network_backend=self._backend
+        )
 
 
-def _message(request: http_message.Request) -> httpx.Request:
-    invalid = errors.NotSent("forbidden_url" if request.public_only else "invalid_request")
+def _checked_url(request: http_message.Request) -> ParsedUrl:
     try:
-        headers = httpx.Headers({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
-        headers.update(request.headers)
-        if request.body:
-            headers["Content-Length"] = str(request.length)
-        body = http_message.slices(request.body) if request.body else None
-        message = httpx.Request(request.method, request.url, headers=headers, content=body)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        raise invalid from None
-    url = message.url
-    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) < 65_536:
-        raise invalid
-    return message
+        return parse(request.url)
+    except ValueError:
+        raise errors.NotSent("forbidden_url" if request.public_only else "invalid_request") from None
 
 
-def _must_be_public(request: http_message.Request, url: httpx.URL) -> bool:
-    """Whether the address has to be checked; a URL that is wrong on its face is refused here, before any look-up."""
-    if not request.public_only:
-        return False
-    if url.userinfo:
-        raise errors.NotSent("forbidden_url")
-    if request.allowed_origin:
-        allowed = httpx.URL(request.allowed_origin)
-        if (url.scheme, url.host, url.port) == (allowed.scheme, allowed.host, allowed.port):
-            return False
-    if url.scheme != "https" or url.port is not None:  # httpx drops a scheme's own port
-        raise errors.NotSent("forbidden_url")
-    return True
+def _message(request: http_message.Request, url: ParsedUrl) -> httpcore.Request:
+    """The request as httpcore takes it. Raises `NotSent` if it cannot be written as HTTP."""
+    try:
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in _request_headers(request, url)]
+        return httpcore.Request(
+            request.method,
+            httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
+            headers=headers,
+            content=http_message.slices(request.body) if request.body else None,
+        )
+    except (ValueError, TypeError):
+        raise errors.NotSent("invalid_request") from None
+
+
+def _request_headers(request: http_message.Request, url: ParsedUrl) -> Iterable[tuple[str, str]]:
+    """All headers in the order in which they go out. A header of the request replaces a default of the same name."""
+    headers = {"host": ("Host", url.authority)}
+    if not request.body and request.method in METHODS_WITH_BODY:
+        headers["content-length"] = ("Content-Length", "0")
+    defaults: Mapping[str, str] = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    for name, value in (*defaults.items(), *request.headers.items()):
+        headers.pop(name.lower(), None)
+        headers[name.lower()] = (name, value)
+    if request.body:
+        headers["content-length"] = ("Content-Length", str(request.length))
+    return headers.values()
+
+
+def _reply_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name. Several headers of one name become one, joined with commas."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = _text(raw_name).lower(), _text(raw_value)
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("iso-8859-1")
 
 
 def _read(chunks: Iterable[bytes], max_bytes: int) -> tuple[bytes, bool]:
+    """The body up to `max_bytes`, and whether more came."""
     body = bytearray()
     for chunk in chunks:
         body += chunk
@@ -195,8 +235,11 @@ def _read(chunks: Iterable[bytes], max_bytes: int) -> tuple[bytes, bool]:
 
 
 def _decoded(raw: bytes, encoding: str, max_bytes: int) -> tuple[bytes, bool]:
-    """What was compressed although we asked otherwise, and whether it is cut. What cannot be decoded stays as it came,
-    marked as cut: the status is worth more than the body."""
+    """The unpacked body up to `max_bytes`, and whether it is incomplete.
+
+    The request asked for no compression, but some servers compress all the same. A body that cannot be unpacked is
+    returned as it came and marked as incomplete: the caller still needs the status.
+    """
     encoding = encoding.strip().lower()
     if not raw or encoding in ("", "identity"):
         return raw, False

@@ -1,7 +1,7 @@
-"""Sockets that keep a deadline: name look-up, connection, TLS, and every read and write under one exchange.
+"""Sockets that keep a deadline: name look-up, connection, TLS handshake, and every read and write of one exchange.
 
-Promises that no byte leaves after the deadline, however long the process was frozen, and that each failure says
-whether the request had begun to leave. It leaves HTTP to `transport`, which puts `Backend` under its HTTP library.
+No byte leaves after the deadline, however long the process was frozen. Each failure says whether the request had begun
+to leave (`FateUnknown`) or not (`NotSent`). HTTP is left to httpcore, which `client` gives a `NetworkBackend`.
 """
 
 import contextlib
@@ -17,13 +17,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+import httpcore
+
 from contact_ingest import errors
 
-#: The clocks are looked at between pieces of this size, and at least once in so many seconds.
-PIECE_BYTES = 65_536
-LOOK_EVERY_S = 1.0
-#: Closing with this option throws away what the kernel has not sent yet: the other side sees a broken request.
+#: The deadline is checked before each slice of this size, and at least once in `CHECK_EVERY_S`.
+SLICE_BYTES = 65_536
+CHECK_EVERY_S = 1.0
+#: A socket with this SO_LINGER value throws away, when it is closed, what the kernel has not sent yet. The server sees
+#: a broken request.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+#: IPv6 addresses of this network carry an IPv4 address in their last four bytes (RFC 6052).
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _Given = TypeVar("_Given")
@@ -33,8 +37,8 @@ _Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on two clocks. The monotonic one stands still while a virtual machine sleeps, the other may be set back:
-    whichever is later counts."""
+    """A moment on two clocks; the clock that reaches the moment first counts. The monotonic clock stands still while a
+    virtual machine sleeps. The wall clock may be set back."""
 
     monotonic_s: float
     unix_s: float
@@ -49,8 +53,11 @@ class Deadline:
 
 @dataclass(slots=True)
 class ExchangeState:
-    """What one exchange may still do, and what it has done so far: `sent` once its first byte may have left, `closed`
-    once the other side has hung up."""
+    """The limits of one exchange, and what has happened so far.
+
+    `public_only` refuses connections to addresses that are not public. `sent` is true once the first byte of the
+    request may have left. `closed` is true once the server has hung up.
+    """
 
     deadline: Deadline
     connect_s: float
@@ -61,9 +68,10 @@ class ExchangeState:
     closed: bool = False
 
     def failure(self, reason: str) -> errors.TransportError:
+        """The error that fits: `FateUnknown` if bytes may have left, otherwise `NotSent`."""
         return errors.FateUnknown(reason) if self.sent else errors.NotSent(reason)
 
-    def check(self) -> None:
+    def check_deadline(self) -> None:
         if self.deadline.left_s() <= 0:
             raise self.failure("deadline")
 
@@ -72,91 +80,97 @@ _current = threading.local()
 
 
 @contextlib.contextmanager
-def use_state(turn: ExchangeState) -> Iterator[None]:
-    """Every socket this thread uses inside the block obeys `turn`."""
-    _current.turn = turn
+def use_state(state: ExchangeState) -> Iterator[None]:
+    """Inside the block, every socket that this thread uses obeys `state`."""
+    _current.state = state
     try:
         yield
     finally:
-        del _current.turn
+        del _current.state
 
 
-def _state() -> ExchangeState:
-    turn: ExchangeState = _current.turn
-    return turn
+def _current_state() -> ExchangeState:
+    state: ExchangeState = _current.state
+    return state
 
 
-class Stream:
-    """One connection, in the shape httpcore asks of a network stream; the time-outs it hands in are not used."""
+class SocketStream(httpcore.NetworkStream):
+    """One connection. The limits come from the exchange's state; the time-outs that httpcore hands in are not used."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._half_dead = False
+        self._peer_takes_no_more = False
 
-    def read(self, max_bytes: int, **_unused: object) -> bytes:
-        turn = _state()
+    def read(self, max_bytes: int, *_unused: Any, **_options: Any) -> bytes:
+        state = _current_state()
         late = errors.FateUnknown("read_timeout")
         try:
-            data: bytes = self._until(self._sock.recv, max_bytes, select.POLLIN, turn.read_s, late)
+            data: bytes = self._when_ready(self._sock.recv, max_bytes, select.POLLIN, state.read_s, late)
         except OSError:
-            raise turn.failure("write" if self._half_dead else "reset") from None
-        turn.closed = not data
+            raise state.failure("write" if self._peer_takes_no_more else "reset") from None
+        state.closed = not data
         return data
 
-    def write(self, buffer: bytes, **_unused: object) -> None:
-        """Send it all. Once the other side takes no more, the rest is dropped in silence: a server that refuses a body
-        halfway answers before it hangs up, and the answer is worth more than the error."""
-        turn = _state()
-        if not turn.sent:
-            turn.check()
-            turn.sent = True
+    def write(self, buffer: bytes, *_unused: Any, **_options: Any) -> None:
+        """Send everything. Once the server takes no more, the rest is dropped without an error: a server that refuses
+        a body halfway sends its answer before it hangs up, and the answer says more than the error."""
+        state = _current_state()
+        if not state.sent:
+            state.check_deadline()
+            state.sent = True
         rest = memoryview(buffer)
-        while rest and not self._half_dead:
+        while rest and not self._peer_takes_no_more:
             late = errors.FateUnknown("write")
             try:
-                sent = self._until(self._sock.send, rest[:PIECE_BYTES], select.POLLOUT, turn.write_s, late)
+                sent = self._when_ready(self._sock.send, rest[:SLICE_BYTES], select.POLLOUT, state.write_s, late)
             except OSError:
-                self._half_dead = True
+                self._peer_takes_no_more = True
             else:
                 rest = rest[sent:]
 
     def close(self) -> None:
         self._sock.close()
 
-    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str, **_unused: object) -> "Stream":
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, *_unused: Any, **_options: Any
+    ) -> "SocketStream":
         try:
             secure = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname, do_handshake_on_connect=False)
         except (OSError, ValueError):
             self.close()
             raise errors.NotSent("tls") from None
-        stream = Stream(secure)
+        stream = SocketStream(secure)
         try:
             late = errors.NotSent("connect_timeout")
-            stream._until(lambda _: secure.do_handshake(), None, select.POLLIN, _state().connect_s, late)
+            connect_s = _current_state().connect_s
+            stream._when_ready(lambda _: secure.do_handshake(), None, select.POLLIN, connect_s, late)
         except (OSError, errors.TransportError) as error:
             stream.close()
             raise (error if isinstance(error, errors.TransportError) else errors.NotSent("tls")) from None
         return stream
 
     def get_extra_info(self, info: str) -> Any:
-        """`is_readable` asks, of an idle connection, whether the other side has hung up; a half-dead one counts too."""
+        """httpcore asks for `is_readable` on an idle connection: true means that the connection cannot be used again,
+        because the server has hung up or takes no more."""
         if info == "is_readable":
-            return self._half_dead or _ready(self._sock, select.POLLIN, 0)
+            return self._peer_takes_no_more or _is_ready(self._sock, select.POLLIN, 0)
         if info == "ssl_object":
             return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
         return None
 
-    def _until(
+    def _when_ready(
         self, act: Callable[[_Given], _Got], given: _Given, event: int, limit_s: float, late: errors.TransportError
     ) -> _Got:
-        """Do `act` as soon as the socket lets it; `late` if that takes `limit_s`. The deadline is looked at right
-        before each try, so a process that wakes from a freeze finds out before it sends, not after."""
-        turn = _state()
-        gives_up_s = time.monotonic() + limit_s
+        """`act(given)` as soon as the socket allows it. Raises `late` after `limit_s` without progress.
+
+        The deadline is checked right before each try: a process that wakes from a freeze notices before it sends.
+        """
+        state = _current_state()
+        ends_s = time.monotonic() + limit_s
         while True:
-            if turn.deadline.left_s() <= 0:
-                raise self._abandoned(turn.failure("deadline"))
+            if state.deadline.left_s() <= 0:
+                raise self._abandoned(state.failure("deadline"))
             try:
                 return act(given)
             except ssl.SSLWantWriteError:
@@ -165,36 +179,37 @@ class Stream:
                 wanted = select.POLLIN
             except BlockingIOError:
                 wanted = event
-            patience_s = gives_up_s - time.monotonic()
-            if patience_s <= 0:
+            left_s = ends_s - time.monotonic()
+            if left_s <= 0:
                 raise self._abandoned(late)
-            _ready(self._sock, wanted, min(patience_s, turn.deadline.left_s(), LOOK_EVERY_S))
+            _is_ready(self._sock, wanted, min(left_s, state.deadline.left_s(), CHECK_EVERY_S))
 
     def _abandoned(self, error: errors.TransportError) -> errors.TransportError:
+        """The same error, after the socket was told to send nothing more of what the kernel holds."""
         with contextlib.suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         return error
 
 
-class NetworkBackend:
-    """Makes connections, in the shape httpcore asks of a network backend."""
+class NetworkBackend(httpcore.NetworkBackend):
+    """Makes the connections for httpcore, within the limits of the exchange's state."""
 
-    def connect_tcp(self, host: str, port: int, **_unused: object) -> Stream:
-        """The addresses are looked up once: those that are checked are those that are connected to."""
-        turn = _state()
-        turn.check()
-        ends_s = time.monotonic() + turn.connect_s
-        addresses = _look_up(host, port, _left_s(turn, ends_s))
-        if turn.public_only and not all(is_public(address[1][0]) for address in addresses):
+    def connect_tcp(self, host: str, port: int, *_unused: Any, **_options: Any) -> SocketStream:
+        """The name is looked up once: the addresses that are checked are the addresses that are connected to."""
+        state = _current_state()
+        state.check_deadline()
+        ends_s = time.monotonic() + state.connect_s
+        addresses = _look_up(host, port, _left_s(state, ends_s))
+        if state.public_only and not all(is_public(address[1][0]) for address in addresses):
             raise errors.NotSent("forbidden_url")
         reason = "connect_timeout"
         for position, (family, address) in enumerate(addresses):
-            left_s = _left_s(turn, ends_s)
+            left_s = _left_s(state, ends_s)
             if left_s <= 0:
                 break
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
-                # A dead address must not eat the time of those behind it.
+                # Each address gets an equal share of the time left, so that a dead one leaves time for the next.
                 sock.settimeout(left_s / (len(addresses) - position))
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -202,26 +217,30 @@ class NetworkBackend:
                 sock.close()
                 reason = "connect_timeout" if isinstance(error, TimeoutError) else "connect"
             else:
-                return Stream(sock)
-        turn.check()
+                return SocketStream(sock)
+        state.check_deadline()
         raise errors.NotSent(reason)
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is one of the open internet, also when it hides inside an IPv6 one."""
+    """Whether an IP address belongs to the public internet. An IPv4 address inside an IPv6 address is unpacked first:
+    `::ffff:127.0.0.1` is not public."""
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
-        hidden = address.ipv4_mapped or address.sixtofour
+        inner = address.ipv4_mapped or address.sixtofour
         if address in NAT64:
-            hidden = ipaddress.IPv4Address(address.packed[-4:])
-        if hidden is not None:
-            return is_public(str(hidden))
-    inside = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
-    return address.is_global and not inside
+            inner = ipaddress.IPv4Address(address.packed[-4:])
+        if inner is not None:
+            return is_public(str(inner))
+    special = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not special
 
 
 def _look_up(host: str, port: int, limit_s: float) -> list[_Address]:
-    """The system's resolver knows no time-out, so it is asked from a thread that may be left behind."""
+    """The addresses of a host. Raises `NotSent("dns")` if there are none within `limit_s`.
+
+    The system's resolver has no time-out, so a thread of its own asks it; a thread that hangs is left behind.
+    """
     answers: queue.SimpleQueue[list[_Address]] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -238,11 +257,12 @@ def _look_up(host: str, port: int, limit_s: float) -> list[_Address]:
     raise errors.NotSent("dns")
 
 
-def _left_s(turn: ExchangeState, ends_s: float) -> float:
-    return min(ends_s - time.monotonic(), turn.deadline.left_s())
+def _left_s(state: ExchangeState, ends_s: float) -> float:
+    return min(ends_s - time.monotonic(), state.deadline.left_s())
 
 
-def _ready(sock: socket.socket, event: int, timeout_s: float) -> bool:
+def _is_ready(sock: socket.socket, event: int, timeout_s: float) -> bool:
+    """Wait until the socket is ready for `event` (`select.POLLIN` or `POLLOUT`). A closed socket counts as ready."""
     if sock.fileno() < 0:
         return True
     poller = select.poll()
