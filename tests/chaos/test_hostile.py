@@ -24,7 +24,7 @@ from support.peer import Peer, advance, reply, speak_to
 from contact_ingest import enqueue
 from contact_ingest.cli import run
 from contact_ingest.cli.csv_export import harmless
-from contact_ingest.config.logging import JsonLines, PlainLines
+from contact_ingest.config.logging import JsonFormatter, PlainFormatter
 from contact_ingest.errors import BUGS, FieldsNeeded, Refused, describe_bug
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.http_message import LONGEST_WAIT_S, rate_headers
@@ -418,7 +418,7 @@ def test_messages_of_strangers_end_as_log_lines_that_quote_nothing(client, redis
         assert max(map(len, worker.log.splitlines())) < 1_000
 
 
-@pytest.mark.parametrize("formatter", [PlainLines(), JsonLines()])
+@pytest.mark.parametrize("formatter", [PlainFormatter(), JsonFormatter()])
 def test_the_text_of_an_exception_is_not_logged_only_its_kind_and_place(formatter):
     record = logging.makeLogRecord({"msg": "tick failed"})
     try:

@@ -8,6 +8,7 @@ import traceback
 import pytest
 
 from contact_ingest import enqueue
+from contact_ingest.config.destinations import Destination, FieldSettings
 from contact_ingest.config.redis_url import check_redis_url, for_kombu, masked
 from contact_ingest.config.settings import Settings
 from contact_ingest.engine import Engine, current_engine
@@ -212,6 +213,14 @@ def test_settings_cannot_be_changed_after_the_start(monkeypatch):
         settings.max_wait_s = 1
     with pytest.raises(ValueError, match="frozen"):
         settings.destination("sendgrid").unknown_fields = "drop"
+
+
+@pytest.mark.parametrize("model", [Settings, Destination, FieldSettings])
+def test_every_setting_has_a_description_that_the_manual_can_print(model):
+    for name, field in model.model_fields.items():
+        said = field.description or ""
+        assert said[:1].isupper() or said.startswith("`"), name
+        assert not said.endswith("."), name
 
 
 def test_no_secret_shows_in_a_repr(monkeypatch):

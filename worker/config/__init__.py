@@ -1,1 +1,1 @@
-""""""
+"""Everything that can be configured: settings, destinations, Redis URLs, log lines."""

@@ -1,7 +1,17 @@
-"""Destinations: from the tables of `contact-ingest.toml`, and from the environment.
+"""The configured destinations, read from the tables of `contact-ingest.toml` and from the environment.
 
-What a platform needs beside the common settings goes through to its provider, which knows the names; secrets are
-wrapped here and shown nowhere.
+Example of a table:
+
+    [destinations.newsletter]
+    platform = "sendgrid"
+    api_key_env = "NEWSLETTER_KEY"            # the variable that holds the key; or api_key = "..."
+    list_ids = ["8d1b0a0e-3f7e-4b52-9d0f-0f4f6a3d2c11"]
+
+    [destinations.newsletter.fields]
+    rename = { plan = "custom_fields.plan" }
+
+A setting that is not a field of `Destination` belongs to the platform; its provider checks the name and the value.
+Secrets are wrapped in `SecretStr` here.
 """
 
 import os
@@ -18,9 +28,9 @@ from contact_ingest.errors import SettingError
 ENV_PREFIX = "CONTACT_INGEST_"
 CONFIG_FILE = "contact-ingest.toml"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-#: Settings that nobody may see. `NAME_env` in a table names the variable that holds one.
+#: Secret settings. A table may hold the secret itself (`api_key`) or name its variable (`api_key_env`).
 SECRETS = frozenset({"api_key", "client_id", "client_secret", "username", "secret", "password"})
-#: The variables of each platform, by setting. One secret of it in the environment makes it a destination.
+#: Variables of each platform, by setting. A secret in the environment makes a destination named after its platform.
 PLATFORM_VARIABLES: Mapping[str, Mapping[str, str]] = {
     "sendgrid": {"api_key": "SENDGRID_API_KEY", "base_url": "SENDGRID_BASE_URL"},
     "loops": {"api_key": "LOOPS_API_KEY", "base_url": "LOOPS_BASE_URL"},
@@ -35,29 +45,51 @@ PLATFORM_VARIABLES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class Fields(BaseModel):
-    """What a destination does to every record first. In the file: `[destinations.NAME.fields]`."""
+class FieldSettings(BaseModel):
+    """Changes to the fields of every record of a destination, before anything else is done with the record. In the
+    file: `[destinations.NAME.fields]`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    rename: dict[str, str] = Field(default_factory=dict, description="a field to another; custom_fields.NAME as well")
-    drop: tuple[str, ...] = Field(default=(), description="fields that are left out")
-    constants: dict[str, Any] = Field(default_factory=dict, description="added where a record says nothing else")
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description='Fields that get another name: { plan = "custom_fields.plan" } renames plan',
+    )
+    drop: tuple[str, ...] = Field(default=(), description="Fields that are left out of every record")
+    constants: dict[str, Any] = Field(
+        default_factory=dict, description="Fields with a fixed value, for records that lack them. No consent fields"
+    )
 
 
 class Destination(BaseModel):
-    """One account at a platform. In the file: `[destinations.NAME]`. Whatever is not named here is the platform's own:
-    keys, addresses."""
+    """One account at one platform. In the file: `[destinations.NAME]`. Settings that are not fields here, such as
+    keys and addresses, are the platform's own (`account`)."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
-    platform: str
-    unknown_fields: Literal["refuse", "drop", "create"] = "refuse"
-    list_ids: tuple[str, ...] = Field(default=(), description="lists that every contact joins")
-    lane: dict[str, Any] = Field(default_factory=dict, description="what the platform takes per request, otherwise")
-    rate_limit: int | None = Field(default=None, ge=1, description="upserts per window, if you know better")
-    rate_window_s: float | None = Field(default=None, gt=0)
-    fields: Fields = Field(default_factory=Fields, description="renames, drops and constants")
+    platform: str = Field(description="Name of the platform: sendgrid, loops or emarsys")
+    unknown_fields: Literal["refuse", "drop", "create"] = Field(
+        default="refuse",
+        description="Treatment of custom fields that the account lacks: refuse the record, drop the value (it is "
+        "counted), or create the field",
+    )
+    list_ids: tuple[str, ...] = Field(default=(), description="Lists of the account that every contact joins")
+    lane: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Other options that the platform takes per request: contact_list_id of Emarsys",
+    )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="Upsert requests that the account may send per rate_window_s. Default: the limit that the "
+        "platform publishes",
+    )
+    rate_window_s: float | None = Field(
+        default=None, gt=0, description="Length in seconds of the window that rate_limit counts"
+    )
+    fields: FieldSettings = Field(
+        default_factory=FieldSettings, description="Table of the changes to the fields of every record"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -67,7 +99,8 @@ class Destination(BaseModel):
         return {k: SecretStr(v) if k in SECRETS and isinstance(v, str) else v for k, v in given.items()}
 
     def label(self, name: str, setting: str) -> str:
-        """Where a setting was given: a variable of the environment, or the table."""
+        """The name by which a message refers to a setting: its variable (`SENDGRID_API_KEY`) if the value came from
+        there, otherwise its place in the file (`destinations.news.api_key`)."""
         variable = PLATFORM_VARIABLES.get(self.platform, {}).get(setting, "")
         value = self.account.get(setting)
         given = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -75,18 +108,19 @@ class Destination(BaseModel):
 
     @property
     def account(self) -> dict[str, Any]:
-        """The platform's own settings."""
+        """The platform's own settings, as its provider takes them."""
         return dict(self.model_extra or {})
 
 
 def none_configured() -> SettingError:
-    """What to say where a destination is needed and there is none."""
+    """The error for a command that needs a destination when there is none."""
     variable = PLATFORM_VARIABLES["sendgrid"]["api_key"]
     return SettingError(variable, f"no destination is configured: set it, or write {CONFIG_FILE}")
 
 
 def read(config: Path | None) -> dict[str, Destination]:
-    """All destinations by name. Raises `SettingError`."""
+    """All destinations by name. `config` is the path of the file; None means `contact-ingest.toml`, if there is one.
+    Raises `SettingError`."""
     path = config or Path(CONFIG_FILE)
     if config is not None and not path.is_file():
         raise SettingError(f"{ENV_PREFIX}CONFIG", f"there is no file {path.name}")
@@ -100,7 +134,7 @@ def read(config: Path | None) -> dict[str, Destination]:
 
 
 def _tables(path: Path) -> dict[str, Any]:
-    """The destinations' tables of a configuration file."""
+    """The tables below `[destinations]` of the file, by name."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as wrong:
@@ -135,7 +169,7 @@ def _destination(name: str, table: Mapping[str, Any]) -> Destination:
 
 
 def _add_named_variables(fields: dict[str, Any], label: str) -> None:
-    """`api_key_env = "NAME"`: the secret is in that variable."""
+    """Replace `api_key_env = "NAME"` with the value of the variable NAME; likewise for the other secrets."""
     for secret in SECRETS:
         variable = fields.pop(f"{secret}_env", None)
         if variable is None:
@@ -148,7 +182,8 @@ def _add_named_variables(fields: dict[str, Any], label: str) -> None:
 
 
 def _add_platform_variables(fields: dict[str, Any], name: str) -> None:
-    """The environment comes first, for the destination that carries its platform's name; others have their own."""
+    """Add settings from the platform's variables. A variable overrides the file only for the destination that is named
+    after its platform; for other destinations it fills in what the file leaves out."""
     platform = str(fields.get("platform"))
     for setting, variable in PLATFORM_VARIABLES.get(platform, {}).items():
         if os.environ.get(variable) and (name == platform or setting not in fields):
@@ -163,12 +198,12 @@ def _require_key(fields: Mapping[str, Any], label: str) -> None:
 
 
 def _place(wrong: tomllib.TOMLDecodeError) -> str:
-    """Where the file breaks off; its own words may quote a key."""
+    """The line and column of the mistake. The parser's own text is not used: it may quote a key."""
     found = re.search(r"at line \d+, column \d+|at end of document", str(wrong))
     return f"is not TOML {found[0] if found else ''}".rstrip()
 
 
 def first_problem(wrong: ValidationError) -> tuple[str, str]:
-    """The setting concerned, and what is wrong with it; never what was given."""
+    """The name of the first wrong setting, and what is wrong with it. The value is left out: it may be a secret."""
     problem = wrong.errors(include_input=False, include_url=False)[0]
     return str(problem["loc"][0]) if problem["loc"] else "settings", problem["msg"].removeprefix("Value error, ")

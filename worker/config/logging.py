@@ -1,4 +1,7 @@
-"""Log lines: one format for a terminal, one for machines; what is said is counts, names and ids, never contents."""
+"""The format of log lines: plain text for people, or JSON for machines (CONTACT_INGEST_LOG_JSON).
+
+Log lines hold counts, names and ids. They never hold a contact's data, and neither does the text of an exception.
+"""
 
 import logging
 import sys
@@ -11,7 +14,7 @@ import orjson
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import IngestError
 
-#: Lines of a chain of exceptions; those further back are left out.
+#: Most lines of a traceback. The older exceptions of a longer chain are left out.
 MOST_LINES = 300
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -22,22 +25,23 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
 
 
 class SafeFormatter(logging.Formatter):
-    """Where something went wrong, and what kind it was. What a stranger's exception says may quote a contact."""
+    """A traceback without the exceptions' texts, which may quote a contact. The texts of our own exceptions
+    (`IngestError`) are written: they never hold data of a contact."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name for it
         lines: list[str] = []
-        told: TracebackException | None = TracebackException(*ei)
-        while told is not None and len(lines) < MOST_LINES:
-            kind = told.exc_type
-            said = str(told) if issubclass(kind, IngestError) else "(its text is not logged)"
+        chained: TracebackException | None = TracebackException(*ei)
+        while chained is not None and len(lines) < MOST_LINES:
+            kind = chained.exc_type
+            text = str(chained) if issubclass(kind, IngestError) else "(its text is not logged)"
             name = f"{kind.__module__}.{kind.__qualname__}"
-            lines[:0] = ["Traceback (most recent call last):\n", *told.stack.format(), f"{name}: {said}\n"]
-            told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+            lines[:0] = ["Traceback (most recent call last):\n", *chained.stack.format(), f"{name}: {text}\n"]
+            chained = chained.__cause__ or (None if chained.__suppress_context__ else chained.__context__)
         return "".join(lines).rstrip()
 
 
-class PlainLines(SafeFormatter):
-    """`2026-11-22T08:00:00Z INFO contact_ingest.batches batch ended lane=newsletter rows=20000 ...`"""
+class PlainFormatter(SafeFormatter):
+    """`2026-11-22T08:00:00.000Z INFO contact_ingest.batches batch ended lane=newsletter rows=20000 ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
@@ -46,8 +50,9 @@ class PlainLines(SafeFormatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class JsonLines(SafeFormatter):
-    """The same as one JSON object a line."""
+class JsonFormatter(SafeFormatter):
+    """`{"at":"2026-11-22T08:00:00.000+00:00","level":"INFO","logger":"contact_ingest.batches","message":"batch ended",
+    "lane":"newsletter",...}`, one object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -63,9 +68,9 @@ class JsonLines(SafeFormatter):
 
 
 def configure(settings: Settings) -> None:
-    """Send the product's lines to standard error."""
+    """Write log lines to standard error, in the format and from the level that the settings name."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if settings.log_json else PlainLines())
+    handler.setFormatter(JsonFormatter() if settings.log_json else PlainFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -1,6 +1,6 @@
-"""Addresses of Redis: which can be used, how kombu writes them, and how they are shown without their passwords.
+"""Redis URLs: the check, the form that kombu takes, and the form without password for display.
 
-Nothing here connects, and no message quotes an address: any part of a misspelt one may be a piece of the password.
+Nothing here connects. No message quotes a URL, because any part of a misspelt URL may be a piece of the password.
 """
 
 import re
@@ -10,17 +10,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from contact_ingest.errors import SettingError
 
-#: What an address of Redis may say after its question mark. Others could undo what the connections rely on.
+#: Options that a Redis URL may have after its question mark. Other options could change how connections behave.
 REDIS_OPTIONS = ("db", "username", "password", "ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def is_redis(url: str) -> bool:
-    """Whether an address means a Redis server, of whatever kind."""
+    """Whether a URL means a Redis server: redis, rediss, unix or sentinel, cluster included."""
     return url.startswith(("redis", "unix:", "sentinel:"))
 
 
 def check_redis_url(name: str, url: str) -> None:
-    """What of Redis can be used, or a refusal that says what cannot; it quotes nothing, since parts may be secret."""
+    """Raises `SettingError` for setting `name` if the URL cannot be read, or means a server that is not supported."""
     try:
         parts = urlsplit(url)
         options = parse_qs(parts.query, keep_blank_values=True)
@@ -53,7 +53,7 @@ def _check_certificates(name: str, scheme: str, options: Mapping[str, str]) -> N
 
 
 def for_kombu(url: str) -> str:
-    """The same address in the words of kombu, which knows Unix sockets by another name."""
+    """The same URL as kombu writes it: `unix:/tmp/r.sock?db=1` becomes `redis+socket:/tmp/r.sock?virtual_host=1`."""
     if not url.startswith("unix:"):
         return url
     address, _, query = url.partition("?")
@@ -62,7 +62,7 @@ def for_kombu(url: str) -> str:
 
 
 def masked(url: str) -> str:
-    """An address to be shown: scheme, host, port and path; what may be secret is left out."""
+    """A URL for display: `rediss://***@redis.example:6379/0`. User, password and options are left out."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{'***@' if '@' in parts.netloc else ''}{host}{parts.path}"

@@ -1,6 +1,11 @@
-"""What can be set, read once, validated, then frozen. Environment first; `contact-ingest.toml` adds destinations.
+"""The settings of one process: read once, validated, then frozen.
 
-A wrong or unknown setting stops the start with its name. Keys are secrets: no `repr` shows them.
+Settings come from the environment. Destinations come from `contact-ingest.toml` and from the environment (see
+`destinations`). A wrong or unknown setting raises `SettingError`, and the message begins with the setting's name. Keys
+and addresses are `SecretStr`: no `repr` shows them.
+
+`docs/configuration.md` is generated from the names, defaults, ranges and descriptions below. A name ends with its unit:
+`_s` is seconds, `_bytes` is bytes.
 """
 
 import os
@@ -21,35 +26,82 @@ __all__ = ["ENV_PREFIX", "Destination", "Settings"]
 
 
 class Settings(BaseSettings):
-    """Settings of general use. Each is read from `CONTACT_INGEST_<NAME>` unless its own variable is named."""
+    """Settings of the whole process. The variable of a field is `CONTACT_INGEST_<NAME>` in upper case
+    (`CONTACT_INGEST_LEASE_S=45`), except for REDIS_URL and CELERY_BROKER_URL."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), validation_alias="REDIS_URL")
-    broker_url: SecretStr | None = Field(None, validation_alias="CELERY_BROKER_URL")
-    key_prefix: str = Field("contact-ingest", description="every key begins with it: installs can share a server")
-    config: Path | None = Field(
-        None, description="the configuration file; default contact-ingest.toml, if there is one"
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        validation_alias="REDIS_URL",
+        description="Address of the Redis server that holds lanes, batches and failures: redis://, rediss:// or unix://",
     )
-    max_wait_s: float = Field(5, ge=0, le=3600, description="longest wait for a fuller body")
-    max_body_bytes: int | None = Field(None, ge=65_536, description="cap on a request body; never above the platform's")
-    max_lane_bytes: int = Field(1_000_000_000, ge=1_000_000, description="what a lane may hold before producers wait")
-    max_record_bytes: int = Field(1_000_000, ge=1_000, le=6_000_000, description="largest record taken at the door")
-    max_open_batches: int = Field(64, ge=1, le=10_000, description="batches per destination cut and not yet ended")
-    poll_first_s: float = Field(5, ge=0.05, le=3600, description="first look at an import, and the first gap")
-    poll_deadline_s: float = Field(21_600, ge=1, description="an import not ended by then fails as no verdict")
-    retry_window_s: float = Field(86_400, ge=1, description="how long the same bytes are sent again")
-    breaker_s: float = Field(60, ge=0.05, description="a platform that fails is left alone for so long, then asked")
-    orphan_wait_s: float = Field(600, ge=0, description="contacts of a request of unknown fate stay busy")
-    lease_s: float = Field(45, ge=2, le=3600, description="a crashed worker's batch is due again after this")
-    keep_batches_s: float = Field(604_800, ge=60, description="settled batches are listed for so long")
-    keep_failures_s: float = Field(2_592_000, ge=60, description="failures older than this are discarded")
-    store_ack_replicas: int = Field(0, ge=0, le=10, description="replicas that must have an enqueue, or a claim")
-    log_json: bool = Field(default=False, description="log lines as JSON")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    traps: str = Field("", description="a directory of fail-points, for recovery tests: see steps.py")
+    broker_url: SecretStr | None = Field(
+        None,
+        validation_alias="CELERY_BROKER_URL",
+        description="Address of Celery's broker, which carries the wake-ups between workers. Default: REDIS_URL",
+    )
+    key_prefix: str = Field(
+        "contact-ingest",
+        description="Every key in Redis begins with this prefix. Installs with different prefixes can share a server",
+    )
+    config: Path | None = Field(
+        None,
+        description="Path of the configuration file. Default: contact-ingest.toml in the working directory, if any",
+    )
+    max_wait_s: float = Field(
+        5, ge=0, le=3600, description="A record waits at most this long for other records to fill a request body"
+    )
+    max_body_bytes: int | None = Field(
+        None,
+        ge=65_536,
+        description="Largest request body, no larger than the platform allows. Default: the platform's cap",
+    )
+    max_lane_bytes: int = Field(
+        1_000_000_000, ge=1_000_000, description="A lane that holds this many bytes of records refuses further ones"
+    )
+    max_record_bytes: int = Field(
+        1_000_000, ge=1_000, le=6_000_000, description="Largest record that `enqueue` accepts, as JSON"
+    )
+    max_open_batches: int = Field(
+        64, ge=1, le=10_000, description="Number of batches of one destination that may be packed and not yet settled"
+    )
+    poll_first_s: float = Field(
+        5, ge=0.05, le=3600, description="Time from an upsert to the first poll of its import; later gaps grow from it"
+    )
+    poll_deadline_s: float = Field(
+        21_600, ge=1, description="An import that has not ended after this time fails with the code no_verdict"
+    )
+    retry_window_s: float = Field(
+        86_400, ge=1, description="A batch that the platform does not take is sent again for this long; then it fails"
+    )
+    breaker_s: float = Field(
+        60, ge=0.05, description="After five failures in a row a platform gets no request for this long, then one probe"
+    )
+    orphan_wait_s: float = Field(
+        600, ge=0, description="After a request of unknown fate, newer records of its contacts are held for this long"
+    )
+    lease_s: float = Field(
+        45, ge=2, le=3600, description="A batch that a crashed worker had claimed is due again after this time"
+    )
+    keep_batches_s: float = Field(604_800, ge=60, description="Settled batches stay listed for this long")
+    keep_failures_s: float = Field(2_592_000, ge=60, description="Failed records are discarded after this time")
+    store_ack_replicas: int = Field(
+        0, ge=0, le=10, description="Number of Redis replicas that must have received an enqueue or a claim (WAIT)"
+    )
+    log_json: bool = Field(default=False, description="Write each log line as one JSON object")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level of the log lines that are written"
+    )
+    traps: str = Field(
+        "", description="Directory of fail-point traps, for recovery tests only; see worker/failpoints.py"
+    )
 
-    destinations: Mapping[str, Destination] = Field(default_factory=dict, exclude=True)
+    destinations: Mapping[str, Destination] = Field(
+        default_factory=dict,
+        exclude=True,
+        description="Destinations by name, from the tables [destinations.NAME] of the file and from the environment",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -72,7 +124,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> "Settings":
-        """Read everything. Raises `SettingError` with the name of what is wrong."""
+        """Read the environment and the configuration file. Raises `SettingError` with the name of the wrong setting."""
         own = (name for name, field in cls.model_fields.items() if field.validation_alias is None)
         known = {f"{ENV_PREFIX}{name.upper()}" for name in own if name != "destinations"}
         unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
@@ -92,27 +144,29 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """The broker's address in the words of kombu, which knows Unix sockets by another name."""
+        """The broker's address as kombu writes it: `redis+socket:` instead of `unix:`."""
         return for_kombu((self.broker_url or self.redis_url).get_secret_value())
 
     @property
     def file(self) -> Path | None:
-        """The configuration file in force."""
+        """The configuration file that was read; None if there is none."""
         path = self.config or Path(CONFIG_FILE)
         return path if path.is_file() else None
 
     @classmethod
     def without_environment(cls, **values: Any) -> "Settings":
-        """Defaults and these values, whatever the environment says: for the demonstration and for tests. Not
-        validated."""
+        """Defaults and these values; the environment is not read. Not validated. For the demonstration and for
+        tests."""
         return cls.model_construct(**values)
 
     @property
     def deadline_s(self) -> float:
-        """The end of one HTTP exchange: well inside the lease, 30 seconds at most."""
+        """The longest HTTP exchange: two thirds of the lease, and 30 seconds at most. The lease must not end while a
+        request is under way."""
         return min(30.0, self.lease_s * 2 / 3)
 
     def destination(self, name: str) -> Destination:
+        """Raises `SettingError` if there is no destination of that name."""
         if name not in self.destinations:
             there = ", ".join(sorted(self.destinations)) or f"none; {destinations.none_configured()}"
             raise SettingError(f"destinations.{name}", f"no such destination; there is: {there}")
@@ -120,4 +174,5 @@ class Settings(BaseSettings):
 
 
 def _variable(field: str) -> str:
+    """The variable of a field; pydantic names a field with a variable of its own by that variable."""
     return field if field in ("REDIS_URL", "CELERY_BROKER_URL") else f"{ENV_PREFIX}{field.upper()}"
