@@ -115,7 +115,7 @@ def look(runtime: DestinationRuntime, slots: int, standby: LocalRunner) -> float
     """Ring what is due at one destination; returns seconds until something else is."""
     tick = runtime.schedule.tick(slots)
     if tick.bells:
-        failpoint("tick.looked")
+        failpoint("tick.found")
         standby.take(publish(tick.bells))
     return tick.nearest_ms / 1000
 

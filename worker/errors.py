@@ -1,36 +1,38 @@
-"""Everything this product raises on purpose.
+"""All exceptions that this package raises on purpose.
 
     IngestError
-    ├── SettingError            a setting is wrong; the message begins with its name
-    ├── Refused                 one record breaks a rule: field, rule, and nothing of its content
-    ├── IntakeError             an enqueue stopped midway; carries the receipt so far
-    │   ├── LaneFull
-    │   └── StoreUnavailable
-    ├── StoreFull               the memory of Redis is full; nothing of what was to be written is
-    ├── StaleFence              someone else has taken this batch over: drop what is in hand
-    ├── FieldsNeeded            aggregation met a custom field name that the cache does not know
-    └── TransportError
-        ├── NotSent             no byte of the request can have been acted upon
-        │   └── NoToken         no token was to be had to sign it with
-        └── FateUnknown         bytes went out and no readable answer came back
+    ├── SettingError            a setting is wrong; the message begins with the setting's name
+    ├── Refused                 a record breaks a rule; the message names the field and the rule, not the content
+    ├── IntakeError             an enqueue stopped midway; it carries the receipt so far
+    │   ├── LaneFull            the lane, or Redis, has no room
+    │   └── StoreUnavailable    Redis did not answer
+    ├── StoreFull               Redis has no memory left; nothing was written
+    ├── StaleFence              another worker has taken the batch over; drop the result
+    ├── FieldsNeeded            a record names a custom field that the cache does not know
+    └── TransportError          an HTTP exchange ended without a readable reply
+        ├── NotSent             the platform cannot have acted on the request
+        │   └── NoToken         there was no token to sign the request with
+        └── FateUnknown         bytes went out; the platform may have acted on them
 
-No message holds an address, a name, a body, a header or a key: messages end in logs.
+Messages end in logs. No message holds an e-mail address, a name, a body, a header or a key.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-#: What a mistake in our own code, or in a provider's, raises where nobody thought of the input. One record, or one
-#: reply, is given up for it. Not among them: what Redis or the system says, and what ends a task from outside.
+#: Exceptions that a mistake in this package or in a provider raises for an unforeseen input. The record or the reply
+#: that caused one is given up, and the rest goes on. Errors of Redis, of the system, and signals that end a task are
+#: not among them.
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class IngestError(Exception):
-    """Something this product knows how to explain went wrong."""
+    """Base class: the caller can catch it to catch everything below."""
 
 
 class SettingError(IngestError):
-    """A setting is wrong. `name` is the variable or the configuration key to mend."""
+    """A setting is wrong. `name` is the variable or the key of the configuration file to correct:
+    `CONTACT_INGEST_LEASE_S` or `destinations.newsletter.list_ids`."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
@@ -39,8 +41,8 @@ class SettingError(IngestError):
 
 
 class Refused(IngestError):  # noqa: N818 - a verdict on a record, not an accident
-    """A record breaks a rule. `field` is the neutral name; `rule` says what was expected and what was found,
-    by length or type only."""
+    """A record breaks a rule. `field` is the field as producers name it. `rule` says what was expected and what was
+    found; of the value it gives only length or type. `code` is the failure code, such as `unknown_field`."""
 
     def __init__(self, field: str, rule: str, code: str = "invalid") -> None:
         super().__init__(f"{field}: {rule}")
@@ -50,7 +52,8 @@ class Refused(IngestError):  # noqa: N818 - a verdict on a record, not an accide
 
 
 class IntakeError(IngestError):
-    """An enqueue stopped midway. `receipt` holds what was accepted; `position` is the first record that was not."""
+    """An enqueue stopped midway. `receipt` says what was accepted. `position` is the index, from 0, of the first record
+    that was not accepted."""
 
     def __init__(self, message: str, receipt: object, position: int) -> None:
         super().__init__(message)
@@ -59,24 +62,26 @@ class IntakeError(IngestError):
 
 
 class LaneFull(IntakeError):  # noqa: N818 - the word the caller will look for
-    """The lane, or Redis as a whole, has no room; nothing was dropped. Try again later."""
+    """The lane, or Redis as a whole, has no room. Nothing was dropped. Try again later."""
 
 
 class StoreUnavailable(IntakeError):  # noqa: N818 - the word the caller will look for
-    """Redis did not answer. The records from `position` on were not accepted, as far as can be known."""
+    """Redis did not answer. The records from `position` on were not accepted, as far as the producer can know: a reply
+    may have been lost."""
 
 
 class StoreFull(IngestError):  # noqa: N818 - says what is known
-    """The memory of Redis has no room for what was to be written, and nothing of it was."""
+    """Redis has no memory left. Nothing was written."""
 
 
 class StaleFence(IngestError):  # noqa: N818 - an everyday event, not an error
-    """Someone else has taken this batch over."""
+    """Another worker has taken this batch over. Its result counts, this one is dropped."""
 
 
 class FieldsNeeded(IngestError):  # noqa: N818 - a request, not an error
-    """Custom field names are not in the cache: fetch the platform's definitions, then walk again. `samples` maps each
-    name to a value, from which the type of a field to be created can be told; it is never part of the message."""
+    """Records name custom fields that the cache does not know. Fetch the platform's definitions, then aggregate again.
+    `samples` maps each name to one of its values, which tells the type of a field to be created. The values are never
+    part of the message."""
 
     def __init__(self, samples: Mapping[str, object]) -> None:
         super().__init__(f"{len(samples)} custom field names are not known yet")
@@ -84,7 +89,7 @@ class FieldsNeeded(IngestError):  # noqa: N818 - a request, not an error
 
 
 class TransportError(IngestError):
-    """An HTTP exchange did not come to an answer. `reason` is a short code such as `connect` or `deadline`."""
+    """An HTTP exchange ended without a readable reply. `reason` is a short code such as `connect` or `deadline`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -92,11 +97,11 @@ class TransportError(IngestError):
 
 
 class NotSent(TransportError):  # noqa: N818 - says what is known
-    """No byte of the request can have been acted upon: send again freely."""
+    """The platform cannot have acted on the request. It is safe to send it again."""
 
 
 class NoToken(NotSent):
-    """No token was to be had, so the request was not sent. `refused` tells that the credentials are wrong."""
+    """There was no token, so the request was not sent. `refused` is true if the platform rejected the credentials."""
 
     def __init__(self, reason: str, *, refused: bool = False) -> None:
         super().__init__(reason)
@@ -104,11 +109,12 @@ class NoToken(NotSent):
 
 
 class FateUnknown(TransportError):  # noqa: N818 - says what is known
-    """Bytes went out and no readable answer came back: the platform may have acted."""
+    """Bytes went out and no readable reply came back. The platform may have acted on the request."""
 
 
 def describe_bug(problem: BaseException) -> str:
-    """A mistake by its type and the innermost line of ours; never its text, which may quote a contact."""
+    """The type of an exception and the innermost line of this package: `KeyError at packer.py:120`. The exception's
+    text is left out: it may quote a contact."""
     place, trace = "", problem.__traceback__
     while trace is not None:
         if str(trace.tb_frame.f_globals.get("__name__", "")).startswith("contact_ingest."):

@@ -1,10 +1,15 @@
-"""Fail-points: named steps at which a process can be made to die or to stand still, so that recovery can be proved at
-each of them.
+"""Fail points: named places in the code at which a test can kill or stop the process, to prove the recovery from there.
 
-`CONTACT_INGEST_TRAPS` names a directory of traps; nothing else, and nothing in production, turns this on. A trap is a
-file with a step's name; it holds what happens to the first process that comes by: `KILL`, `STOP` or another signal,
-and `group` behind it if the process's whole group is meant. A trap strikes once, and its file's new name,
-`<step>.struck-<pid>-<nanoseconds>`, shows whom, where and when.
+`CONTACT_INGEST_TRAPS` names a directory of traps. Without that variable, as in production, fail points do nothing.
+
+A trap is a file with the name of a fail point. The file holds the name of a signal without `SIG`, and `group` behind it
+if the whole process group is meant. Example: the file `dispatch.sent` with the content
+
+    KILL group
+
+kills the first worker, with its pool, that has sent a request and not yet settled the batch. A trap strikes once: the
+process that meets it first renames the file to `dispatch.sent.struck-<pid>-<nanoseconds of the monotonic clock>`, which
+shows the test which process was struck, where and when.
 """
 
 import os
@@ -12,7 +17,7 @@ import signal
 import time
 from pathlib import Path
 
-#: Scripts of the store that write; every run of one is a step before it and a step after it.
+#: Lua scripts that write. Each has two fail points: `<script>.before` and `<script>.after` its run.
 SCRIPTS = (
     "limiter_acquire",
     "lane_cancel",
@@ -32,9 +37,9 @@ SCRIPTS = (
     "schedule_tick",
     "write",
 )
-#: What lies between them, in the order of a contact's journey.
+#: Fail points between the scripts, in the order of a contact's journey. `tick` is the ticker's.
 JOURNEY = (
-    "tick.looked",
+    "tick.found",
     "aggregate.staged",
     "aggregate.committed",
     "dispatch.claimed",
@@ -52,20 +57,20 @@ _traps = os.environ.get("CONTACT_INGEST_TRAPS", "")
 
 
 def failpoint(name: str) -> None:
-    """Be struck here, if a trap is set at this step."""
+    """Send this process the signal of the trap `name`, if there is one."""
     if _traps:
-        _spring(Path(_traps), name)
+        _strike(Path(_traps), name)
 
 
-def _spring(folder: Path, name: str) -> None:
+def _strike(folder: Path, name: str) -> None:
     struck = folder / f"{name}.struck-{os.getpid()}-{time.monotonic_ns()}"
     try:
-        (folder / name).rename(struck)  # one process gets it, however many come by
+        (folder / name).rename(struck)  # only one process succeeds, however many try at once
     except FileNotFoundError:
         return
-    what, _, whom = struck.read_text().strip().partition(" ")
-    number = signal.Signals[f"SIG{what}"]
-    if whom == "group":
+    signal_name, _, target = struck.read_text().strip().partition(" ")
+    number = signal.Signals[f"SIG{signal_name}"]
+    if target == "group":
         os.killpg(0, number)
     else:
         os.kill(os.getpid(), number)

@@ -33,7 +33,7 @@ def _around(*scripts: str) -> tuple[str, ...]:
 #: Here something may have been sent, and nobody knows what came of it: these come first.
 SENT = ("dispatch.sent", "limiter_report.before", "batch_settle.before", "limiter_report.after")
 #: Who comes by where: the ticker of a worker, a person on call, a producer, and for the rest the tasks in a pool.
-TICKER = ("tick.looked", *_around("tick", "sweep"))
+TICKER = ("tick.found", *_around("tick", "sweep"))
 ON_CALL = _around("cancel", "discard", "retry", "close")
 DOOR = _around("enqueue")
 TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR}))
