@@ -1,4 +1,4 @@
-"""`contacts.aggregate LANE`: cut what waits in a lane into bodies."""
+"""`contacts.aggregate LANE`: pack the held and waiting records of a lane into batches."""
 
 from celery import shared_task
 

@@ -1,6 +1,6 @@
-"""The Celery app: `celery -A tasks worker` is all that must run.
+"""The Celery app. `celery -A tasks worker` is the only process that an install needs.
 
-Every setting that differs from Celery's defaults has its reason beside it. Tested against celery 5.7 and kombu 5.7.
+Every setting that differs from Celery's default has its reason beside it. Tested against celery 5.7 and kombu 5.7.
 """
 
 import logging
@@ -17,11 +17,13 @@ from contact_ingest.config.destinations import none_configured
 from contact_ingest.config.logging import configure
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import SettingError
+from contact_ingest.model.stage import Stage
 from contact_ingest.tasks.notify import is_full
 from contact_ingest.tasks.ticker import BAD_SETTING, Ticker
 
-#: Where Celery quotes a whole message, and what is said instead, with so many of its arguments.
-QUOTING = {
+#: Log messages of Celery that quote a whole task message. Each maps to the text that replaces it, and to the number of
+#: arguments that the new text keeps.
+QUOTING_MESSAGES = {
     consumer.UNKNOWN_FORMAT: ("a message that is no task was deleted", 0),
     consumer.UNKNOWN_TASK_ERROR: ("a message for an unknown task was deleted: %s", 1),
     consumer.INVALID_TASK_ERROR: ("an invalid task message was deleted: %s", 1),
@@ -30,7 +32,7 @@ QUOTING = {
 
 
 def _load() -> Settings:
-    """Celery would wrap an exception into a page of its own; a wrong setting ends the start with one line."""
+    """The settings. A wrong setting ends the process with one line; Celery would print a page about an exception."""
     try:
         found = Settings.load()
     except SettingError as wrong:
@@ -47,11 +49,12 @@ broker = settings.broker
 
 
 def _tls(url: str) -> dict[str, Any] | None:
-    """kombu checks no certificate unless told to; what the address says of files is passed on."""
-    engine = urlsplit(url)
-    if engine.scheme != "rediss":
+    """The TLS options of a `rediss://` broker: kombu checks no certificate unless told to. None for other brokers.
+    Files that the URL names are passed on."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
         return None
-    query = parse_qs(engine.query)
+    query = parse_qs(parts.query)
     files: dict[str, Any] = {
         name: query[name][0] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if name in query
     }
@@ -61,91 +64,93 @@ def _tls(url: str) -> dict[str, Any] | None:
 app = Celery(
     "contact_ingest",
     broker=broker,
-    include=[f"contact_ingest.tasks.{stage}" for stage in ("enqueue", "aggregate", "dispatch", "poll", "retry")],
+    include=[f"contact_ingest.tasks.{stage}" for stage in Stage],
 )
 app.conf.update(
-    # JSON only, in both directions: a pickle message is code.
+    # JSON only, in both directions: a pickle message can run code.
     task_serializer="json",
     accept_content=["json"],
     result_accept_content=["json"],
     event_serializer="json",
-    # Nothing waits for results; a result backend would only grow, and hold what tasks return.
+    # Nobody waits for results. A result backend would only grow, and hold what tasks return.
     result_backend=None,
     task_ignore_result=True,
     task_store_errors_even_if_ignored=False,
-    # Early ack: late ack loses messages with a killed child, runs two copies after a dropped connection, and makes a
-    # 5.7 worker exit when Redis restarts. The ledger redelivers, by its own leases.
+    # Early ack. Late ack loses messages with a killed child, runs two copies after a dropped connection, and makes a
+    # worker of celery 5.7 exit when Redis restarts. Batches have leases of their own, so the ticker sends them again.
     task_acks_late=False,
     task_reject_on_worker_lost=False,
-    # One bell at a time: a prefetched bell waits behind a slow one for nothing.
+    # One wake-up at a time: a prefetched wake-up would wait behind a slow one while other workers are free.
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
-    # No ETA or countdown is ever used; the guard keeps a stranger's from filling memory.
+    # No task of ours has an ETA or countdown. The limit keeps those of others from filling the memory.
     worker_eta_task_limit=100,
     task_create_missing_queues=True,
     task_default_queue="contacts",
-    # Events copy task arguments, and one task carries records.
+    # Events copy the arguments of tasks, and the arguments of one task are records.
     task_send_sent_event=False,
     worker_send_task_events=False,
-    # The code has its own deadlines; these end a process that has lost them. prefork only.
+    # The code has its own deadlines. These limits end a child process that hangs all the same. Only with prefork.
     task_time_limit=120,
     task_soft_time_limit=90,
     worker_max_tasks_per_child=20_000,
     worker_max_memory_per_child=300_000,
-    # SIGTERM finishes what is in hand, however long. SIGQUIT gives it this: longer than the HTTP deadline of 30 s.
+    # After SIGTERM a worker finishes the tasks under way, however long they take. After SIGQUIT they get this many
+    # seconds: longer than the HTTP deadline of 30 s.
     worker_soft_shutdown_timeout=35.0,
     worker_enable_soft_shutdown_on_idle=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # A bell that cannot be rung is rung again by the ticker; nobody waits for it.
+    # The ticker sends again what could not be published, so nobody waits for the broker.
     task_publish_retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
 )
 if urlsplit(broker).scheme in ("redis", "rediss", "redis+socket"):
-    # To kombu a Redis whose memory is full is an error of the channel, at which a worker would end, and a new one not
-    # start: it has to be there to make room. It connects again until there is some.
+    # For kombu, a Redis whose memory is full is a channel error: a worker would end, and a new one would not start.
+    # But the worker has to live to make room, so it connects again until there is room.
     app.conf.broker_channel_error_retry = True
-    app.conf.worker_consumer = "contact_ingest.tasks.consumer:PatientConsumer"
     app.conf.broker_transport_options = {
-        "visibility_timeout": 300,  # only for messages popped and not yet acknowledged
-        "unacked_restore_interval": 5,  # the default sweep takes 100 s to notice
+        "visibility_timeout": 300,  # concerns only messages that were popped and not yet acknowledged
+        "unacked_restore_interval": 5,  # by default such messages are looked for every 100 s
         "unacked_restore_throttle": 1,
-        "socket_timeout": 15,  # the default waits for ever on a half-open connection
+        "socket_timeout": 15,  # by default a half-open connection is waited for without end
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 10,
         "retry_on_timeout": False,
-        "global_keyprefix": f"{settings.key_prefix}:broker:",  # installs share a server
+        "global_keyprefix": f"{settings.key_prefix}:broker:",  # installs can share a server
         "client_name": "contact-ingest-broker",
-        "priority_steps": [0],  # one list a queue instead of four
+        "priority_steps": [0],  # one Redis list a queue instead of four
     }
     app.conf.broker_use_ssl = _tls(broker)
 
+app.conf.worker_consumer = "contact_ingest.tasks.consumer:PatientConsumer"
 app.steps["worker"].add(Ticker)
 
 
 class RedactingFilter(logging.Filter):
-    """Celery quotes bad messages, and the arguments and exceptions of tasks that fail: all of it can be records."""
+    """Removes quotations from Celery's log lines. Celery quotes messages that it cannot use, and the arguments and
+    exceptions of tasks that fail. All of these can be records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         vars(record).pop("data", None)
         if record.name.startswith("kombu") and record.exc_info and is_full(record.exc_info[1]):
-            record.exc_info = None  # once a second while the broker's memory is full: the line says enough
-        if isinstance(record.msg, str) and record.msg in QUOTING and isinstance(record.args, tuple):
-            record.msg, kept = QUOTING[record.msg]
+            record.exc_info = None  # comes once a second while the broker's memory is full; the line says enough
+        if isinstance(record.msg, str) and record.msg in QUOTING_MESSAGES and isinstance(record.args, tuple):
+            record.msg, kept = QUOTING_MESSAGES[record.msg]
             record.args = record.args[:kept]
             record.exc_info = None
         if isinstance(record.args, dict) and "exc" in record.args and record.exc_info:
-            # A task that failed: by its type alone; where it happened follows from the formatter.
+            # A task that failed: keep only the exception's type. The formatter writes the traceback, without texts.
             record.args = {**record.args, "exc": getattr(record.exc_info[0], "__name__", "an exception")}
         return True
 
 
 @setup_logging.connect
 def _logs(**_: object) -> None:
-    """Our own lines, our own format; Celery's task lines stay below INFO, they would say nothing but ids."""
+    """Use the format of our own log lines. Celery's lines about each task are left out: they hold nothing but ids."""
     configure(settings)
     for handler in logging.getLogger().handlers:
         handler.addFilter(RedactingFilter())

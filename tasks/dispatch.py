@@ -1,4 +1,4 @@
-"""`contacts.dispatch DESTINATION`: send due batches while the limit permits, for about a second."""
+"""`contacts.dispatch DESTINATION`: send due batches while the rate limit permits, for about a second."""
 
 from celery import shared_task
 

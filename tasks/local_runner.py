@@ -1,46 +1,52 @@
-"""Standing in for the pool while the broker has no room for bells: a thread that follows them itself, one at a time.
+"""The local runner: while the broker has no room for wake-ups, a thread runs them in the worker's main process.
 
-It is in every worker's main process, beside the ticker, and idle until a bell cannot be rung. What a journey rings for
-next goes to the broker again first, so the pool takes over as soon as there is room. Connections are this process's
-own; each exchange has its deadline, and the worker's end waits for the one in hand.
+Every worker has one, beside the ticker. The runner is idle until `publish` returns wake-ups that the broker did not
+take, and then runs one after the other. The wake-ups that follow from one go to the broker first, so the pool takes
+over as soon as the broker has room.
+
+The thread uses the connections of the main process. Each exchange has its deadline, and a worker that stops waits for
+the exchange under way.
 """
 
 import logging
 import threading
+from typing import assert_never
 
 from redis.exceptions import RedisError
 
 from contact_ingest.engine import Engine
+from contact_ingest.model.stage import Stage
 from contact_ingest.store.schedule import WakeUp
 from contact_ingest.tasks.notify import notify
 
-log = logging.getLogger("contact_ingest.standby")
+log = logging.getLogger(__name__)
 
 
 class LocalRunner:
-    """Bells to be followed here, each once: there are never more of them than lanes and destinations."""
+    """A queue of wake-ups, each of them once, and the thread that runs them. There are never more wake-ups in it than
+    lanes and destinations."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._bells: dict[WakeUp, None] = {}
+        self._wakeups: dict[WakeUp, None] = {}  # a dict, for the order and for no repeats
         self._changed = threading.Condition()
         self._ends = False
         self._thread: threading.Thread | None = None
 
-    def take(self, bells: tuple[WakeUp, ...]) -> None:
-        """Follow these, after those that wait already."""
-        if not bells:
+    def add(self, wakeups: tuple[WakeUp, ...]) -> None:
+        """Run these too, after those that wait already."""
+        if not wakeups:
             return
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="local-runner", daemon=True)
                 self._thread.start()
-                log.warning("the broker's memory is full: the ticker's process follows its bells itself")
-            self._bells.update(dict.fromkeys(bells))
+                log.warning("the broker's memory is full: the worker's main process runs what is due itself")
+            self._wakeups.update(dict.fromkeys(wakeups))
             self._changed.notify()
 
     def end(self) -> None:
-        """Take up nothing more, and wait for what is in hand: one exchange at most, and what is written after it."""
+        """Start nothing more, and wait for the exchange under way and the writes after it."""
         with self._changed:
             self._ends = True
             self._changed.notify()
@@ -48,30 +54,37 @@ class LocalRunner:
             self._thread.join(timeout=self._engine.settings.deadline_s + 5)
 
     def _run(self) -> None:
-        while (bell := self._next()) is not None:
+        while (wakeup := self._next()) is not None:
             try:
-                self.take(notify(follow(self._engine, bell)))
+                self.add(notify(run_stage(self._engine, wakeup)))
             except RedisError as problem:
                 log.warning("redis did not answer", extra={"problem": type(problem).__name__})
-            except Exception:  # the thread must live: nobody else follows these bells
-                log.exception("standing in failed")
+            except Exception:  # the thread must live: nobody else runs these wake-ups
+                log.exception("the local runner failed")
 
     def _next(self) -> WakeUp | None:
         with self._changed:
-            while not self._bells and not self._ends:
+            while not self._wakeups and not self._ends:
                 self._changed.wait()
             if self._ends:
                 return None
-            bell = next(iter(self._bells))
-            del self._bells[bell]
-            return bell
+            wakeup = next(iter(self._wakeups))
+            del self._wakeups[wakeup]
+            return wakeup
 
 
-def follow(engine: Engine, bell: WakeUp) -> tuple[WakeUp, ...]:
-    """Do what a bell asks for; returns the bells to ring after it."""
-    runtime = engine.runtime(engine.destination_of(bell.target))
-    if bell.kind == "aggregate":
-        return runtime.aggregator.aggregate(bell.target)
-    if bell.kind == "dispatch":
-        return runtime.dispatcher.run_for_slice(bell.target)
-    return runtime.poller.poll(bell.target)
+def run_stage(engine: Engine, wakeup: WakeUp) -> tuple[WakeUp, ...]:
+    """Run the stage that a wake-up asks for, as its task would; returns the wake-ups that follow from it."""
+    runtime = engine.runtime(engine.destination_of(wakeup.target))
+    stage = Stage(wakeup.kind)
+    match stage:
+        case Stage.AGGREGATE:
+            return runtime.aggregator.aggregate(wakeup.target)
+        case Stage.DISPATCH:
+            return runtime.dispatcher.run_for_slice(wakeup.target)
+        case Stage.POLL:
+            return runtime.poller.poll(wakeup.target)
+        case Stage.ENQUEUE | Stage.RETRY:
+            raise ValueError(f"no wake-up asks for {stage}")  # both come from producers and people
+        case _:
+            assert_never(stage)

@@ -1,9 +1,12 @@
-"""Ringing: a Celery message that says where to look. It expires soon; the ticker rings again.
+"""Wake-ups: Celery messages that tell a worker to look at a lane or a destination, sent and received.
 
-Bells are counted in Redis until they are heard, and no more lie in the broker than there are workers to hear them:
-others would only delay what is rung behind them.
+Example: the task `contacts.dispatch` with the arguments `["newsletter"]`, which expires after 60 seconds. A wake-up
+carries a name and no data. Losing one delays work until the next tick, and loses nothing.
 
-And hearing: anybody who reaches the broker can send anything. What is no bell of ours is a log line, and nothing else.
+Redis counts the wake-ups for dispatch and poll until a worker consumes them. No more of them lie in the broker than
+there are workers to consume them: further ones would only delay other messages.
+
+Anybody who reaches the broker can send anything. A message that is not a wake-up of ours becomes a line in the log.
 """
 
 import logging
@@ -16,35 +19,40 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
 from contact_ingest.engine import DestinationRuntime, current_engine
+from contact_ingest.model.stage import Stage
 from contact_ingest.store.keys import LANE, NAME
 from contact_ingest.store.schedule import WakeUp
 
-log = logging.getLogger("contact_ingest.bells")
+log = logging.getLogger(__name__)
 
-#: A bell older than this says nothing any more, in seconds.
+#: A worker drops a wake-up that is older than this, in seconds.
 EXPIRES_S = 60
-#: Unheard bells of a kind, until the workers have said how many they are.
-UNHEARD = 2
+#: Most pending wake-ups of a kind for a destination, until the workers have said how many they are.
+MOST_PENDING = 2
 
 
-def notify(bells: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
-    """Ring, as far as that is of any use; returns what `send` does."""
-    return publish(
-        bell
-        for bell in bells
-        if bell.kind == "aggregate" or current_engine().runtime(bell.target).schedule.may_ring(bell.kind, UNHEARD)
-    )
+def notify(wakeups: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
+    """Count and publish the wake-ups for which a worker is free; returns what `publish` returns."""
+    return publish(wakeup for wakeup in wakeups if _is_of_use(wakeup))
 
 
-def publish(bells: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
-    """Ring bells that are counted already. Returns those for which the broker, a Redis whose memory is full, has no
-    room. Whoever stands by may answer them (see standby.py); from anybody else they are lost, and the ticker rings
+def _is_of_use(wakeup: WakeUp) -> bool:
+    if wakeup.kind == Stage.AGGREGATE:
+        return True  # the schedule limits them itself: one a lane
+    return current_engine().runtime(wakeup.target).schedule.may_ring(wakeup.kind, MOST_PENDING)
+
+
+def publish(wakeups: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
+    """Publish wake-ups that are counted already. Returns those that the broker, a Redis whose memory is full, did not
+    take. The local runner runs them (see local_runner.py); anybody else may drop them, because the ticker sends them
     again."""
-    left = tuple(bells)
+    left = tuple(wakeups)
     while left:
-        bell = left[0]
+        first = left[0]
         try:
-            current_app.send_task(f"contacts.{bell.kind}", args=[bell.target], expires=EXPIRES_S, ignore_result=True)
+            current_app.send_task(
+                f"contacts.{Stage(first.kind)}", args=[first.target], expires=EXPIRES_S, ignore_result=True
+            )
         except (OutOfMemoryError, OperationalError) as problem:
             if not is_full(problem):
                 raise
@@ -54,12 +62,12 @@ def publish(bells: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
 
 
 def is_full(problem: BaseException | None) -> bool:
-    """Whether it is the broker's memory; kombu wraps some of what its server says, and some not."""
+    """Whether an error says that the broker's memory is full. kombu wraps some errors of Redis, and not others."""
     return isinstance(problem, OutOfMemoryError) or isinstance(getattr(problem, "__cause__", None), OutOfMemoryError)
 
 
 class StrictTask(Task):  # type: ignore[misc]
-    """A task that runs only if it is called as it is meant to be: Python's complaint would quote what was given."""
+    """A task that ignores a call with the wrong arguments. Python's own error would quote the arguments."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -71,11 +79,12 @@ class StrictTask(Task):  # type: ignore[misc]
 
 
 def ignore(task: str, why: str) -> None:
+    """Log that a message was ignored. `why` must not quote the message."""
     log.warning("a message was ignored", extra={"task": task, "why": why})
 
 
 def runtime_named(task: str, destination: object) -> DestinationRuntime | None:
-    """The destination a message is about; None, and a log line, if there is none of that name."""
+    """The runtime of a destination. None, and a log line, if `destination` is not the name of one."""
     engine = current_engine()
     if isinstance(destination, str) and destination in engine.destinations:
         return engine.runtime(destination)
@@ -84,7 +93,7 @@ def runtime_named(task: str, destination: object) -> DestinationRuntime | None:
 
 
 def runtime_of_lane(task: str, lane: object) -> DestinationRuntime | None:
-    """The same of a lane; whether the destination has the lane is not looked up here."""
+    """The runtime of the lane's destination. Whether the destination has that lane is not checked here."""
     if isinstance(lane, str) and LANE.fullmatch(lane):
         return runtime_named(task, current_engine().destination_of(lane))
     ignore(task, "no name of a lane")
@@ -92,5 +101,5 @@ def runtime_of_lane(task: str, lane: object) -> DestinationRuntime | None:
 
 
 def shown(name: object) -> str:
-    """A name as far as it can be one: other text may be somebody's address."""
+    """A name for the log, if it has the form of one. Other text may be somebody's e-mail address."""
     return name if isinstance(name, str) and NAME.fullmatch(name) else "(not a name)"

@@ -1,4 +1,4 @@
-"""`contacts.poll DESTINATION`: ask about due imports, and fetch error files, for about a second."""
+"""`contacts.poll DESTINATION`: ask the platform about due imports and fetch error files, for about a second."""
 
 from celery import shared_task
 

@@ -1,4 +1,5 @@
-"""`contacts.retry DESTINATION`: put failed records back in front of their lanes. Everything else narrows."""
+"""`contacts.retry DESTINATION`: put failed records back into their lanes, in front of what waits. The other arguments
+restrict the retry to a failure code, a batch or a lane."""
 
 from celery import shared_task
 

@@ -1,7 +1,10 @@
-"""The ticker: a thread in every worker's main process that rings for what is due. Redis decides who rings.
+"""The ticker: a thread in every worker's main process that sends wake-ups for what is due, several times a second.
 
-It also says that this worker lives, shares the exchanges under way fairly between destinations, and sweeps what is past
-its retention. Bells for which a full broker has no room go to the standby beside it (see standby.py).
+Every worker has one, and Redis decides which ticker sends a wake-up, so any surviving worker keeps everything going.
+Wake-ups for which a full broker has no room go to the local runner of the same process (see local_runner.py).
+
+The ticker also does the housekeeping once a second: the worker's heartbeat, the share of each destination in the
+workers, and once a minute the removal of what is past its retention.
 """
 
 import logging
@@ -24,19 +27,21 @@ from contact_ingest.operations.doctor import refuse_unsafe_store
 from contact_ingest.tasks.local_runner import LocalRunner
 from contact_ingest.tasks.notify import publish
 
-log = logging.getLogger("contact_ingest.ticker")
+log = logging.getLogger(__name__)
 
-Done = TypeVar("Done")
-#: Longest pause between two looks, and how often the slower chores are done.
-LOOK_S = 0.25
-CHORES_S = 1.0
+Result = TypeVar("Result")
+#: Longest pause between two ticks, and the intervals of the housekeeping and of the sweep, in seconds.
+TICK_S = 0.25
+HOUSEKEEPING_S = 1.0
 SWEEP_S = 60.0
-#: The exit code of a worker that a setting keeps from working.
+#: The shortest pause between two ticks, in seconds.
+SHORTEST_PAUSE_S = 0.01
+#: The exit code of a worker that does not work because of a wrong setting.
 BAD_SETTING = 2
 
 
 class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Starts the thread with the worker and ends it with the worker."""
+    """The Celery bootstep that starts the thread with the worker and ends it with the worker."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -45,7 +50,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._checked = False
-        self._standby: LocalRunner | None = None
+        self._local_runner: LocalRunner | None = None
 
     def start(self, parent: Any) -> None:
         try:
@@ -53,11 +58,11 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         except SettingError as wrong:
             log.critical("%s", wrong)
             raise SystemExit(BAD_SETTING) from None
-        except RedisError as problem:  # the broker is waited for as well; the thread checks when the server answers
-            log.warning("redis did not answer", extra={"problem": type(problem).__name__})
+        except RedisError as problem:  # the worker waits for Redis; the thread checks as soon as Redis answers
+            log_silence(problem)
         slots = int(getattr(parent, "concurrency", 1) or 1)
-        self._standby = LocalRunner(current_engine())
-        self._thread = threading.Thread(target=self._run, args=(slots, self._standby), name="ticker", daemon=True)
+        self._local_runner = LocalRunner(current_engine())
+        self._thread = threading.Thread(target=self._run, args=(slots, self._local_runner), name="ticker", daemon=True)
         self._thread.start()
 
     def stop(self, parent: Any) -> None:
@@ -65,8 +70,8 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2)
-        if self._standby is not None:
-            self._standby.end()
+        if self._local_runner is not None:
+            self._local_runner.end()
 
     terminate = stop
 
@@ -75,75 +80,84 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
             refuse_unsafe_store(current_engine())
             self._checked = True
 
-    def _run(self, slots: int, standby: LocalRunner) -> None:
+    def _run(self, slots: int, local_runner: LocalRunner) -> None:
         engine = current_engine()
-        chores = Chores(engine, slots)
+        housekeeping = Housekeeping(engine, slots)
         while not self._stop.is_set():
-            pauses_s = [LOOK_S]
+            pauses_s = [TICK_S]
             try:
                 self._check()
-                # Each apart: what keeps the chores or one destination from being done is no reason to leave the others.
-                attempt(chores.run)
-                pauses_s += [attempt(partial(look, runtime, slots, standby)) or LOOK_S for runtime in engine.runtimes()]
+                # Each in an `attempt` of its own: a destination that fails must not keep the others from their turn.
+                attempt(housekeeping.run)
+                ticks = (partial(notify_what_is_due, runtime, slots, local_runner) for runtime in engine.runtimes())
+                pauses_s += [attempt(tick) or TICK_S for tick in ticks]
             except RedisError as problem:
-                say_silent(problem)
+                log_silence(problem)
             except SettingError as wrong:
                 log.critical("%s", wrong)
                 state.should_stop = BAD_SETTING
                 return
-            except Exception:  # the thread must live: without it nothing is rung
+            except Exception:  # the thread must live: without it no wake-up is sent
                 log.exception("tick failed")
-            self._stop.wait(max(min(pauses_s), 0.01))
+            self._stop.wait(max(min(pauses_s), SHORTEST_PAUSE_S))
 
 
-def attempt(work: Callable[[], Done]) -> Done | None:
-    """Do it, or say why it could not be done."""
+def attempt(work: Callable[[], Result]) -> Result | None:
+    """The result of `work`, or None and a log line if it failed."""
     try:
         return work()
     except RedisError as problem:
-        say_silent(problem)
+        log_silence(problem)
     except Exception:
         log.exception("tick failed")
     return None
 
 
-def say_silent(problem: RedisError) -> None:
+def log_silence(problem: RedisError) -> None:
     log.warning("redis did not answer", extra={"problem": type(problem).__name__})
 
 
-def look(runtime: DestinationRuntime, slots: int, standby: LocalRunner) -> float:
-    """Ring what is due at one destination; returns seconds until something else is."""
+def notify_what_is_due(runtime: DestinationRuntime, slots: int, local_runner: LocalRunner) -> float:
+    """Send wake-ups for what is due at one destination; returns the seconds until something else is due."""
     tick = runtime.schedule.tick(slots)
     if tick.bells:
         failpoint("tick.found")
-        standby.take(publish(tick.bells))
+        local_runner.add(publish(tick.bells))
     return tick.nearest_ms / 1000
 
 
-class Chores:
-    """What has to be done now and then, by whoever comes by."""
+class Housekeeping:
+    """Work that some worker must do now and then. Every worker does it, and doing it twice does no harm."""
 
     def __init__(self, engine: Engine, slots: int) -> None:
         self._engine = engine
         self._slots = slots
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._next = 0.0
-        self._next_sweep = 0.0
+        self._next_s = 0.0
+        self._next_sweep_s = 0.0
 
     def run(self) -> None:
-        if time.monotonic() < self._next:
+        """Do what is due; nothing if the last run was less than a second ago."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
             return
-        self._next = time.monotonic() + CHORES_S
-        # Sweeping comes first: it frees memory, and works where the rest no longer does.
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + SWEEP_S
-            settings = self._engine.settings
-            for runtime in self._engine.runtimes():
-                runtime.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
-        workers = self._engine.workers
-        workers.heartbeat(self._name, self._slots)
-        total = workers.slots()
+        self._next_s = now_s + HOUSEKEEPING_S
+        # The sweep comes first: it frees memory, and works with full memory, when the rest may fail.
+        if now_s >= self._next_sweep_s:
+            self._next_sweep_s = now_s + SWEEP_S
+            self._sweep()
+        self._engine.workers.heartbeat(self._name, self._slots)
+        self._share_workers()
+
+    def _sweep(self) -> None:
+        settings = self._engine.settings
+        for runtime in self._engine.runtimes():
+            runtime.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
+
+    def _share_workers(self) -> None:
+        """Say how many exchanges each destination may have under way. With several destinations one slot stays free,
+        so that a platform that never answers leaves a worker to the others."""
+        total = self._engine.workers.slots()
         runtimes = list(self._engine.runtimes())
         for runtime in runtimes:
-            # With several destinations, one that never answers must leave a worker to the others.
             runtime.schedule.set_slots(total if len(runtimes) == 1 else max(1, total - 1))

@@ -73,7 +73,7 @@ class WorkerProcess:
         self._environment = dict(environment)
         self._directory = directory
         self._command = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool", pool]
-        self._command += ["--concurrency", str(concurrency), "--without-gossip", "--without-mingle", *more]
+        self._command += ["--concurrency", str(concurrency), *more]
         self._child: subprocess.Popen[bytes] | None = None
         self._log = Path()
 

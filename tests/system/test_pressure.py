@@ -150,7 +150,7 @@ def test_a_redis_that_others_keep_full_drains_though_no_bell_can_be_rung(stage, 
         wait_until(is_settled_while_full, 40, lambda: (stage.books(), used_share(stage), worker.log[-2000:]))
 
         wait_until(lambda: is_kept_full(stage))
-        assert "follows its bells itself" in worker.log
+        assert "runs what is due itself" in worker.log
         assert "redis did not answer" not in worker.log, worker.log
         assert used_share(stage) < 1.05
         assert stage.books()["delivered"] == stage.books()["accepted"] == len(list(sandbox.contacts()))

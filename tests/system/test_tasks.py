@@ -15,6 +15,7 @@ from support.harness import Stage, WorkerProcess, person, wait_until
 from support.proxy import Proxy
 
 from contact_ingest.engine import set_engine
+from contact_ingest.model import stage as journey
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store.schedule import WakeUp
 
@@ -55,10 +56,10 @@ def forbidden_in(source: str) -> set[str]:
                 found |= {key.value for key in keys if isinstance(key, ast.Constant)} & FORBIDDEN
             case _:
                 pass
-        # `self.retry(...)`, `task.retry(...)`: on anything but our own replay, it is Celery's.
+        # `self.retry(...)`, `task.retry(...)`: on anything but our own retrier, it is Celery's.
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "retry":
             owner = node.func.value
-            if not (isinstance(owner, ast.Attribute) and owner.attr == "replay"):
+            if not (isinstance(owner, ast.Attribute) and owner.attr == "retrier"):
                 found.add("retry")
     return found
 
@@ -103,6 +104,7 @@ def test_the_tasks_and_their_parameters_are_the_public_interface(app):
         "contacts.poll": ["destination"],
         "contacts.retry": ["destination", "code", "batch", "lane"],
     }
+    assert set(ours(app)) == {f"contacts.{stage}" for stage in journey.Stage}
     optional = {
         name: [p.name for p in inspect.signature(task.run).parameters.values() if p.default is not p.empty]
         for name, task in ours(app).items()

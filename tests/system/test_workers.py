@@ -36,6 +36,15 @@ def bells(stage: Stage) -> Iterator[Celery]:
         yield made
 
 
+def test_workers_do_not_talk_to_each_other(stage):
+    """Gossip and mingle are off without an option of the command line."""
+    with stage.worker() as one, stage.worker() as other:
+        stage.enqueue([person(1)])
+        stage.wait_until_settled(of=1)
+        assert "mingle" not in one.log + other.log
+    assert [key for key in stage.client.keys(f"{stage.prefix}:broker:*") if b"celeryev" in key] == []
+
+
 def upserts(sandbox: SandboxProcess) -> list[dict[str, object]]:
     return [entry for entry in sandbox.journal() if entry["method"] == "PUT"]
 
