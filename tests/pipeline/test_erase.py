@@ -22,7 +22,7 @@ from contact_ingest.cli import run
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.errors import FateUnknown, SettingError
 from contact_ingest.model.field_mapping import FieldMapping
-from contact_ingest.operations.erase import DataSubject, Eraser
+from contact_ingest.operations.erase import DataSubject, Eraser, RecordMatcher
 from contact_ingest.store import scan
 from contact_ingest.store.scan import RecordScan
 
@@ -277,7 +277,7 @@ def test_somebody_who_only_looks_alike_stays(cli, make_harness, other):
     ],
 )
 def test_an_address_is_known_in_whatever_way_it_was_written(asked, written):
-    matcher = DataSubject(asked).matcher(FieldMapping())
+    matcher = RecordMatcher(DataSubject(asked), FieldMapping())
 
     assert matcher.is_about(orjson.dumps({"email": written}))
     assert not matcher.is_about(orjson.dumps({"email": f"z{written.strip()}"}))
@@ -286,7 +286,7 @@ def test_an_address_is_known_in_whatever_way_it_was_written(asked, written):
 def test_an_identifier_given_as_a_number_is_found_and_nothing_is_ever_shown():
     subject = DataSubject(external_id="4711")
 
-    assert subject.matcher(FieldMapping()).is_about(b'{"external_id":4711}')
+    assert RecordMatcher(subject, FieldMapping()).is_about(b'{"external_id":4711}')
     assert "4711" not in repr(subject)
     with pytest.raises(SettingError, match="name the contact"):
         DataSubject(" ")

@@ -1,18 +1,19 @@
-"""Whether somebody takes the bells out of the broker. A broker that is no Redis cannot be looked into."""
+"""Checks of the broker: whether workers take the messages. A broker other than Redis cannot be checked."""
 
 from collections.abc import Iterator
 
 from contact_ingest.operations.doctor.findings import Finding, Install, alive, ok, wrong
 
-#: Messages that wait in the broker while nobody takes them.
+#: More messages than this are a finding if no worker lives.
 QUEUE_LONG = 100
-#: A bell lasts a minute; one that lies there so much longer has been taken by nobody, give or take the clocks.
+#: A wake-up expires after a minute. One that lies in the broker for this many seconds more was taken by nobody. The
+#: seconds allow for clocks that differ.
 GRACE_S = 10.0
 
 
 def check_broker(engine: Install) -> Iterator[Finding]:
-    """Messages that nobody takes. A heartbeat comes from a worker's main process, so it says nothing of its pool: a
-    pool that hangs shows by bells that lie there longer than they last."""
+    """Messages that nobody takes. A heartbeat comes from a worker's main process and says nothing of the pool. A pool
+    that hangs shows by wake-ups that expire in the broker."""
     broker_queue = engine.broker_queue
     if broker_queue is None:
         return

@@ -1,4 +1,4 @@
-"""Whether what surrounds the servers fits what is asked of them: the way there, their copies, the room they have."""
+"""Checks of the deployment: encryption on the way to the servers, replicas, and the memory that Redis may use."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from contact_ingest.config.settings import Settings
 from contact_ingest.operations.doctor.findings import Finding, Install, note, ok, wrong
 from contact_ingest.store.redis_server import FULL_SHARE
 
-#: Of the share of memory above which producers are refused, so much is worth a word before.
+#: Producers are refused above `FULL_SHARE` of the memory. The doctor warns from this share of that share on.
 NEAR = 0.9
 _LOCAL = ("localhost", "::1")
 _IN_CLEAR = {"redis": "rediss", "amqp": "amqps"}
@@ -23,24 +23,25 @@ def check_setup(engine: Install) -> Iterator[Finding]:
 
 
 def check_encryption(settings: Settings) -> Iterator[Finding]:
-    """A note: the network may well be one that nobody else is on, and nothing here can tell."""
+    """Unencrypted connections to another machine. A note, not a finding: the network may be private."""
     for name, secret in (("REDIS_URL", settings.redis_url), ("CELERY_BROKER_URL", settings.broker_url)):
-        engine = urlsplit(secret.get_secret_value()) if secret is not None else None
-        if engine is None or engine.scheme not in (*_IN_CLEAR, *_IN_CLEAR.values()):
+        address = urlsplit(secret.get_secret_value()) if secret is not None else None
+        if address is None or address.scheme not in (*_IN_CLEAR, *_IN_CLEAR.values()):
             continue
-        host = engine.hostname or "localhost"
-        if engine.scheme in _IN_CLEAR.values():
+        host = address.hostname or "localhost"
+        if address.scheme in _IN_CLEAR.values():
             yield ok(f"{name}: encryption", "TLS")
         elif host not in _LOCAL and not host.startswith("127."):
             yield note(
                 f"{name}: encryption",
                 "contacts and passwords travel to another machine in clear",
-                f"use {_IN_CLEAR[engine.scheme]}://, unless that network is yours alone",
+                f"use {_IN_CLEAR[address.scheme]}://, unless that network is yours alone",
             )
 
 
 def _check_replicas(engine: Install) -> Iterator[Finding]:
-    """What CONTACT_INGEST_STORE_ACK_REPLICAS asks for must be there, or no enqueue ever returns well."""
+    """Whether Redis has the replicas that CONTACT_INGEST_STORE_ACK_REPLICAS asks for. Without them every enqueue
+    fails."""
     wanted = engine.settings.store_ack_replicas
     if not wanted:
         return
@@ -70,7 +71,7 @@ def _is_online(replica: Any) -> bool:
 
 
 def _check_room(client: Any) -> Iterator[Finding]:
-    """Said before it hurts; that memory is short by now is said elsewhere."""
+    """A warning before memory is short. The checks in `redis` say when it is short already."""
     try:
         info = client.info("memory")
     except NoPermissionError:

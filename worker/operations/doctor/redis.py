@@ -1,6 +1,6 @@
-"""Whether the Redis server is one that keeps what it is given: reachable, not evicting, writing to disk, mended.
+"""Checks of the Redis server: version, eviction policy, memory, append-only file, clock, and the schema of the keys.
 
-What an ACL does not let us see becomes a note, not a finding: many hosts forbid CONFIG.
+What an ACL forbids to read becomes a note, not a finding: many hosts forbid CONFIG.
 """
 
 import re
@@ -13,24 +13,24 @@ from contact_ingest.operations.doctor.findings import Finding, Install, note, ok
 from contact_ingest.store.keys import SCHEMA
 from contact_ingest.store.redis_server import FULL_SHARE, Memory
 
-#: First releases of each line without the holes that let a script take the server over (CVE-2025-49844 and its like).
+#: First release of each line in which no script can take over the server (CVE-2025-49844 and related ones).
 #: Sources: the release notes of Redis and of Valkey, checked 2026-11-22.
 MENDED = {
     "Redis": {(6, 2): 20, (7, 2): 11, (7, 4): 6, (8, 0): 4, (8, 2): 2},
     "Valkey": {(7, 2): 11, (8, 0): 6, (8, 1): 4},
 }
-#: Later holes, for those who may log in (CVE-2026-23479, -23631, -25243): the first releases without them, of the lines
-#: that are known to have one. Sources: the same, checked 2026-11-25.
+#: First release of each line without the later holes, which need a login (CVE-2026-23479, -23631, -25243). Lines that
+#: are not known to have a hole are missing. Sources: the same, checked 2026-11-25.
 MENDED_SINCE = {
     "Redis": {(7, 4): 9, (8, 2): 6, (8, 4): 3, (8, 6): 3},
     "Valkey": {(8, 1): 7},
 }
-#: Clocks further apart than this make times in listings and logs hard to compare.
+#: If the clocks differ by more seconds than this, times in listings and in logs are hard to compare.
 SKEW_S = 2.0
 
 
 def check_server(engine: Install) -> Iterator[Finding]:
-    """The server of the lanes. It answers: that has been checked before."""
+    """All checks of the server that holds the lanes. It answers: `examine` has checked that."""
     info = _info(engine.client)
     if info is None:
         yield note("redis version", "cannot be checked: the ACL forbids INFO; workers need it, allow +info")
@@ -44,7 +44,7 @@ def check_server(engine: Install) -> Iterator[Finding]:
 
 
 def check_version(info: Mapping[str, Any]) -> Finding:
-    """Valkey claims to be Redis 7.2.4 for the sake of old clients; it is judged by its own number."""
+    """Whether the release has known holes. Valkey claims to be Redis 7.2.4, for old clients; its own number counts."""
     kind = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version") or info.get("redis_version") or "")
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
@@ -68,7 +68,7 @@ def check_version(info: Mapping[str, Any]) -> Finding:
 
 
 def check_policy(client: Any, info: Mapping[str, Any] | None) -> Finding:
-    """A server that evicts throws records away when memory is short. The bare policy is in `says` if it is fine."""
+    """Whether the server keeps records when memory is short. `says` of a good finding is the policy alone."""
     policy = str((info or {}).get("maxmemory_policy", "")) or _config(client, "maxmemory-policy")
     if policy is None:
         return note("maxmemory-policy", "cannot be checked: the ACL forbids CONFIG; it must be noeviction")
@@ -89,14 +89,12 @@ def _check_memory(info: Mapping[str, Any]) -> Finding:
     memory = Memory(int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
     if not memory.most:
         return ok("memory", f"{memory.used:,} bytes used, no maxmemory set")
-    said, raise_it = (
-        f"{memory.used:,} of {memory.most:,} bytes are used",
-        "raise maxmemory, or take away what is not ours",
-    )
+    said = f"{memory.used:,} of {memory.most:,} bytes are used"
+    raise_it = "raise maxmemory, or remove keys of other programs"
     if memory.is_spent:
         return wrong("memory", f"{said}: producers are refused, and lanes rest until there is room", raise_it)
     if memory.is_full:
-        says = f"{said}: producers are refused, no bell can be rung, and lanes are cut in small bodies only"
+        says = f"{said}: producers are refused, no wake-up can be sent, and only small bodies are packed"
         return wrong("memory", says, f"{raise_it}; the lanes drain, slowly")
     if memory.is_short:
         says = f"{said}; above {FULL_SHARE:.0%} producers are refused"
@@ -143,7 +141,7 @@ def _check_clock(engine: Install) -> Finding:
 
 
 def _check_schema(engine: Install) -> Finding:
-    """Only looks: a doctor leaves no key behind."""
+    """Whether the keys are of this program's schema. Unlike `Engine.check_schema`, this check writes no key."""
     found = engine.client.get(f"{engine.settings.key_prefix}:schema")
     if found is not None and found != str(SCHEMA).encode():
         return wrong(
@@ -163,7 +161,7 @@ def _info(client: Any) -> dict[str, Any] | None:
 
 
 def _config(client: Any, name: str) -> str | None:
-    """None where it is forbidden, by an ACL or by a host that has taken the command away."""
+    """A value of the server's configuration; None if an ACL or the host forbids to read it."""
     try:
         found = client.config_get(name)
     except ResponseError:  # also what an ACL forbids
