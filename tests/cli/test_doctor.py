@@ -381,7 +381,9 @@ def test_batches_that_nobody_takes_are_found(parts, client):
     runtime = parts.runtime(LANE)
     runtime.custom_fields.ready_for({})
     runtime.aggregator.aggregate(LANE)
-    assert run("doctor").exit_code == 0
+    healthy = run("doctor")
+    assert healthy.exit_code == 0
+    assert "sendgrid: batches: 1 to send, 0 followed" in healthy.stdout
 
     client.set(runtime.store.keys("clock_offset"), round(3 * parts.settings.lease_s * 1000) + 1000)
 

@@ -16,7 +16,7 @@ from contact_ingest.config.redis_url import masked
 from contact_ingest.config.settings import ENV_PREFIX, Settings
 from contact_ingest.engine import Engine, current_engine
 from contact_ingest.errors import SettingError
-from contact_ingest.operations.doctor import examine, take_pulse
+from contact_ingest.operations.doctor import examine, check_health
 from contact_ingest.operations.doctor.findings import Finding
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "wrong": "FINDING"}
@@ -62,10 +62,10 @@ def health(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
 
     Exits with 1 if not.
     """
-    pulse = take_pulse(_engine())
-    mark = "ok" if pulse.healthy else "not healthy"
-    typer.echo(orjson.dumps(asdict(pulse)).decode() if as_json else f"{mark}: {pulse.says}")
-    if not pulse.healthy:
+    found = check_health(_engine())
+    mark = "ok" if found.healthy else "not healthy"
+    typer.echo(orjson.dumps(asdict(found)).decode() if as_json else f"{mark}: {found.says}")
+    if not found.healthy:
         raise typer.Exit(1)
 
 

@@ -1,31 +1,54 @@
-"""What a lane or a batch is doing, in words for the person on call: state, why, how fast, how long still, what next.
+"""The status of lanes and batches in words for the person on call: state, reason, rate, time left, next event.
 
-Pure: it explains what `store.overview` has read, and asks nobody.
+Pure. The input is what `contact_ingest.store.inspect` has read.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, assert_never
 
+from contact_ingest.model.batch import BatchState
 from contact_ingest.store.books import balanced, totals
 from contact_ingest.store.inspect import BatchView, DestinationView, LaneView
 
-#: The pace of a lane is that of the batches which ended in so long.
-PACE_MS = 60_000
-STOPPED, PAUSED, IDLE, UNATTENDED = "stopped", "paused", "idle", "unattended"
-#: States that last until somebody does something about them.
-HALTED = (STOPPED, PAUSED, UNATTENDED)
-#: Past this, a lane that is due and not cut has another reason than waiting for a fuller body.
+#: The rate of a lane is measured over the batches that ended within this time.
+RATE_WINDOW_MS = 60_000
+#: A lane that has waited for longer than its longest wait by this much is not waiting for a fuller body any more.
 OVERDUE_MS = 1_000
+
+
+class LaneState(StrEnum):
+    """What a lane is doing."""
+
+    #: Nothing is in the lane.
+    IDLE = "idle"
+    #: Records wait, and no batch is in flight.
+    WAITING = "waiting"
+    #: At least one batch is to be sent.
+    SENDING = "sending"
+    #: All batches are imports at the platform.
+    IMPORTING = "importing"
+    #: A person has paused the lane or its destination.
+    PAUSED = "paused"
+    #: The platform has refused the credentials, or the like. Probes go on.
+    STOPPED = "stopped"
+    #: Records are in the lane, and no worker lives.
+    UNATTENDED = "unattended"
+
+
+#: States that last until a person acts, or until a probe succeeds.
+HALTED = (LaneState.STOPPED, LaneState.PAUSED, LaneState.UNATTENDED)
 
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One lane, explained. `state` is idle, waiting, sending, importing, paused, stopped or unattended."""
+    """One lane, explained. `why` is the reason for the state. `rate_per_s` is rows delivered a second, None if no batch
+    ended lately. `next` is the next event and its time: `send in 3 s`."""
 
     view: LaneView
     destination: str
-    state: str
+    state: LaneState
     why: str
     oldest_waiting_s: float | None
     rate_per_s: float | None
@@ -33,11 +56,13 @@ class LaneStatus:
 
     @property
     def time_left_s(self) -> float | None:
+        """Seconds until the lane is empty at the present rate; None if the rate is unknown."""
         if not self.view.left:
             return 0.0
         return round(self.view.left / self.rate_per_s, 1) if self.rate_per_s else None
 
     def public(self) -> dict[str, Any]:
+        """The status as `contact-ingest status --json` shows it."""
         books = self.view.books
         return {
             "lane": books.lane,
@@ -54,44 +79,54 @@ class LaneStatus:
 
 
 def lanes(view: DestinationView, *, attended: bool) -> list[LaneStatus]:
-    """Every lane of a destination; `attended` tells that a worker lives."""
+    """The status of every lane of a destination. `attended` says whether a worker lives."""
     return [_lane(view, lane, attended=attended) for lane in view.lanes]
 
 
 def sums(statuses: Sequence[LaneStatus]) -> dict[str, Any]:
+    """The books of all lanes together, and whether each of them balances."""
     books = [status.view.books for status in statuses]
     counts = totals(books) | {name: sum(lane.counts[name] for lane in books) for name in ("repeated", "dropped")}
     return {**counts, "balanced": balanced(counts) and all(lane.balanced for lane in books)}
 
 
 def ends_well(statuses: Iterable[LaneStatus]) -> bool:
-    """Nothing on its way, nothing failed, nothing that the platform counted as failed without naming it."""
+    """Whether no record is on its way, none has failed, and no failed row is unattributed (counted by the platform but
+    not named)."""
     names = ("waiting", "held", "batched", "failed", "unattributed")
     return not any(status.view.books.counts[name] for status in statuses for name in names)
 
 
 def why_batch(batch: BatchView, now_ms: int, children: Sequence[int]) -> str:
-    """Why a batch is where it is."""
+    """Why a batch is in its state. `children` are the batches that its rows went to."""
     again = soon(batch.due_ms, now_ms)
-    code, ended = (
-        batch.fields.get("code"),
-        f"ended: {batch.count('delivered')} delivered, {batch.count('failed')} failed",
-    )
-    words = {
-        "done": f"its rows went on as {_counted(len(children), 'batch', 'batches')}" if children else ended,
-        "sending": f"a worker is sending it; if that worker dies, it is due again {again}",
-        "polling": f"the platform has taken it in as a job{_last_seen(batch)}; asked about {again}",
-        "fetching_errors": f"the job has ended with errors; its error file is fetched {again}",
-    }
-    if batch.state in words:
-        return words[batch.state]
+    state = BatchState(batch.state)
+    match state:
+        case BatchState.DONE if children:
+            return f"its rows went on as {_counted(len(children), 'batch', 'batches')}"
+        case BatchState.DONE:
+            return f"ended: {batch.count('delivered')} delivered, {batch.count('failed')} failed"
+        case BatchState.SENDING:
+            return f"a worker is sending it; if that worker dies, it is due again {again}"
+        case BatchState.POLLING:
+            return f"the platform has taken it in as a job{_last_seen(batch)}; asked about {again}"
+        case BatchState.FETCHING_ERRORS:
+            return f"the job has ended with errors; its error file is fetched {again}"
+        case BatchState.READY:
+            return _why_ready(batch, again)
+        case _:
+            assert_never(state)
+
+
+def _why_ready(batch: BatchView, again: str) -> str:
+    code = batch.fields.get("code")
     if batch.is_search:
         return f"the platform refused it and named nobody: parts are sent to find the record, the next {again}"
     return f"answered {code} (attempt {batch.count('attempts')}); sent again {again}" if code else f"sent {again}"
 
 
 def soon(at_ms: int | None, now_ms: int) -> str:
-    """`now`, `in 42 s`, `in 12 min`, `in 3 h`."""
+    """The time until a moment: `now`, `in 42 s`, `in 12 min` or `in 3 h`."""
     left_s = 0 if at_ms is None else -((now_ms - at_ms) // 1000)
     if left_s <= 0:
         return "now"
@@ -99,6 +134,7 @@ def soon(at_ms: int | None, now_ms: int) -> str:
 
 
 def span(seconds: float) -> str:
+    """A duration: `42 s`, `12 min`, `3 h` or `2 d`."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -107,46 +143,48 @@ def span(seconds: float) -> str:
 
 def _lane(view: DestinationView, lane: LaneView, *, attended: bool) -> LaneStatus:
     mine = [batch for batch in view.open if batch.lane == lane.books.lane]
-    state, why = _standing(view, lane) or ((IDLE, "idle") if not lane.left else _moving(view, lane, mine))
-    if not attended and lane.left and state not in (STOPPED, PAUSED):
-        state, why = UNATTENDED, "no worker is running"
+    idle = (LaneState.IDLE, "idle")
+    state, why = _stopped_or_paused(view, lane) or (_moving(view, lane, mine) if lane.left else idle)
+    if not attended and lane.left and state not in (LaneState.STOPPED, LaneState.PAUSED):
+        state, why = LaneState.UNATTENDED, "no worker is running"
     oldest_s = None if lane.oldest_ms is None else round(max(0, view.now_ms - lane.oldest_ms) / 1000, 1)
     return LaneStatus(lane, view.destination, state, why, oldest_s, _rate(view, lane), _next(view, lane, mine, state))
 
 
-def _standing(view: DestinationView, lane: LaneView) -> tuple[str, str] | None:
-    """Stopped by the platform, or paused by somebody."""
-    dest = view.state
-    why = dest.get("why", "")
-    if dest.get("state") == STOPPED:
-        probe = soon(int(dest.get("probe_at", 0)), view.now_ms)
-        return STOPPED, f"stopped: {why} ({dest.get('code', STOPPED)}); probing again {probe}"
-    if dest.get("state") == PAUSED:
-        return PAUSED, _paused("the destination is paused", why)
-    return None if lane.paused is None else (PAUSED, _paused("paused", lane.paused))
+def _stopped_or_paused(view: DestinationView, lane: LaneView) -> tuple[LaneState, str] | None:
+    destination = view.state
+    why = destination.get("why", "")
+    if destination.get("state") == LaneState.STOPPED:
+        probe = soon(int(destination.get("probe_at", 0)), view.now_ms)
+        return LaneState.STOPPED, f"stopped: {why} ({destination.get('code', 'stopped')}); probing again {probe}"
+    if destination.get("state") == LaneState.PAUSED:
+        return LaneState.PAUSED, _paused("the destination is paused", why)
+    return None if lane.paused is None else (LaneState.PAUSED, _paused("paused", lane.paused))
 
 
 def _paused(what: str, why: str) -> str:
     return f"{what} by hand: {why}" if why else f"{what} by hand"
 
 
-def _moving(view: DestinationView, lane: LaneView, mine: Sequence[BatchView]) -> tuple[str, str]:
-    to_send = [batch for batch in mine if batch.state in ("ready", "sending")]
+def _moving(view: DestinationView, lane: LaneView, mine: Sequence[BatchView]) -> tuple[LaneState, str]:
+    """State and reason of a lane that is neither idle nor halted. `mine` are the lane's batches in flight."""
+    to_send = [batch for batch in mine if batch.state in (BatchState.READY, BatchState.SENDING)]
     if view.standing.open_until is not None:
-        state = "sending" if to_send else "importing" if mine else "waiting"
+        state = LaneState.SENDING if to_send else LaneState.IMPORTING if mine else LaneState.WAITING
         return state, f"the platform does not answer; asked again {soon(view.standing.open_until, view.standing.now)}"
     if to_send:
-        return "sending", _sending(view, to_send)
+        return LaneState.SENDING, _sending(view, to_send)
     if mine:
-        files = sum(batch.state == "fetching_errors" for batch in mine)
+        files = sum(batch.state == BatchState.FETCHING_ERRORS for batch in mine)
         if files == len(mine):
-            return "importing", f"fetching the error files of {_counted(files, 'import', 'imports')}"
-        return "importing", f"{_counted(len(mine) - files, 'import', 'imports')} pending at the platform"
-    return "waiting", _waiting(view, lane)
+            return LaneState.IMPORTING, f"fetching the error files of {_counted(files, 'import', 'imports')}"
+        return LaneState.IMPORTING, f"{_counted(len(mine) - files, 'import', 'imports')} pending at the platform"
+    return LaneState.WAITING, _waiting(view, lane)
 
 
 def _sending(view: DestinationView, to_send: Sequence[BatchView]) -> str:
-    ready = [batch for batch in to_send if batch.state == "ready"]
+    """Why batches that are to be sent have not been sent yet."""
+    ready = [batch for batch in to_send if batch.state == BatchState.READY]
     now_ms = view.now_ms
     due = [batch for batch in ready if (batch.due_ms or 0) <= now_ms]
     limit_ms = int(view.state.get("wait_until", 0))
@@ -168,6 +206,7 @@ def _sending(view: DestinationView, to_send: Sequence[BatchView]) -> str:
 
 
 def _waiting(view: DestinationView, lane: LaneView) -> str:
+    """Why the records of a lane have not been packed yet."""
     counts, now_ms = lane.books.counts, view.now_ms
     if counts["held"] and not counts["waiting"] and view.free_ms is not None:
         return f"held: a request of unknown fate may still reach the platform; free {soon(view.free_ms, now_ms)}"
@@ -194,8 +233,8 @@ def _due_later(view: DestinationView, lane: LaneView, due_ms: int) -> str:
 
 
 def _rate(view: DestinationView, lane: LaneView) -> float | None:
-    """Rows delivered a second by the batches that ended lately."""
-    since_ms = view.now_ms - PACE_MS
+    """Rows delivered a second by the batches that ended within the window."""
+    since_ms = view.now_ms - RATE_WINDOW_MS
     ended = [b for b in view.recent if b.lane == lane.books.lane and b.count("ended_ms") >= since_ms]
     if not (delivered := sum(batch.count("delivered") for batch in ended)):
         return None
@@ -203,13 +242,12 @@ def _rate(view: DestinationView, lane: LaneView) -> float | None:
     return round(delivered / max(1.0, (view.now_ms - began_ms) / 1000), 1)
 
 
-def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], state: str) -> str | None:
-    """What happens next, and when."""
-    if state == STOPPED:
+def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], state: LaneState) -> str | None:
+    """The next event of a lane and its time: `probe in 42 s`, `send now`, `answer`."""
+    if state == LaneState.STOPPED:
         return f"probe {soon(int(view.state.get('probe_at', 0)), view.now_ms)}"
-    words = {"ready": "send", "sending": "answer", "polling": "ask", "fetching_errors": "fetch"}
-    events = [(batch.due_ms or 0, words.get(batch.state, batch.state)) for batch in mine]
-    if state == PAUSED:
+    events = [(batch.due_ms or 0, _next_event(BatchState(batch.state))) for batch in mine]
+    if state == LaneState.PAUSED:
         events = [(at_ms, what) for at_ms, what in events if what in ("ask", "fetch")]
     elif lane.due_ms is not None and lane.left:
         events.append((lane.due_ms, "cut"))
@@ -219,6 +257,22 @@ def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], stat
         return f"ask {soon(view.standing.open_until, view.standing.now)}"
     at_ms, what = min(events)
     return what if what == "answer" else f"{what} {soon(at_ms, view.now_ms)}"
+
+
+def _next_event(state: BatchState) -> str:
+    match state:
+        case BatchState.READY:
+            return "send"
+        case BatchState.SENDING:
+            return "answer"
+        case BatchState.POLLING:
+            return "ask"
+        case BatchState.FETCHING_ERRORS:
+            return "fetch"
+        case BatchState.DONE:
+            return "done"
+        case _:
+            assert_never(state)
 
 
 def _last_seen(batch: BatchView) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from contact_ingest.operations.doctor.findings import Finding, Install, alive, ok, wrong
+from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, live_workers, ok, wrong
 
 #: More messages than this are a finding if no worker lives.
 QUEUE_LONG = 100
@@ -11,20 +11,20 @@ QUEUE_LONG = 100
 GRACE_S = 10.0
 
 
-def check_broker(engine: Install) -> Iterator[Finding]:
+def check_broker(engine: EngineProtocol) -> Iterator[Finding]:
     """Messages that nobody takes. A heartbeat comes from a worker's main process and says nothing of the pool. A pool
     that hangs shows by wake-ups that expire in the broker."""
     broker_queue = engine.broker_queue
     if broker_queue is None:
         return
     waiting, overdue_s = len(broker_queue), broker_queue.overdue_s()
-    if waiting > QUEUE_LONG and not alive(engine):
+    if waiting > QUEUE_LONG and not live_workers(engine):
         yield wrong(
             "broker",
             f"{waiting} messages wait in the queue, and no worker takes them",
             "start a worker: celery -A contact_ingest.tasks worker",
         )
-    elif overdue_s > GRACE_S and alive(engine):
+    elif overdue_s > GRACE_S and live_workers(engine):
         yield wrong(
             "broker",
             f"{waiting} messages wait in the queue, and the oldest expired {overdue_s:.0f} s ago without being taken, "

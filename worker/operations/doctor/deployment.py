@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from redis.exceptions import NoPermissionError
 
 from contact_ingest.config.settings import Settings
-from contact_ingest.operations.doctor.findings import Finding, Install, note, ok, wrong
+from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, note, ok, wrong
 from contact_ingest.store.redis_server import FULL_SHARE
 
 #: Producers are refused above `FULL_SHARE` of the memory. The doctor warns from this share of that share on.
@@ -16,7 +16,7 @@ _LOCAL = ("localhost", "::1")
 _IN_CLEAR = {"redis": "rediss", "amqp": "amqps"}
 
 
-def check_setup(engine: Install) -> Iterator[Finding]:
+def check_setup(engine: EngineProtocol) -> Iterator[Finding]:
     yield from check_encryption(engine.settings)
     yield from _check_replicas(engine)
     yield from _check_room(engine.client)
@@ -39,7 +39,7 @@ def check_encryption(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _check_replicas(engine: Install) -> Iterator[Finding]:
+def _check_replicas(engine: EngineProtocol) -> Iterator[Finding]:
     """Whether Redis has the replicas that CONTACT_INGEST_STORE_ACK_REPLICAS asks for. Without them every enqueue
     fails."""
     wanted = engine.settings.store_ack_replicas

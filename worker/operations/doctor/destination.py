@@ -1,6 +1,6 @@
-"""Whether a destination's account answers, and whether its lanes and batches move and add up.
+"""Checks of one destination: its account, its lanes, batches and failures, and its books.
 
-Looks only, with one cheap request to the platform and a few keys read; a recount of every key is asked for apart.
+They send one cheap request to the platform and read a few keys. Only the recount of the books reads every key.
 """
 
 import time
@@ -12,33 +12,35 @@ from contact_ingest.config.settings import Settings
 from contact_ingest.errors import TransportError
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable, Limited, Retry, Stop
-from contact_ingest.operations.doctor.findings import Destination, Finding, note, ok, wrong
+from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
 from contact_ingest.store import books, redis_server
 
-#: A batch due for longer than so many leases is one that nobody takes.
+#: A batch that has been due for longer than this many leases is taken by nobody.
 STUCK_LEASES = 3
-#: Producers are refused when a lane is full; this much of it is worth a word before.
+#: A full lane refuses producers. The doctor warns from this share on.
 LANE_SHARE = 0.8
-#: Of the batches numbered last, so many are looked at for bodies that were staged and never committed.
+#: Staged bodies that were never committed are looked for in this many of the newest batch numbers.
 LATEST = 2_000
-#: Failures that take more of the memory than this leave too little to what waits; so many from each end are measured.
+#: Failures that take more than this share of the memory leave too little for waiting records.
 FAILURES_SHARE = 0.2
+#: Number of the oldest, and of the newest, failures whose size is measured.
 SAMPLE = 100
 _PARTS = ("body", "offsets", "records", "digests")
 
 
-def check_account(place: Destination) -> tuple[Finding, FieldTable | None]:
-    """One probe: whether the platform answers, and accepts the key; and the custom fields it has."""
-    about = f"{place.name}: account"
-    reply = place.exchanger.send(place.provider.probe(), None)
+def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]:
+    """One probe: whether the platform answers and accepts the key. Also returns the account's custom fields, None if
+    the platform did not tell them."""
+    about = f"{runtime.name}: account"
+    reply = runtime.exchanger.send(runtime.provider.probe(), None)
     if isinstance(reply, TransportError):
         why = f"the platform cannot be reached: {reply.reason}"
-        return wrong(about, why, f"check destinations.{place.name}.base_url, and the way out of this machine"), None
-    answer = place.provider.read_definitions(reply, round(time.time() * 1000))
+        return wrong(about, why, f"check destinations.{runtime.name}.base_url, and the way out of this machine"), None
+    answer = runtime.provider.read_definitions(reply, round(time.time() * 1000))
     if isinstance(answer, Stop):
         refused = reply.status in (401, 403)
         what = f"the API key is refused ({reply.status})" if refused else f"refused ({reply.status})"
-        remedy = f"mend destinations.{place.name}.api_key" if refused else f"mend destinations.{place.name}"
+        remedy = f"mend destinations.{runtime.name}.api_key" if refused else f"mend destinations.{runtime.name}"
         return wrong(about, f"{what}: {answer.why}", remedy), None
     if isinstance(answer, Retry):
         return wrong(
@@ -49,34 +51,34 @@ def check_account(place: Destination) -> tuple[Finding, FieldTable | None]:
     return ok(about, f"answers in {reply.elapsed_ms} ms, {len(answer.by_name)} fields"), answer
 
 
-def check_state(place: Destination) -> Iterator[Finding]:
-    """Stops and pauses, with their reasons."""
-    state = place.schedule.state()
-    about = f"{place.name}: state"
+def check_state(runtime: RuntimeProtocol) -> Iterator[Finding]:
+    """Whether the destination or one of its lanes is stopped or paused, and why."""
+    state = runtime.schedule.state()
+    about = f"{runtime.name}: state"
     what = state.get("state", "")
     if what:
         why = state.get("why", "") or state.get("code", "") or "no reason was given"
         mend = "mend that, then " if what == "stopped" else ""
-        yield wrong(about, f"{what}: {why}", f"{mend}`contact-ingest resume --to {place.name}`")
+        yield wrong(about, f"{what}: {why}", f"{mend}`contact-ingest resume --to {runtime.name}`")
     else:
         yield ok(about, "running")
-    for lane in place.schedule.lanes():
-        paused = place.store.client.hget(place.store.keys(f"lane:{lane}"), "paused")
+    for lane in runtime.schedule.lanes():
+        paused = runtime.store.client.hget(runtime.store.keys(f"lane:{lane}"), "paused")
         if paused is not None:
             yield wrong(f"lane {lane}", f"paused: {paused.decode()}", f"`contact-ingest resume --lane {lane}`")
 
 
-def check_platform(place: Destination) -> Finding:
-    """Whether the account's breaker is open: the platform was seen to fail everybody."""
-    about = f"{place.name}: platform"
-    standing = place.rate_limiter.standing()
+def check_platform(runtime: RuntimeProtocol) -> Finding:
+    """Whether the account's circuit breaker is open, because the platform failed five times in a row."""
+    about = f"{runtime.name}: platform"
+    standing = runtime.rate_limiter.standing()
     if standing.open_until is not None:
         silent_s = max(0, standing.now - (standing.began or standing.now)) / 1000
         again_s = standing.blocked_ms("") / 1000
         return wrong(
             about,
             f"has not answered for {silent_s:,.0f} s; asked again in {again_s:.0f} s",
-            f"see its status page; nothing is lost, and `contact-ingest resume --to {place.name}` asks at once",
+            f"see its status page; nothing is lost, and `contact-ingest resume --to {runtime.name}` asks at once",
         )
     failing = [endpoint for endpoint in standing.failing if standing.blocked_ms(endpoint)]
     if failing:
@@ -85,9 +87,10 @@ def check_platform(place: Destination) -> Finding:
     return ok(about, "not known to fail")
 
 
-def check_lanes(place: Destination, settings: Settings) -> Iterator[Finding]:
-    client, keys = place.store.client, place.store.keys
-    for lane in place.schedule.lanes():
+def check_lanes(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Finding]:
+    """Whether a lane is nearly full."""
+    client, keys = runtime.store.client, runtime.store.keys
+    for lane in runtime.schedule.lanes():
         held = int(client.hget(keys(f"lane:{lane}"), "bytes") or 0)
         if held > LANE_SHARE * settings.max_lane_bytes:
             share = held / settings.max_lane_bytes
@@ -98,12 +101,13 @@ def check_lanes(place: Destination, settings: Settings) -> Iterator[Finding]:
             )
 
 
-def check_batches(place: Destination, settings: Settings) -> Iterator[Finding]:
-    """Batches that should have moved long ago, unless the destination is held."""
-    client, keys = place.store.client, place.store.keys
-    about, now_ms = f"{place.name}: batches", place.schedule.now_ms()
+def check_batches(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Finding]:
+    """Whether batches are due for too long, or imports are past their deadline. Batches of a stopped or paused
+    destination are not expected to move."""
+    client, keys = runtime.store.client, runtime.store.keys
+    about, now_ms = f"{runtime.name}: batches", runtime.schedule.now_ms()
     old_ms = now_ms - round(STUCK_LEASES * settings.lease_s * 1000)
-    moving = _moving(place)
+    moving = _moving(runtime)
     stuck = sum(int(client.zcount(keys(zset), "-inf", old_ms)) for zset in moving)
     if stuck:
         late_s = STUCK_LEASES * settings.lease_s
@@ -113,7 +117,7 @@ def check_batches(place: Destination, settings: Settings) -> Iterator[Finding]:
             "start workers, or more of them; `contact-ingest batches` lists them",
         )
     grace_ms = round((settings.poll_deadline_s + settings.lease_s * STUCK_LEASES) * 1000)
-    late = sum(0 < sent < now_ms - grace_ms for sent in _sent_ms(place)) if moving else 0
+    late = sum(0 < sent < now_ms - grace_ms for sent in _sent_ms(runtime)) if moving else 0
     if late:
         yield wrong(
             about,
@@ -121,14 +125,14 @@ def check_batches(place: Destination, settings: Settings) -> Iterator[Finding]:
             "start workers; `contact-ingest batches` lists them",
         )
     if not stuck and not late:
-        yield ok(about, f"{client.zcard(keys('due'))} to send, {client.zcard(keys('polls'))} followed")
+        yield ok(about, f"{client.zcard(keys('due:dispatch'))} to send, {client.zcard(keys('due:poll'))} followed")
 
 
-def check_failures(place: Destination) -> Finding:
-    """Failed records stay for weeks, and nothing but the memory of Redis bounds them: what they take is guessed from
-    the newest and the oldest."""
-    client, keys = place.store.client, place.store.keys
-    about, count = f"{place.name}: failures", int(client.zcard(keys("failures:by_time")))
+def check_failures(runtime: RuntimeProtocol) -> Finding:
+    """How much memory failed records take, estimated from the newest and the oldest. They stay for weeks, and only the
+    memory of Redis limits their number."""
+    client, keys = runtime.store.client, runtime.store.keys
+    about, count = f"{runtime.name}: failures", int(client.zcard(keys("failures:by_time")))
     ids = [
         *client.zrange(keys("failures:by_time"), 0, SAMPLE - 1),
         *client.zrange(keys("failures:by_time"), -SAMPLE, -1),
@@ -151,9 +155,10 @@ def check_failures(place: Destination) -> Finding:
     return ok(about, says)
 
 
-def check_staged(place: Destination) -> Iterator[Finding]:
-    """Bodies are staged with an expiry, which the commit takes away. Without both they would stay for ever."""
-    client, keys = place.store.client, place.store.keys
+def check_staged(runtime: RuntimeProtocol) -> Iterator[Finding]:
+    """Whether there are staged bodies that belong to no batch and do not expire. A body is staged with an expiry, and
+    the commit removes the expiry."""
+    client, keys = runtime.store.client, runtime.store.keys
     last = int(client.get(keys("batch_seq")) or 0)
     stray = 0
     for start in range(max(1, last - LATEST + 1), last + 1, 200):
@@ -169,18 +174,18 @@ def check_staged(place: Destination) -> Iterator[Finding]:
         stray += sum(not exists and -1 in ttls for exists, *ttls in found)
     if stray:
         yield wrong(
-            f"{place.name}: staged bodies",
+            f"{runtime.name}: staged bodies",
             f"{stray} belong to no batch and do not expire",
             "another program may have changed keys under the prefix; look at them, then delete them",
         )
 
 
-def check_books(place: Destination, *, recount: bool) -> Iterator[Finding]:
-    """Promise 1: every record is in one place. `recount` reads every key, and takes its time."""
+def check_books(runtime: RuntimeProtocol, *, recount: bool) -> Iterator[Finding]:
+    """Whether every accepted record is in exactly one place, by the books and, with `recount`, by counting the keys."""
     remedy = "stop producers, run `contact-ingest doctor --books` again; report it with its output if it stays"
-    for lane in books.read(place.store):
+    for lane in books.read(runtime.store):
         about = f"books of {lane.lane}"
-        said = books.disagreements(place.store, lane.lane) if recount else []
+        said = books.disagreements(runtime.store, lane.lane) if recount else []
         if said:
             yield wrong(about, "; ".join(said), remedy)
         elif not lane.balanced:
@@ -189,16 +194,17 @@ def check_books(place: Destination, *, recount: bool) -> Iterator[Finding]:
             yield ok(about, f"balance over {lane.counts['accepted']:,} records{', as recounted' if recount else ''}")
 
 
-def _moving(place: Destination) -> tuple[str, ...]:
-    """The queues whose batches should not stay: none while the destination is stopped or nobody answers."""
-    state, standing = place.schedule.state().get("state"), place.rate_limiter.standing()
+def _moving(runtime: RuntimeProtocol) -> tuple[str, ...]:
+    """The due sets whose batches are expected to move: none while the destination is stopped or does not answer, only
+    polls while it is paused."""
+    state, standing = runtime.schedule.state().get("state"), runtime.rate_limiter.standing()
     if state == "stopped" or standing.open_until is not None:
         return ()
     return ("due:poll",) if state == "paused" or "upsert" in standing.failing else ("due:dispatch", "due:poll")
 
 
-def _sent_ms(place: Destination) -> Iterator[int]:
-    client, keys = place.store.client, place.store.keys
+def _sent_ms(runtime: RuntimeProtocol) -> Iterator[int]:
+    client, keys = runtime.store.client, runtime.store.keys
     pipe = client.pipeline(transaction=False)
     for number in (*client.zrange(keys("due:poll"), 0, -1), *client.zrange(keys("due:poll:low"), 0, -1)):
         pipe.hmget(keys(f"batch:{number.decode()}"), "state", "sent_ms")

@@ -1,4 +1,7 @@
-"""What a check finds, and what it may look at. The checks themselves are beside this file, by what they concern."""
+"""`Finding`, the result of a check, and the parts of the engine that checks use.
+
+The checks are in the files beside this one, by their subject.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +19,11 @@ from contact_ingest.store.workers import GONE_S, BrokerQueue, WorkerInfo, Worker
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor. `level`: ok; note (worth knowing, nothing to mend); wrong. `about` names what was looked
-    at, `says` what was found there, `remedy` what to do."""
+    """One line of the doctor's output.
+
+    `level` is ok, note (worth knowing, nothing to mend) or wrong. `about` names what was checked, `says` is the result,
+    and `remedy` is what to do. Example: `wrong`, "appendfsync", "appendfsync is no: ...", "set `appendfsync everysec`".
+    """
 
     level: Literal["ok", "note", "wrong"]
     about: str
@@ -37,8 +43,8 @@ def wrong(about: str, says: str, remedy: str) -> Finding:
     return Finding("wrong", about, says, remedy)
 
 
-class Destination(Protocol):
-    """A destination, ready to work."""
+class RuntimeProtocol(Protocol):
+    """What checks use of `contact_ingest.engine.DestinationRuntime`, which is above this package."""
 
     @property
     def name(self) -> str: ...
@@ -56,8 +62,9 @@ class Destination(Protocol):
     def rate_limiter(self) -> RateLimiter: ...
 
 
-class Install(Protocol):
-    """The parts of a process. `client` and `broker` are connections to the servers of the lanes and of the bells."""
+class EngineProtocol(Protocol):
+    """What checks use of `contact_ingest.engine.Engine`, which is above this package. `client` is the connection to the
+    Redis of the lanes. `broker` is the connection to the broker, or None if the broker is no Redis."""
 
     @property
     def settings(self) -> Settings: ...
@@ -69,10 +76,10 @@ class Install(Protocol):
     def broker_queue(self) -> BrokerQueue | None: ...
     @property
     def workers(self) -> Workers: ...
-    def runtimes(self) -> Iterable[Destination]: ...
+    def runtimes(self) -> Iterable[RuntimeProtocol]: ...
     def check_schema(self) -> None: ...
 
 
-def alive(engine: Install) -> list[WorkerInfo]:
-    """The workers that were heard of lately."""
+def live_workers(engine: EngineProtocol) -> list[WorkerInfo]:
+    """The workers whose last heartbeat is less than `GONE_S` old."""
     return [member for member in engine.workers.members() if member.silent_s < GONE_S]

@@ -1,5 +1,5 @@
-"""Whether records get on: lanes that should have been cut, fields that the account lacks, failures that nobody looks
-after. Reads some records of each lane and never shows what is in them."""
+"""Checks of the records: lanes that nobody aggregates, custom fields that the account lacks, failures that will be
+discarded soon. Some records of each lane are read; their content is never shown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,27 +11,27 @@ from contact_ingest.config.settings import Settings
 from contact_ingest.errors import FieldsNeeded, Refused
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.operations.doctor.findings import Destination, Finding, note, ok, wrong
+from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
 from contact_ingest.operations.status import HALTED, lanes, span
 from contact_ingest.store import books
 from contact_ingest.store.inspect import LaneView, read_destination
 
-#: A lane that has been due for so long is one that nobody cuts; so is one whose records wait so much longer than they
-#: should while nothing of the destination is in flight.
+#: A lane that has been due for longer than this is aggregated by nobody. The same holds if its records have waited for
+#: longer than they should by this much, while no batch of the destination is in flight.
 LATE_MS = 60_000
-#: Records and failures that are read to see whether the account has their fields: of each lane the first that wait, and
-#: of all failures the newest.
+#: Custom fields are looked for in this many of the first waiting records of each lane, and of the newest failures.
 SAMPLE = 200
 NEWEST = 1_000
+#: Number of records or failures that are read at a time.
 PAGE = 50
-#: Of the time for which failures are kept, so much has passed: somebody should know.
+#: Failures that are older than this share of their retention are a finding.
 OLD_SHARE = 0.9
 _CUSTOM = "custom_fields."
 
 
-def check_late(place: Destination) -> Iterator[Finding]:
-    """Lanes that are due and not cut. Those that are paused or stopped are spoken of elsewhere."""
-    view = read_destination(place.store, place.rate_limiter.standing())
+def check_late(runtime: RuntimeProtocol) -> Iterator[Finding]:
+    """Lanes that are due and that nobody aggregates. Paused and stopped lanes are left to `check_state`."""
+    view = read_destination(runtime.store, runtime.rate_limiter.standing())
     for status in lanes(view, attended=True):
         lane = status.view
         due_for_ms = 0 if lane.due_ms is None else view.now_ms - lane.due_ms
@@ -52,34 +52,35 @@ def check_late(place: Destination) -> Iterator[Finding]:
             )
 
 
-def check_fields(place: Destination, table: FieldTable | None) -> Iterator[Finding]:
-    """Custom fields that records name and the account lacks: `table` is what it has now, None if it did not say."""
-    about = f"{place.name}: custom fields"
-    failed = _named_by_failures(place)
+def check_fields(runtime: RuntimeProtocol, table: FieldTable | None) -> Iterator[Finding]:
+    """Custom fields that records name and the account lacks. `table` holds the account's fields, None if the platform
+    did not tell them."""
+    about = f"{runtime.name}: custom fields"
+    failed = _named_by_failures(runtime)
     if table is not None:
         failed = Counter({name: count for name, count in failed.items() if name.lower() not in table.by_name})
-    waiting = _named_by_waiting(place, table) if table is not None else Counter()
+    waiting = _named_by_waiting(runtime, table) if table is not None else Counter()
     if failed or waiting:
-        engine = [
+        counts = [
             *([f"{sum(failed.values())} of the latest failures"] if failed else []),
             *([f"{sum(waiting.values())} of the first records that wait"] if waiting else []),
         ]
         names = ", ".join(name for name, _ in (failed + waiting).most_common(10))
         yield wrong(
             about,
-            f"{' and '.join(engine)} name what the account lacks: {names}",
-            f"create the fields there, or set destinations.{place.name}.unknown_fields to create or drop; then "
-            f"`contact-ingest retry --to {place.name} --code unknown_field`",
+            f"{' and '.join(counts)} name what the account lacks: {names}",
+            f"create the fields there, or set destinations.{runtime.name}.unknown_fields to create or drop; then "
+            f"`contact-ingest retry --to {runtime.name} --code unknown_field`",
         )
-    dropped = sum(lane.counts["dropped"] for lane in books.read(place.store))
+    dropped = sum(lane.counts["dropped"] for lane in books.read(runtime.store))
     if dropped:
         yield note(about, f"{dropped:,} values have been left out, since unknown_fields is drop")
 
 
-def check_retention(place: Destination, settings: Settings) -> Iterator[Finding]:
-    """Failures are discarded after a while, and nobody may have noticed them."""
-    client, keys = place.store.client, place.store.keys
-    about, now_ms = f"{place.name}: failures", place.schedule.now_ms()
+def check_retention(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Finding]:
+    """Whether failures are about to be discarded, at the end of their retention."""
+    client, keys = runtime.store.client, runtime.store.keys
+    about, now_ms = f"{runtime.name}: failures", runtime.schedule.now_ms()
     old_ms = now_ms - round(OLD_SHARE * settings.keep_failures_s * 1000)
     old, total = (
         int(client.zcount(keys("failures:by_time"), "-inf", old_ms)),
@@ -93,7 +94,7 @@ def check_retention(place: Destination, settings: Settings) -> Iterator[Finding]
     yield wrong(
         about,
         f"{old:,} of {total:,} are about to be discarded, the first in {span(left_s)}; it failed at {utc(oldest_ms)}",
-        f"`contact-ingest retry --to {place.name}` or `contact-ingest failures export FILE`, or raise "
+        f"`contact-ingest retry --to {runtime.name}` or `contact-ingest failures export FILE`, or raise "
         "CONTACT_INGEST_KEEP_FAILURES_S",
     )
 
@@ -106,9 +107,9 @@ def _waits_ms(lane: LaneView, now_ms: int) -> int:
     return 0 if lane.oldest_ms is None else now_ms - lane.oldest_ms
 
 
-def _named_by_failures(place: Destination) -> Counter[str]:
-    """How often the newest failures name which field."""
-    client, keys = place.store.client, place.store.keys
+def _named_by_failures(runtime: RuntimeProtocol) -> Counter[str]:
+    """How many of the newest failures name each unknown field."""
+    client, keys = runtime.store.client, runtime.store.keys
     ids = client.zrevrange(keys("failures:by_time"), 0, NEWEST - 1)
     named: Counter[str] = Counter()
     for start in range(0, len(ids), PAGE):
@@ -120,22 +121,23 @@ def _named_by_failures(place: Destination) -> Counter[str]:
     return named
 
 
-def _named_by_waiting(place: Destination, table: FieldTable) -> Counter[str]:
-    """How often the first waiting records would be refused for which field."""
-    client, keys = place.store.client, place.store.keys
+def _named_by_waiting(runtime: RuntimeProtocol, table: FieldTable) -> Counter[str]:
+    """How many of the first waiting records would be refused for each unknown field."""
+    client, keys = runtime.store.client, runtime.store.keys
     named: Counter[str] = Counter()
-    for lane in place.schedule.lanes():
+    for lane in runtime.schedule.lanes():
         for start in range(0, SAMPLE, PAGE):
             for raw in client.lrange(keys(f"waiting:{lane}"), start, start + PAGE - 1):
-                field = _lacking(place, raw, table) if raw else ""
+                field = _lacking(runtime, raw, table) if raw else ""
                 if field.startswith(_CUSTOM):
                     named[field.removeprefix(_CUSTOM)] += 1
     return named
 
 
-def _lacking(place: Destination, raw: bytes, table: FieldTable) -> str:
+def _lacking(runtime: RuntimeProtocol, raw: bytes, table: FieldTable) -> str:
+    """The field for which a waiting record would be refused as unknown; empty if there is none."""
     try:
-        place.provider.prepare(place.field_mapping.apply(raw), table)
+        runtime.provider.prepare(runtime.field_mapping.apply(raw), table)
     except Refused as refused:
         return refused.field if refused.code == "unknown_field" else ""
     except FieldsNeeded:

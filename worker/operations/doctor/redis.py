@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from contact_ingest.operations.doctor.findings import Finding, Install, note, ok, wrong
+from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, note, ok, wrong
 from contact_ingest.store.keys import SCHEMA
 from contact_ingest.store.redis_server import FULL_SHARE, Memory
 
@@ -29,7 +29,7 @@ MENDED_SINCE = {
 SKEW_S = 2.0
 
 
-def check_server(engine: Install) -> Iterator[Finding]:
+def check_server(engine: EngineProtocol) -> Iterator[Finding]:
     """All checks of the server that holds the lanes. It answers: `examine` has checked that."""
     info = _info(engine.client)
     if info is None:
@@ -129,7 +129,7 @@ def _check_disk(client: Any, info: Mapping[str, Any] | None) -> Iterator[Finding
         yield ok("appendfsync", fsync)
 
 
-def _check_clock(engine: Install) -> Finding:
+def _check_clock(engine: EngineProtocol) -> Finding:
     skew_s = engine.workers.skew_s()
     if abs(skew_s) > SKEW_S:
         return wrong(
@@ -140,7 +140,7 @@ def _check_clock(engine: Install) -> Finding:
     return ok("clock", f"{abs(skew_s):.1f} s from the server's")
 
 
-def _check_schema(engine: Install) -> Finding:
+def _check_schema(engine: EngineProtocol) -> Finding:
     """Whether the keys are of this program's schema. Unlike `Engine.check_schema`, this check writes no key."""
     found = engine.client.get(f"{engine.settings.key_prefix}:schema")
     if found is not None and found != str(SCHEMA).encode():
