@@ -10,4 +10,4 @@ USER ingest
 
 # SIGTERM is a warm shutdown: the worker first finishes what is in hand. Give it 75 seconds.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=20s CMD ["contact-ingest", "health"]
-CMD ["celery", "-A", "tasks", "worker", "--without-gossip", "--without-mingle"]
+CMD ["celery", "-A", "tasks", "worker"]

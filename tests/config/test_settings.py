@@ -1,4 +1,4 @@
-"""What is set wrongly stops the start with the setting's name, and no secret is ever part of what is said."""
+"""Settings: a wrong one stops the start, the message begins with its name, and no message holds a secret."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ UUID = "0f9e8d7c-0000-4000-8000-000000000001"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty current folder, and a process that has wired nothing yet."""
+    """An empty working directory, and a process without an engine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("contact_ingest.engine._made", {})
     return tmp_path
@@ -35,7 +35,7 @@ def configure(folder):
 
 
 def refusal() -> SettingError:
-    """What a start says that must not succeed."""
+    """The error of a start that must fail."""
     with pytest.raises(SettingError) as caught:
         current_engine()
     return caught.value
@@ -302,7 +302,7 @@ def test_without_a_destination_an_enqueue_says_what_to_set():
 
 
 def test_a_process_with_a_wrong_setting_ends_at_once_with_its_name(folder):
-    """The library as an application imports it, in a process of its own."""
+    """The library in a process of its own, as an application imports it."""
     ended = subprocess.run(
         [sys.executable, "-c", "from contact_ingest import enqueue; enqueue({'email': 'a@example.com'})"],
         env={"PYTHONPATH": ":".join(sys.path), "SENDGRID_API_KEY": SECRET, "CONTACT_INGEST_LEASE_S": "long"},

@@ -1,4 +1,4 @@
-"""One HTTP exchange against servers that misbehave: raw sockets on loopback, each following a small script."""
+"""The HTTP client against servers that misbehave. A server is a raw socket on loopback that follows a small script."""
 
 import contextlib
 import gzip
@@ -33,7 +33,7 @@ SECRET = "hidden-from-every-text"
 
 
 class Peer:
-    """The server's side of one connection."""
+    """The server's end of one connection."""
 
     def __init__(self, conn: socket.socket, over: threading.Event) -> None:
         self.conn = conn
@@ -63,7 +63,7 @@ class Peer:
         self.requests.append((head, bytes(body)))
 
     def read_to_end(self) -> int:
-        """How many bytes come until the other side hangs up."""
+        """The number of bytes that arrive until the client hangs up."""
         count = 0
         with contextlib.suppress(ConnectionResetError):
             while piece := self.conn.recv(1_000_000):
@@ -85,7 +85,7 @@ class Peer:
 
 
 class Server:
-    """Runs a script for each connection, each in a thread, until the end of the block."""
+    """Accepts connections until the end of the `with` block, and runs the script for each in a thread of its own."""
 
     def __init__(self, script: Callable[[Peer], None], tls: ssl.SSLContext | None = None) -> None:
         self.script = script
@@ -167,7 +167,8 @@ def wait_until(true: Callable[[], bool], within_s: float = 20.0) -> None:
 
 @contextlib.contextmanager
 def fails(kind: type[errors.TransportError], reason: str | set[str], within_s: float = 5.0) -> Iterator[None]:
-    """Fails with exactly this kind and one of these reasons, in time, and gives nothing of the request away."""
+    """The block must raise exactly this error, with one of these reasons, in time. The error must hold nothing of the
+    request."""
     began_s = time.monotonic()
     with pytest.raises(errors.TransportError) as caught:
         yield
@@ -448,7 +449,7 @@ def test_a_refused_connection_was_not_sent(transport):
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """A port whose queue of connections is full: a further one is neither accepted nor refused."""
+    """A port whose queue of connections is full: another connection is neither accepted nor refused."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
