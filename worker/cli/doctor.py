@@ -16,7 +16,7 @@ from contact_ingest.config.redis_url import masked
 from contact_ingest.config.settings import ENV_PREFIX, Settings
 from contact_ingest.engine import Engine, current_engine
 from contact_ingest.errors import SettingError
-from contact_ingest.operations.doctor import examine, check_health
+from contact_ingest.operations.doctor import check_health, examine
 from contact_ingest.operations.doctor.findings import Finding
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "wrong": "FINDING"}

@@ -40,7 +40,7 @@ class WorkerProcess(AbstractContextManager["WorkerProcess"]):
 
     def __enter__(self) -> Self:
         celery = [sys.executable, "-m", "celery", "-A", "contact_ingest.tasks", "worker"]
-        options = ["--concurrency", str(self._concurrency), "--without-gossip", "--without-mingle"]
+        options = ["--concurrency", str(self._concurrency)]
         environment = clean_environment(self._settings)
         self._process = GuardedProcess(
             [*celery, *options], self._log, environment=environment, directory=self._log.parent
