@@ -15,6 +15,7 @@ from typing import assert_never
 from redis.exceptions import RedisError
 
 from contact_ingest.engine import Engine
+from contact_ingest.model.lane import LaneName
 from contact_ingest.model.stage import Stage
 from contact_ingest.store.schedule import WakeUp
 from contact_ingest.tasks.notify import notify
@@ -75,7 +76,7 @@ class LocalRunner:
 
 def run_stage(engine: Engine, wakeup: WakeUp) -> tuple[WakeUp, ...]:
     """Run the stage that a wake-up asks for, as its task would; returns the wake-ups that follow from it."""
-    runtime = engine.runtime(engine.destination_of(wakeup.target))
+    runtime = engine.runtime(LaneName(wakeup.target).destination)
     stage = Stage(wakeup.kind)
     match stage:
         case Stage.AGGREGATE:

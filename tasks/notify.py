@@ -9,6 +9,7 @@ there are workers to consume them: further ones would only delay other messages.
 Anybody who reaches the broker can send anything. A message that is not a wake-up of ours becomes a line in the log.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from inspect import getcallargs
@@ -19,8 +20,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
 from contact_ingest.engine import DestinationRuntime, current_engine
+from contact_ingest.model.lane import DESTINATION_NAME, LaneName
 from contact_ingest.model.stage import Stage
-from contact_ingest.store.keys import LANE, NAME
 from contact_ingest.store.schedule import WakeUp
 
 log = logging.getLogger(__name__)
@@ -94,12 +95,13 @@ def runtime_named(task: str, destination: object) -> DestinationRuntime | None:
 
 def runtime_of_lane(task: str, lane: object) -> DestinationRuntime | None:
     """The runtime of the lane's destination. Whether the destination has that lane is not checked here."""
-    if isinstance(lane, str) and LANE.fullmatch(lane):
-        return runtime_named(task, current_engine().destination_of(lane))
+    with contextlib.suppress(ValueError):
+        if isinstance(lane, str):
+            return runtime_named(task, LaneName(lane).destination)
     ignore(task, "no name of a lane")
     return None
 
 
 def shown(name: object) -> str:
     """A name for the log, if it has the form of one. Other text may be somebody's e-mail address."""
-    return name if isinstance(name, str) and NAME.fullmatch(name) else "(not a name)"
+    return name if isinstance(name, str) and DESTINATION_NAME.fullmatch(name) else "(not a name)"

@@ -21,7 +21,7 @@ from typing import Any, overload
 
 from contact_ingest.engine import current_engine
 from contact_ingest.errors import IngestError, IntakeError, LaneFull, SettingError, StoreUnavailable
-from contact_ingest.model.lane import Lane
+from contact_ingest.model.lane import Lane, LaneName
 from contact_ingest.pipeline import enqueue as intake
 from contact_ingest.pipeline.enqueue import Receipt, Record, Records, RefusedRecord
 from contact_ingest.store.lanes import cancel as cancel_ranges
@@ -128,5 +128,5 @@ async def aclose() -> None:
 def cancel(receipt: Receipt) -> int:
     """Discard what of a receipt still waits; returns how many records that were. What is in flight goes on."""
     parts = current_engine()
-    runtime = parts.runtime(parts.destination_of(receipt.lane))
+    runtime = parts.runtime(LaneName(receipt.lane).destination)
     return cancel_ranges(runtime.store, receipt.lane, receipt.ranges)

@@ -157,7 +157,7 @@ def test_a_failure_reads_back_whatever_lines_its_record_holds():
     about = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3,"packed_version":4,"field_versions":[["a",1,4]]}'
     blob = about + b'\n{"a":"\\n"}\n{"b":1}'
 
-    failure = Failure.read("lane+1:7", blob)
+    failure = Failure.read("lane+0000000a:7", blob)
 
-    assert (failure.lane, failure.raw, failure.mapped) == ("lane+1", b'{"a":"\\n"}', b'{"b":1}')
+    assert (failure.lane, failure.raw, failure.mapped) == ("lane+0000000a", b'{"a":"\\n"}', b'{"b":1}')
     assert failure.entry == QueuedRecord(7, b'{"a":"\\n"}', (1,), 2, 3, 4, (("a", 1, 4),))

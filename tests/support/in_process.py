@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.model.lane import LaneName
 from contact_ingest.store import books
 from contact_ingest.store.schedule import WakeUp
 
@@ -20,7 +21,7 @@ class Harness:
         return self.engine.runtime(self.engine.destinations[0])
 
     def ring(self, bell: WakeUp) -> tuple[WakeUp, ...]:
-        runtime = self.engine.runtime(self.engine.destination_of(bell.target))
+        runtime = self.engine.runtime(LaneName(bell.target).destination)
         if bell.kind == "aggregate":
             return runtime.aggregator.aggregate(bell.target)
         journey: Callable[[str], tuple[WakeUp, ...]] = (

@@ -3,6 +3,7 @@
 An unknown name raises `SettingError`, which lists the known names.
 """
 
+import contextlib
 import re
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from contact_ingest.config.destinations import none_configured
 from contact_ingest.engine import DestinationRuntime, Engine, current_engine
 from contact_ingest.errors import SettingError
+from contact_ingest.model.lane import LaneName
 from contact_ingest.pipeline.retry import FailureFilter
 
 ToOption = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Only this destination.")]
@@ -44,9 +46,10 @@ def runtimes_of(engine: Engine, to: str | None, lane: str | None = None) -> list
     """The destinations that the options select: that of the lane, the one named, or all."""
     if lane is None:
         return [engine.runtime(to)] if to is not None else list(engine.runtimes())
-    destination = engine.destination_of(lane)
-    if to not in (None, destination):
-        raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
+    with contextlib.suppress(ValueError):  # no lane has such a name: the error below says which there are
+        destination = LaneName(lane).destination
+        if to not in (None, destination):
+            raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
     known = {name: runtime for runtime in engine.runtimes() for name in runtime.schedule.lanes()}
     if lane not in known:
         raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(sorted(known)) or 'none so far'}")

@@ -17,8 +17,9 @@ from contact_ingest.cli.options import (
     runtimes_of,
 )
 from contact_ingest.cli.output import counted, examples, say, show_json
-from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.engine import DestinationRuntime
 from contact_ingest.errors import SettingError
+from contact_ingest.model.lane import RecordId
 from contact_ingest.store.failures import Failure
 
 
@@ -51,7 +52,7 @@ def retry(
         raise SettingError("retry", "name records, select some with an option, or say --all")
     engine = open_engine(writes=not dry_run)
     moved = 0
-    for runtime, wanted in _wanted(engine, records, runtimes_of(engine, to, lane)):
+    for runtime, wanted in _wanted(records, runtimes_of(engine, to, lane)):
         selected = options.filter_for(runtime)
         if wanted is not None:
             chosen = list(filter(selected.holds, wanted))
@@ -64,8 +65,15 @@ def retry(
         say(f"{counted(moved, 'failed record')} {'would be put back' if dry_run else 'put back'}.")
 
 
+def _is_of(destination: str, record_id: str) -> bool:
+    try:
+        return RecordId.parse(record_id).lane.destination == destination
+    except ValueError:
+        return False
+
+
 def _wanted(
-    engine: Engine, records: list[str] | None, runtimes: list[DestinationRuntime]
+    records: list[str] | None, runtimes: list[DestinationRuntime]
 ) -> list[tuple[DestinationRuntime, list[Failure] | None]]:
     """Each destination with the failures that were named; None where none were named.
 
@@ -77,7 +85,7 @@ def _wanted(
     found: list[tuple[DestinationRuntime, list[Failure] | None]] = []
     known: set[str] = set()
     for runtime in runtimes:
-        mine = runtime.failures.get([i for i in ids if engine.destination_of(i.rpartition(":")[0]) == runtime.name])
+        mine = runtime.failures.get([id_ for id_ in ids if _is_of(runtime.name, id_)])
         known.update(failed.id for failed in mine)
         found.append((runtime, mine))
     if unknown := [record for record in ids if record not in known]:

@@ -19,6 +19,7 @@ from email_validator import EmailNotValidError, validate_email
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.identity import digests
+from contact_ingest.model.lane import RecordId
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.failures import Failures
 from contact_ingest.store.lanes import cancel
@@ -205,7 +206,7 @@ class DestinationEraser:
                 found.waiting += self._cancel(lane, places, erases=erases)
                 found.met |= bool(places)
             retried = _matching(self._scan.retried(lane), matcher, names)
-            aside = [int(record_id.rpartition(":")[2]) for record_id in retried]
+            aside = [RecordId.parse(record_id).seq for record_id in retried]
             aside += [entry.seq for entry in self._scan.held(lane) if matcher.is_about(entry.raw)]
             found.held += self._cancel(lane, aside, erases=erases)
             found.met |= bool(aside)

@@ -1,8 +1,9 @@
-"""Retrying what failed: by batch, reason, lane or time, or all of it. A retried record keeps its id."""
+"""Retrying failed records: chosen by reason, batch, lane, record or time, or all of them. A record keeps its id."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from contact_ingest.model.lane import RecordId
 from contact_ingest.store.failures import Failure, Failures
 
 #: Failures moved at a time.
@@ -11,7 +12,11 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class FailureFilter:
-    """Which failures are meant; what is None does not narrow. Times are milliseconds."""
+    """Which failures are meant. A field that is None does not narrow the choice.
+
+    `code` is a failure code, `batch` a batch number, `record` a record id. `since_ms` (included) and `until_ms`
+    (excluded) bound the moment of the last failure.
+    """
 
     code: str | None = None
     batch: int | None = None
@@ -21,6 +26,7 @@ class FailureFilter:
     until_ms: int | None = None
 
     def holds(self, failed: Failure) -> bool:
+        """Whether the failure is meant."""
         about = failed.about
         return (
             (self.code is None or about["code"] == self.code)
@@ -33,7 +39,7 @@ class FailureFilter:
 
 
 class Retrier:
-    """The failures of one destination, and their way back."""
+    """Finds the failures of one destination and moves them into the retry queues of their lanes."""
 
     def __init__(self, failures: Failures) -> None:
         self._failures = failures
@@ -42,14 +48,9 @@ class Retrier:
         return filter(which.holds, self._failures)
 
     def retry(self, which: FailureFilter) -> int:
-        """Put all that are meant back in front of their lanes, oldest records first; returns how many."""
-        chosen = sorted((failed.id for failed in self.find(which)), key=_place)
+        """Retry the failures that are meant, lowest record number of each lane first; returns how many."""
+        chosen = sorted((failed.id for failed in self.find(which)), key=RecordId.parse)
         moved = 0
         for start in range(0, len(chosen), PAGE):
             moved += self._failures.retry(self._failures.get(chosen[start : start + PAGE]))
         return moved
-
-
-def _place(record_id: str) -> tuple[str, int]:
-    lane, _, seq = record_id.rpartition(":")
-    return lane, int(seq)

@@ -13,6 +13,7 @@ import orjson
 from contact_ingest.model.failure import FailureReason
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.identity import has_only_identifiers
+from contact_ingest.model.lane import LaneName, RecordId
 from contact_ingest.model.merge import without_newer_fields
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.scripts import Store
@@ -37,15 +38,15 @@ class Failure:
     mapped: bytes
 
     @property
-    def lane(self) -> str:
-        return self.id.rpartition(":")[0]
+    def lane(self) -> LaneName:
+        return RecordId.parse(self.id).lane
 
     @property
     def entry(self) -> QueuedRecord:
         """The record on its way again, under its old id."""
         about = self.about
         return QueuedRecord(
-            int(self.id.rpartition(":")[2]),
+            RecordId.parse(self.id).seq,
             self.raw,
             tuple(about["merged"]),
             about["attempts"],
@@ -61,7 +62,7 @@ class Failure:
         shown = {
             "record": self.id,
             "lane": lane,
-            "destination": lane.partition("+")[0],
+            "destination": lane.destination,
             "reason": about["reason"],
             "code": about["code"],
             "stage": about["stage"],
@@ -70,7 +71,7 @@ class Failure:
             "attempts": about["attempts"],
             "first_at": utc(about["first_ms"]),
             "last_at": utc(about["last_ms"]),
-            "merged": [f"{lane}:{seq}" for seq in about["merged"]],
+            "merged": [str(RecordId(lane, seq)) for seq in about["merged"]],
         }
         if contents:
             # As they are: what was nested to the limit would not go into another object.

@@ -47,7 +47,6 @@ What all destinations of an account share lies under `L`, which is `<prefix>:{li
     L outage            hash    began and ended of the last outage
 """
 
-import re
 from dataclasses import dataclass
 
 #: Grows when the meaning of a key changes; workers refuse a keyspace of another number.
@@ -66,9 +65,6 @@ BOOKS = (
 )
 #: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
 EXPIRING = ("idempotency:", "wakeup:", "intake_allowance", "access_token", "custom_fields")
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-#: A destination, or a destination and a digest of what the platform takes per request.
-LANE = re.compile(NAME.pattern + r"(?:\+[0-9a-f]{8})?")
 
 
 @dataclass(frozen=True, slots=True)
