@@ -96,7 +96,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     prober = Prober(exchanger, batch_store, provider)
     settler = Settler(batch_store, schedule, provider.identifiers)
     custom_fields = CustomFieldCache(exchanger, batch_store, provider, store, config.unknown_fields == "create")
-    policy = _aggregation_policy(provider, settings)
+    policy = _aggregation_policy(name, provider, settings)
     return DestinationRuntime(
         name,
         store,
@@ -115,18 +115,18 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     )
 
 
-def _aggregation_policy(provider: Provider, settings: Settings) -> AggregationPolicy:
-    ahead = _ahead(provider, settings.max_open_batches)
+def _aggregation_policy(name: str, provider: Provider, settings: Settings) -> AggregationPolicy:
+    max_unsent = _max_unsent(name, provider, settings.max_open_batches)
     return AggregationPolicy(
         max_wait_ms=round(settings.max_wait_s * 1000),
-        ahead=ahead,
-        max_open=max(settings.max_open_batches, 2 * ahead),
+        max_unsent=max_unsent,
+        max_open=max(settings.max_open_batches, 2 * max_unsent),
     )
 
 
-def _ahead(provider: Provider, max_open: int) -> int:
-    """Bodies cut ahead of the sender: what it can send in about 10 seconds. Large bodies: fewer, for memory's sake."""
-    most_rows = provider.limits(Lane("", "")).max_contacts
+def _max_unsent(name: str, provider: Provider, max_open: int) -> int:
+    """Batches that may wait for dispatch: what can be sent in about 10 seconds. Fewer large ones, to save memory."""
+    most_rows = provider.limits(Lane.of(name, {})).max_contacts
     requests, seconds = provider.rates.get("upsert", (0, 0.0))
     sendable = math.ceil(AHEAD_S * requests / seconds) if requests else max_open
     return max(1, min(sendable, max(LARGE_AHEAD, ROWS_AHEAD // most_rows)))
@@ -215,9 +215,6 @@ class Engine:
     def runtimes(self) -> Iterator[DestinationRuntime]:
         return map(self.runtime, self.destinations)
 
-    def destination_of(self, lane: str) -> str:
-        return lane.partition("+")[0]
-
     def lane(self, to: str | None, **options: Any) -> Lane:
         """The lane that a destination and its per-request options make. Raises `SettingError`."""
         name = self._default(to)
@@ -284,7 +281,7 @@ class Engine:
         for name in self.destinations:
             provider = self.runtime(name).provider
             try:
-                lane = Lane(name, name, provider.lane_options(**lane_defaults(self.settings.destination(name))))
+                lane = Lane.of(name, provider.lane_options(**lane_defaults(self.settings.destination(name))))
                 provider.limits(lane)
             except SettingError as wrong:
                 raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None

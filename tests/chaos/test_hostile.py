@@ -31,7 +31,7 @@ from contact_ingest.model.http_message import LONGEST_WAIT_S, rate_headers
 from contact_ingest.model.record import QueuedRecord, validate_record
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import MAX_KEPT_BYTES
-from contact_ingest.pipeline.encode import NO_RULES, RecordEncoder
+from contact_ingest.pipeline.encode import NO_MAPPING, RecordEncoder
 from contact_ingest.pipeline.enqueue import EnqueueBuffer
 from contact_ingest.pipeline.retry import FailureFilter
 from contact_ingest.providers import build
@@ -103,20 +103,20 @@ def test_no_record_of_any_shape_gets_more_than_a_refusal_at_the_door():
 def test_whatever_lies_in_a_lane_is_prepared_or_refused_and_what_is_refused_can_be_read_again(caplog):
     source = Records(12)
     rules = FieldMapping({"custom_fields.plan": "city", "city": "custom_fields.n"}, ("country",), {"source": "crm"})
-    preparations = [
+    encoders = [
         RecordEncoder(account, b"s" * 16, FIELDS, frozenset(), 1, given)
         for account in accounts()
-        for given in (NO_RULES, rules)
+        for given in (NO_MAPPING, rules)
     ]
     for seq in range(700):
         kind, raw = source.raw()
-        for preparation in preparations:
+        for encoder in encoders:
             try:
-                item = preparation.item(QueuedRecord(seq, raw))
+                item = encoder.encode(QueuedRecord(seq, raw))
             except FieldsNeeded:
                 continue
-            assert b"\n" not in item.entry.raw
-            assert orjson.loads(orjson.dumps({"contact": orjson.loads(item.entry.raw)}))
+            assert b"\n" not in item.queued.raw
+            assert orjson.loads(orjson.dumps({"contact": orjson.loads(item.queued.raw)}))
             assert item.refused is None or CANARY not in str(item.refused), kind
     assert caplog.records == [], "a defect"
 
@@ -125,7 +125,7 @@ def test_a_refusal_that_is_kept_holds_no_frame_and_so_no_piece_of_the_lane():
     (account, *_) = accounts()
     raw = b'{"email":"ada@example.com","first_name":7}'
 
-    item = RecordEncoder(account, b"s" * 16, FIELDS, frozenset(), 1).item(QueuedRecord(0, raw))
+    item = RecordEncoder(account, b"s" * 16, FIELDS, frozenset(), 1).encode(QueuedRecord(0, raw))
 
     assert (item.refused.__traceback__, item.refused.__context__) == (None, None)
     assert item.refused.code == "wrong_type"
@@ -283,7 +283,7 @@ def test_a_thousand_large_records_are_refused_a_part_at_a_time(harness, monkeypa
     harness.run_until_settled()
 
     assert harness.books()["failed"] == 60
-    assert max(size for name, size in sent if name == "commit") < 400_000
+    assert max(size for name, size in sent if name == "aggregate_commit") < 400_000
     harness.assert_books_balance()
 
 
@@ -301,14 +301,14 @@ def test_a_body_closes_when_much_more_was_enqueued_than_is_sent(make_harness, sa
 def test_a_heavy_lane_is_read_a_few_records_at_a_time(harness, monkeypatch):
     monkeypatch.setattr(aggregation, "CHUNK_BYTES", 100_000)
     enqueue({"email": f"p{i}@example.com", "first_name": "x" * 30_000} for i in range(12))
-    reads = harness.runtime.aggregator._bench
+    reads = harness.runtime.aggregator._store
 
-    assert len(reads.waiting("sendgrid", 0, 12)) == 12
-    assert len(reads.waiting("sendgrid", 0, 12, heavy=True)) == 3
-    assert len(reads.waiting("sendgrid", 11, 12, heavy=True)) == 1
-    assert reads.waiting("sendgrid", 12, 12, heavy=True) == []
+    assert len(reads.read_waiting("sendgrid", 0, 12)) == 12
+    assert len(reads.read_waiting("sendgrid", 0, 12, heavy=True)) == 3
+    assert len(reads.read_waiting("sendgrid", 11, 12, heavy=True)) == 1
+    assert reads.read_waiting("sendgrid", 12, 12, heavy=True) == []
     monkeypatch.setattr(aggregation, "CHUNK_BYTES", 10)
-    assert len(reads.waiting("sendgrid", 0, CHUNK, heavy=True)) == 1
+    assert len(reads.read_waiting("sendgrid", 0, CHUNK, heavy=True)) == 1
     assert MAX_KEPT_BYTES + aggregation.HEAVY_BYTES < 60_000_000
 
 

@@ -1,4 +1,4 @@
-"""When a lane is cut and into what: full bodies at once, partial ones when their time has come, refusals by name."""
+"""When a lane becomes bodies: full ones at once, partial ones when they have waited enough."""
 
 import threading
 
@@ -17,14 +17,14 @@ def person(number, **more):
     return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
-def cut(harness, lane="sendgrid"):
-    """One round over a lane; returns how many bodies there are now."""
+def run_round(harness, lane="sendgrid"):
+    """One round over a lane; returns how many batches are due for dispatch now."""
     harness.runtime.aggregator.aggregate(lane)
     return harness.runtime.store.client.zcard(harness.runtime.store.keys("due:dispatch"))
 
 
 def bodies(harness):
-    """The bodies that are to be sent, in order."""
+    """The bodies that are due for dispatch, in order."""
     runtime = harness.runtime
     numbers = map(int, runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1))
     return [runtime.store.client.get(runtime.store.keys(f"batch:{number}:body")) for number in numbers]
@@ -44,15 +44,15 @@ def failed_raw(harness):
 
 @pytest.fixture
 def slow(make_harness):
-    """A lane that is cut after a minute, or when a body is full."""
+    """A destination whose partial bodies wait for a minute."""
     return make_harness(max_wait_s=60, max_body_bytes=CAP)
 
 
 def in_flight(harness, *records):
-    """Bring records on their way and leave them there."""
+    """Put records into a batch that is due for dispatch, and leave it there."""
     enqueue(list(records))
     harness.runtime.schedule.flush("sendgrid")
-    cut(harness)
+    run_round(harness)
 
 
 def settle(harness):
@@ -64,7 +64,7 @@ def settle(harness):
 def test_a_body_full_by_bytes_goes_at_once_and_the_rest_waits(slow):
     enqueue(person(number, postal_code="x" * 500) for number in range(150))
 
-    assert cut(slow) == 1
+    assert run_round(slow) == 1
 
     [body] = bodies(slow)
     assert 0.98 * CAP < len(body) <= CAP
@@ -75,7 +75,7 @@ def test_a_body_full_by_count_goes_at_once(make_harness, sandbox):
     harness = make_harness(max_wait_s=60)
     enqueue({"email": f"{number}@x.cd"} for number in range(30_100))
 
-    assert cut(harness) == 1
+    assert run_round(harness) == 1
 
     assert [len(contacts_of(body)) for body in bodies(harness)] == [30_000]
     assert harness.books()["waiting"] == 100
@@ -83,16 +83,16 @@ def test_a_body_full_by_count_goes_at_once(make_harness, sandbox):
 
 def test_a_partial_body_waits_for_its_time_by_the_clock_and_needs_no_further_arrival(slow):
     enqueue(person(1))
-    assert cut(slow) == 0
+    assert run_round(slow) == 0
     advance(slow.runtime, 30)
     enqueue(person(2))
-    assert cut(slow) == 0
+    assert run_round(slow) == 0
     assert slow.books()["waiting"] == 2
 
     advance(slow.runtime, 31)
 
     assert WakeUp("aggregate", "sendgrid") in slow.runtime.schedule.tick(4).bells
-    assert cut(slow) == 1
+    assert run_round(slow) == 1
     assert [len(contacts_of(body)) for body in bodies(slow)] == [2]
 
 
@@ -100,13 +100,13 @@ def test_the_age_of_a_lane_is_that_of_its_oldest_record(slow):
     enqueue(person(number, postal_code="x" * 500) for number in range(100))
     advance(slow.runtime, 59)
     enqueue(person(number, postal_code="x" * 500) for number in range(100, 150))
-    assert cut(slow) == 1
+    assert run_round(slow) == 1
 
     advance(slow.runtime, 2)
 
-    assert cut(slow) == 1, "what is left came later and has not waited long enough"
+    assert run_round(slow) == 1, "what is left came later and has not waited long enough"
     advance(slow.runtime, 58)
-    assert cut(slow) == 2
+    assert run_round(slow) == 2
 
 
 def test_a_lane_that_is_flushed_leaves_now(slow):
@@ -114,7 +114,7 @@ def test_a_lane_that_is_flushed_leaves_now(slow):
     slow.runtime.schedule.flush("sendgrid")
     enqueue(person(2))
 
-    assert cut(slow) == 1
+    assert run_round(slow) == 1
     assert slow.books()["waiting"] == 0
 
 
@@ -125,19 +125,19 @@ def test_with_a_backlog_every_body_is_filled_to_ninety_nine_percent(make_harness
         (person(number, postal_code="é" * (number % 97)) for number in range(12_000)), list_ids=list_ids
     ).lane
 
-    assert cut(harness, lane) > 4
+    assert run_round(harness, lane) > 4
 
     for body in bodies(harness):
         assert 0.99 * 200_000 <= len(body) <= 200_000
         assert body == orjson.dumps(orjson.loads(body))
 
 
-def test_a_lane_is_not_cut_further_ahead_than_it_can_be_sent(make_harness):
+def test_a_lane_has_no_more_batches_due_for_dispatch_than_may_be(make_harness):
     harness = make_harness(max_wait_s=0, max_body_bytes=CAP, max_open_batches=3)
     enqueue(person(number, postal_code="x" * 500) for number in range(1000))
 
     for _ in range(5):
-        cut(harness)
+        run_round(harness)
 
     assert len(bodies(harness)) == 3
     assert harness.books()["waiting"] > 500
@@ -217,7 +217,7 @@ def test_a_failed_record_with_nothing_left_to_say_is_superseded_and_counts_as_me
     harness.assert_books_balance()
 
 
-def test_a_record_refused_in_the_same_walk_as_a_newer_one_is_stripped_too(harness, sandbox):
+def test_a_record_refused_in_the_same_round_as_a_newer_one_loses_what_that_one_sets(harness, sandbox):
     enqueue(
         [
             person(1, city="old", country="kept", last_name="x" * 51),
@@ -259,7 +259,7 @@ def test_an_older_record_that_is_retried_takes_nothing_from_a_newer_failed_one(h
 
 def test_an_address_that_the_platform_writes_differently_is_still_the_same_contact(harness, sandbox):
     sandbox.dials(unicode_addresses=True)
-    odd = "ann@bu\u0308cher.de"  # two characters that are written as one
+    odd = "ann@bu\u0308cher.de"  # u and a combining diaeresis: the platform writes one character
     enqueue({"email": odd, "city": "old", "last_name": "[[fail-import]]"})
     harness.run_until_settled()
     assert harness.books()["failed"] == 1
@@ -276,7 +276,7 @@ def test_a_newer_record_of_another_lane_leaves_the_failed_one_its_identifiers(ha
     sandbox.dials(list_error="named")
 
     lane = enqueue(person(1, last_name="short"), list_ids=[LIST]).lane
-    cut(harness, lane)
+    run_round(harness, lane)
 
     assert failed_raw(harness)["p1@example.com"] == {"email": "p1@example.com"}
     assert harness.books()["failed"] == 1
@@ -308,7 +308,7 @@ def test_two_lanes_of_a_destination_share_who_is_in_flight(slow):
     lane = enqueue(person(1, city="second"), list_ids=[LIST]).lane
     slow.runtime.schedule.flush(lane)
 
-    assert cut(slow, lane) == 1
+    assert run_round(slow, lane) == 1
 
     assert slow.books()["held"] == 1
     slow.assert_books_balance()
@@ -335,7 +335,7 @@ def test_one_busy_contact_does_not_hold_up_the_others(slow):
     enqueue([person(1, city="again"), *(person(number) for number in range(2, 50))])
     slow.runtime.schedule.flush("sendgrid")
 
-    assert cut(slow) == 2
+    assert run_round(slow) == 2
 
     assert len(contacts_of(bodies(slow)[1])) == 48
     assert slow.books()["held"] == 1
@@ -344,10 +344,10 @@ def test_one_busy_contact_does_not_hold_up_the_others(slow):
 def test_a_lane_with_as_many_held_as_may_be_rests_until_one_is_free(slow):
     in_flight(slow, *(person(number) for number in range(100)))
     runtime = slow.runtime
-    runtime.aggregator._pace = type(runtime.aggregator._pace)(max_wait_ms=60_000, max_held=50)
+    runtime.aggregator._policy = type(runtime.aggregator._policy)(max_wait_ms=60_000, max_held=50)
     enqueue(person(number, city="again") for number in range(100))
     runtime.schedule.flush("sendgrid")
-    cut(slow)
+    run_round(slow)
     version = runtime.store.client.get(runtime.store.keys("version"))
 
     assert runtime.aggregator.aggregate("sendgrid") == ()
@@ -407,7 +407,7 @@ def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(harne
     runtime = harness.runtime
     enqueue(person(1, custom_fields={"plan": "pro"}))
 
-    assert cut(harness) == 0
+    assert run_round(harness) == 0
 
     assert harness.books() | {"waiting": 1, "failed": 0} == harness.books()
     assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") > runtime.schedule.now_ms()
@@ -417,17 +417,17 @@ def test_a_learned_cap_is_kept_and_after_a_day_one_body_asks_again(slow):
     records = [person(number, postal_code="x" * 500) for number in range(400)]
     slow.runtime.schedule.learn_cap(CAP // 2)
     enqueue(records)
-    cut(slow)
+    run_round(slow)
     assert max(map(len, bodies(slow))) <= CAP // 2
 
     advance(slow.runtime, 86_401)
     enqueue(person(number, postal_code="x" * 500) for number in range(1000, 1400))
-    cut(slow)
+    run_round(slow)
 
     assert max(map(len, bodies(slow))) > 0.98 * CAP
 
 
-def test_bodies_cut_before_a_cap_was_learned_do_not_raise_it_again(slow):
+def test_bodies_made_before_a_cap_was_learned_do_not_raise_it_again(slow):
     slow.runtime.schedule.learn_cap(CAP // 2)
     slow.runtime.schedule.learn_cap(CAP)
 
@@ -441,22 +441,22 @@ def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(harness):
     barrier = threading.Barrier(2, timeout=10)
 
     class Meeting:
-        """The bench of both, at which each waits for the other between its look and its commit."""
+        """The store of both rounds: each waits for the other between its snapshot and its first commit."""
 
-        def __init__(self, bench):
-            self._bench = bench
+        def __init__(self, store):
+            self._store = store
 
         def __getattr__(self, name):
-            return getattr(self._bench, name)
+            return getattr(self._store, name)
 
-        def commit(self, cut):
+        def commit(self, commit):
             if not rounds:
                 barrier.wait()
-            took = self._bench.commit(cut)
+            took = self._store.commit(commit)
             rounds.append(took)
             return took
 
-    runtime.aggregator._bench = Meeting(runtime.aggregator._bench)
+    runtime.aggregator._store = Meeting(runtime.aggregator._store)
     threads = [threading.Thread(target=runtime.aggregator.aggregate, args=("sendgrid",)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -471,19 +471,19 @@ def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(harness):
     harness.assert_books_balance()
 
 
-def test_records_that_come_while_a_lane_is_cut_arm_it_again(harness):
+def test_records_that_arrive_during_a_round_make_the_lane_due_again(harness):
     enqueue(person(1))
     runtime = harness.runtime
-    bench = runtime.aggregator._bench
-    commit = bench.commit
+    store = runtime.aggregator._store
+    apply = store.commit
 
-    def late(cut):
+    def enqueue_and_apply(commit):
         enqueue(person(2))
-        return commit(cut)
+        return apply(commit)
 
-    bench.commit = late
+    store.commit = enqueue_and_apply
     runtime.aggregator.aggregate("sendgrid")
-    bench.commit = commit
+    store.commit = apply
 
     assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") <= runtime.schedule.now_ms()
     harness.run_until_settled()
@@ -494,7 +494,7 @@ def test_records_that_come_while_a_lane_is_cut_arm_it_again(harness):
 def test_a_paused_lane_waits_and_goes_on_when_it_is_resumed(harness, lane):
     harness.runtime.schedule.pause(lane, "a person said so")
     enqueue(person(1))
-    assert cut(harness) == 0
+    assert run_round(harness) == 0
     assert harness.books()["waiting"] == 1
 
     harness.runtime.schedule.resume(lane)

@@ -8,7 +8,7 @@ from support.harness import KEY
 from support.peer import Peer, advance, reply, speak_to
 
 from contact_ingest import enqueue
-from contact_ingest.pipeline.aggregate_lane import MAX_STAYING
+from contact_ingest.pipeline.aggregate_lane import MAX_RETRIES_IN_FLIGHT
 from contact_ingest.store.lanes import cancel
 
 LONG = "x" * 51
@@ -99,7 +99,7 @@ def test_a_retried_record_can_be_cancelled(held_up):
     assert held_up.books() | {"discarded": 1, "delivered": 1, "held": 0} == held_up.books()
     held_up.assert_books_balance()
     client, keys = held_up.runtime.store.client, held_up.runtime.store.keys
-    assert not client.exists(*(keys(name) for name in ("failed", "failed:at", "failed:keys", "failed:by")))
+    assert not client.exists(*(keys(f"failures{index}") for index in ("", ":by_time", ":digests", ":by_digest")))
 
 
 def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(harness):
@@ -264,12 +264,12 @@ def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for
 
 def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(harness):
     """One and two share the address, two and three the external id; each contradicts the one before it."""
-    consume_wakeup = []
+    sent = []
 
     def answer(request):
         if request.method == "PUT":
-            consume_wakeup.append(orjson.loads(b"".join(request.body))["contacts"])
-            return reply(202, {"job_id": f"job-{len(consume_wakeup)}"})
+            sent.append(orjson.loads(b"".join(request.body))["contacts"])
+            return reply(202, {"job_id": f"job-{len(sent)}"})
         return reply(200, {"status": "completed"} if "/imports/" in request.url else {"custom_fields": []})
 
     speak_to(Peer(answer), harness)
@@ -283,11 +283,11 @@ def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(harnes
     )
     harness.run_until_settled()
 
-    cities = [contact["city"] for contacts in consume_wakeup for contact in contacts]
+    cities = [contact["city"] for contacts in sent for contact in contacts]
     assert sorted(cities) == ["1", "2", "3", "4"]
     for older, newer in (("1", "2"), ("2", "3"), ("1", "4")):
         assert cities.index(older) < cities.index(newer)
-    assert [len(contacts) for contacts in consume_wakeup].count(4) == 0
+    assert [len(contacts) for contacts in sent].count(4) == 0
     harness.assert_books_balance()
 
 
@@ -316,7 +316,7 @@ def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_harne
 @pytest.fixture
 def crowd(make_harness):
     """More retried records, all of contacts in flight, than one round looks at; the fate of their body is unknown."""
-    count = MAX_STAYING + 700
+    count = MAX_RETRIES_IN_FLIGHT + 700
     harness = make_harness(max_wait_s=0, orphan_wait_s=600, retry_window_s=60)
     answers = {"status": 504}
 
@@ -355,9 +355,9 @@ def test_a_round_looks_at_a_part_of_the_crowd_and_the_next_ones_at_the_rest(crow
     for _ in range(4):
         crowd.runtime.aggregator.aggregate("sendgrid")
         due_ms = client.zscore(keys("due:aggregate"), "sendgrid") - crowd.runtime.schedule.now_ms()
-        seen.append((int(client.hget(keys("lane:sendgrid"), "again_at")), due_ms <= 100))
+        seen.append((int(client.hget(keys("lane:sendgrid"), "retry_cursor")), due_ms <= 100))
 
-    assert [at for at, _ in seen] == [MAX_STAYING, 0, MAX_STAYING, 0]
+    assert [at for at, _ in seen] == [MAX_RETRIES_IN_FLIGHT, 0, MAX_RETRIES_IN_FLIGHT, 0]
     assert seen[0][1], "the rest is looked at soon"
     assert client.get(keys("version")) == version, "a look alone stops nobody else"
 

@@ -30,7 +30,7 @@ from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline import enqueue
 from contact_ingest.pipeline.aggregate import Aggregator
 from contact_ingest.pipeline.aggregate_lane import AggregationPolicy, LaneAggregation, RoundResult
-from contact_ingest.pipeline.encode import NO_RULES, RecordEncoder
+from contact_ingest.pipeline.encode import NO_MAPPING, RecordEncoder
 from contact_ingest.pipeline.enqueue import EnqueueOptions
 from contact_ingest.providers.sendgrid.provider import SendGrid
 from contact_ingest.store import books
@@ -54,7 +54,7 @@ PEOPLE = (
     {"email": "c@example.com", "external_id": "2"},
     {"external_id": "1"},
 )
-PACE = AggregationPolicy(max_wait_ms=5_000, max_held=5, ahead=4, max_open=6, max_bodies=2)
+POLICY = AggregationPolicy(max_wait_ms=5_000, max_held=5, max_unsent=4, max_open=6, max_bodies=2)
 ROOM = LaneLimits(1_000_000, 5_000, 3, 65_536)
 LEASE_S = 45
 #: Failures that nobody has to be blamed for.
@@ -105,9 +105,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.platform = Platform(self.records)
         provider = Small(api_key=SecretStr("SG.k"), base_url="http://127.0.0.1:9")
         http_client = AuthenticatedClient(Peer(self.platform.answer), provider, runtime.store)
-        self.bench = AggregationStore(runtime.store)
-        aggregation = Aggregator(self.bench, provider, NO_RULES, PACE, runtime.custom_fields, runtime.schedule)
-        self.runtime = replace(with_http_client(runtime, http_client, provider), aggregator=aggregation)
+        self.aggregation_store = AggregationStore(runtime.store)
+        aggregator = Aggregator(
+            self.aggregation_store, provider, NO_MAPPING, POLICY, runtime.custom_fields, runtime.schedule
+        )
+        self.runtime = replace(with_http_client(runtime, http_client, provider), aggregator=aggregator)
         self.store = runtime.store
         for lane in LANES:
             self.put(lane, [(PEOPLE[n], {"city"}, False) for n in range(3)])
@@ -154,27 +156,27 @@ class StoreMachine(RuleBasedStateMachine):
         for each in (lane, other):
             self.put(each, arrivals)
             self.runtime.schedule.flush(each.name)
-        mine, theirs = self.bench.look(lane.name), self.bench.look(other.name)
+        mine, theirs = self.aggregation_store.read_snapshot(lane.name), self.aggregation_store.read_snapshot(other.name)
         first = self.run_round(lane, mine)
         second = self.run_round(other, theirs)
         assert not (has_committed(first) and has_committed(second)), "both committed on one version"
 
     @rule(lane=st.sampled_from(LANES), what=st.sampled_from(["cancel", "retry", "poll"]), arrivals=ARRIVALS)
-    def something_comes_between_look_and_commit(self, lane, what, arrivals):
+    def something_comes_between_snapshot_and_commit(self, lane, what, arrivals):
         self.put(lane, arrivals)
         self.runtime.schedule.flush(lane.name)
-        look = self.bench.look(lane.name)
+        snapshot = self.aggregation_store.read_snapshot(lane.name)
         version = self.client.get(self.store.keys("version"))
         if what == "cancel":
             with self.vanishing():
-                moved = cancel(self.store, lane.name, [(look.head, look.head + 1)])
+                moved = cancel(self.store, lane.name, [(snapshot.head, snapshot.head + 1)])
         elif what == "retry":
             moved = self.runtime.failures.retry(list(self.runtime.failures))
         else:
             self.poll("named")
             self.poll("named")
             moved = self.client.get(self.store.keys("version")) != version
-        done = self.run_round(lane, look)
+        done = self.run_round(lane, snapshot)
         assert not (moved and has_committed(done)), f"a {what} in between went unnoticed"
 
     @precondition(lambda self: self.has("due:dispatch") or self.has("due:dispatch:low"))
@@ -406,11 +408,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.runtime.schedule.flush(lane)
         self.cut(lane)
 
-    def run_round(self, lane: Lane, look: LaneSnapshot) -> RoundResult | None:
-        if look.paused or look.dest.get("state") in ("paused", "stopped"):
+    def run_round(self, lane: Lane, snapshot: LaneSnapshot) -> RoundResult | None:
+        if snapshot.paused or snapshot.destination_state.get("state") in ("paused", "stopped"):
             return None
-        preparation = RecordEncoder(self.runtime.provider, look.salt, FieldTable(), frozenset(), look.now_ms)
-        done = LaneAggregation(self.bench, look, lane, preparation, PACE).run(2)
+        encoder = RecordEncoder(self.runtime.provider, snapshot.salt, FieldTable(), frozenset(), snapshot.now_ms)
+        done = LaneAggregation(self.aggregation_store, snapshot, lane, encoder, POLICY).run(2)
         self.records.see(self.on_lane())
         return done
 
@@ -448,14 +450,14 @@ class StoreMachine(RuleBasedStateMachine):
         advance(self.runtime, seconds)
 
     def held(self, lane: str) -> list[QueuedRecord]:
-        return self.bench.held(lane, 1_000)
+        return self.aggregation_store.read_held(lane, 1_000)
 
     def on_lane(self) -> set[Place]:
         """What waits and is held, merged ones too."""
         found: set[Place] = set()
         for lane in self.lanes():
             head = int(self.client.hget(self.store.keys(f"lane:{lane}"), "head") or 0)
-            raws = self.bench.waiting(lane, 0, 10_000)
+            raws = self.aggregation_store.read_waiting(lane, 0, 10_000)
             found |= {(lane, head + at) for at, raw in enumerate(raws) if raw}
             found |= {(lane, seq) for entry in self.held(lane) for seq in (entry.seq, *entry.merged)}
         return found

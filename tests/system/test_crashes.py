@@ -280,9 +280,9 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     domain = "lost-reply.example"
     # A custom field asks for the account's definitions, which is what `slot` is for.
     runtime.exchanger.send(runtime.provider.create_field("favourite", "blue"), None)
-    if script == "stage":  # what is done only while memory is full
+    if script == "aggregate_stage":  # what is done only while memory is full
         monkeypatch.setattr(
-            "contact_ingest.store.aggregation.look_at_memory", lambda _client: Memory(1_000_000, 1_000_000)
+            "contact_ingest.store.redis_server.read_memory", lambda _client: Memory(1_000_000, 1_000_000)
         )
     proxy.lose_replies(_source(script)[1].encode())
 
@@ -295,7 +295,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     runtime.rate_limiter.close()
     runtime.schedule.make_due_now()
     runtime.schedule.may_ring("dispatch", 4)
-    AggregationStore(runtime.store).held("sendgrid", 1)
+    AggregationStore(runtime.store).read_held("sendgrid", 1)
     runtime.retrier.retry(FailureFilter(code=next(iter(runtime.failures)).about["code"]))
     wait_until(lambda: pump(lossy), 30, lossy.books)
     runtime.store.run("failure_discard", *(failed.id for failed in runtime.failures))

@@ -19,7 +19,7 @@ from contact_ingest import LaneFull, aenqueue, enqueue
 from contact_ingest.engine import set_engine
 from contact_ingest.operations.status import lanes
 from contact_ingest.pipeline import enqueue as intake
-from contact_ingest.pipeline.aggregate import FULL_MS, SMALL_BYTES
+from contact_ingest.pipeline.aggregate import FULL_DELAY_MS, SMALL_BODY_BYTES
 from contact_ingest.pipeline.enqueue import WaitBudget
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store import redis_server
@@ -155,7 +155,7 @@ def test_a_redis_that_others_keep_full_drains_though_no_bell_can_be_rung(stage, 
         assert used_share(stage) < 1.05
         assert stage.books()["delivered"] == stage.books()["accepted"] == len(list(sandbox.contacts()))
         if started == "after":
-            assert max(int(batch["bytes"]) for batch in stage.batches().values()) <= SMALL_BYTES
+            assert max(int(batch["bytes"]) for batch in stage.batches().values()) <= SMALL_BODY_BYTES
         stage.client.delete("foreign")
         stage.enqueue([large(5_000)])
         wait_until(lambda: stage.books()["delivered"] == stage.books()["accepted"], 20, lambda: worker.log[-2000:])
@@ -202,7 +202,7 @@ def test_a_lane_rests_and_says_so_when_not_even_a_small_body_finds_room(stage):
     due_ms = (
         stage.client.zscore(stage.runtime.store.keys("due:aggregate"), "sendgrid") - stage.runtime.schedule.now_ms()
     )
-    assert due_ms > FULL_MS / 2, "it is looked at again and again"
+    assert due_ms > FULL_DELAY_MS / 2, "it is looked at again and again"
     stage.client.config_set("maxmemory", 0)
     stage.follow("aggregate", "sendgrid")
     assert stage.books()["batched"] == 100
@@ -212,8 +212,8 @@ def test_what_was_staged_is_given_back_when_memory_ends_midway(stage, monkeypatc
     """Others take what is left just when the body is in Redis and what belongs to it is not."""
     put = AggregationStore._put
 
-    def put_and_fill(bench: AggregationStore, name: str, value: bytes) -> None:
-        put(bench, name, value)
+    def put_and_fill(aggregation_store: AggregationStore, name: str, value: bytes) -> None:
+        put(aggregation_store, name, value)
         if name.endswith(":body"):
             assert stage.client.exists(name)
             fill(stage)
@@ -225,7 +225,7 @@ def test_what_was_staged_is_given_back_when_memory_ends_midway(stage, monkeypatc
 
     [(number, batch)] = stage.batches().items()
     assert number == 2
-    assert int(batch["bytes"]) <= SMALL_BYTES
+    assert int(batch["bytes"]) <= SMALL_BODY_BYTES
     assert {key for key in stage.client.scan_iter("*:batch:*") if stage.client.ttl(key) != -1} == set()
     stage.assert_books_balance()
 

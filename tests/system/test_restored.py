@@ -11,7 +11,7 @@ from contact_ingest.errors import StaleFence
 from contact_ingest.model.batch import BatchState, Settlement
 from contact_ingest.model.lane import Lane
 from contact_ingest.packing.payload import Payload
-from contact_ingest.store.aggregation import AggregationCommit, AggregationStore
+from contact_ingest.store.aggregation import AggregationCommit, AggregationStore, StagedBody
 
 
 def cut(harness, *emails):
@@ -63,16 +63,18 @@ def test_a_body_that_two_have_staged_under_one_number_is_not_committed(harness):
     """Another was interrupted between two pieces of it, and goes on."""
     enqueue({"email": "someone@example.com"})
     runtime, lane = harness.runtime, "sendgrid"
-    bench = AggregationStore(runtime.store)
+    aggregation_store = AggregationStore(runtime.store)
     body = Payload(runtime.provider.limits(Lane(lane, lane)))
     body.add(b'{"email":"someone@example.com"}')
     packed = body.close()
-    number = bench.stage(packed, b'0\t{"email":"someone@example.com"}', b"12345678")
-    cut = AggregationCommit(lane, bench.look(lane).version, cut=1, bodies=[(number, 1, len(packed.body))])
+    number = aggregation_store.stage(packed, b'0\t{"email":"someone@example.com"}', b"12345678")
+    version = aggregation_store.read_snapshot(lane).version
+    bodies = [StagedBody(number, 1, len(packed.body))]
+    commit = AggregationCommit(lane, version, consumed=1, bodies=bodies)
 
     runtime.store.client.append(runtime.store.keys(f"batch:{number}:body"), b"a piece of another's")
-    assert not bench.commit(cut)
+    assert not aggregation_store.commit(commit)
 
     runtime.store.client.set(runtime.store.keys(f"batch:{number}:body"), packed.body)
-    assert bench.commit(cut)
+    assert aggregation_store.commit(commit)
     assert harness.books() | {"waiting": 0, "batched": 1} == harness.books()

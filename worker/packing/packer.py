@@ -1,14 +1,19 @@
-"""The walk over a lane's records, in order: which body each goes into, which wait for a contact in flight, which are
-refused. Pure: it reads no clock and no store; the caller feeds it records and commits what it has found.
+"""The packer: reads a lane's records in order and decides what happens to each of them.
 
-In order, a record is
-- refused, if it breaks a rule of the platform, or would not fit a body that holds nothing else;
-- held, if its contact is in flight, or held earlier in this walk, or in a body this walk has closed;
-- merged, if its contact is in the body being cut and no identifier contradicts;
-- a new contact of that body, until a cap is reached and the next body begins.
-Two are merged only if no record between them could have anything to do with either. A failure that is retried merges
-with its like alone, so that it spoils nothing new, and stays where it is in the place of being held.
-After each closed body the state is marked, so that an unfinished one can be left for later.
+No I/O and no clock: the caller feeds encoded records in, stores the finished payloads, and commits the result.
+
+A record is
+- refused, if it breaks a rule of the platform, or is larger than a body that holds nothing else;
+- held, if its contact is in flight, is held since an earlier record, or is in a payload that this packer has finished;
+- merged, if its contact is in the open payload and no identifier contradicts;
+- a new row of the open payload otherwise. A full payload is finished first, and the record begins the next one.
+
+Two records are merged only if no record between them shares an identity with either of them.
+A retried record merges only with other retried records, so that a bad one cannot spoil a new record. A retried record
+whose contact is not free stays in the retry queue; it is not held.
+
+Each finished payload sets a checkpoint. The caller commits everything up to the checkpoint; the records of the open
+payload stay in the lane.
 """
 
 import sys
@@ -22,17 +27,26 @@ from contact_ingest.model.merge import merge_records
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.packing.payload import Limits, PackedBytes, Payload
 
-#: In the place of `encoded` once the bytes are in a body, or are not needed: what orjson returns keeps 4 KB alive,
-#: however short it is.
+#: Replaces `EncodedRecord.encoded` once the bytes are copied into a payload, or are not needed any more. The bytes that
+#: orjson returns keep 4 KB of memory alive, however short they are.
 PACKED = b""
+#: Most bytes of records, as enqueued, behind one open payload. At this bound the payload is finished early: what is
+#: sent of a record can be far less than what was enqueued.
+MAX_KEPT_BYTES = 20_000_000
+#: Most bytes of records, as enqueued, that one packer refuses. At this bound the caller stops and commits.
+MAX_REFUSED_BYTES = 4_000_000
 
 
 @dataclass(slots=True, repr=False)
 class EncodedRecord:
-    """A record ready for the walk. `encoded` is its place in a body; None if `refused` says why it has none.
-    `identities` are `kind:value`, `digests` the same in eight bytes each."""
+    """A record as the packer takes it: encoded for the platform, or refused.
 
-    entry: QueuedRecord
+    `queued` is the record as it lies in the lane. `encoded` is the row's JSON, None if `refused` is set.
+    `identities` are texts such as `email:ann@example.com`; `digests` are their digests, in the same order.
+    `dropped` counts the custom fields that were left out because the platform does not have them.
+    """
+
+    queued: QueuedRecord
     encoded: bytes | None
     identities: tuple[str, ...]
     digests: tuple[bytes, ...]
@@ -42,27 +56,34 @@ class EncodedRecord:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FinishedPayload:
-    """A body, the records behind its rows, and the digests of all its contacts."""
+    """A finished request body and the records behind its rows: `records[i]` is row i."""
 
     packed: PackedBytes
-    items: Sequence[EncodedRecord]
+    records: Sequence[EncodedRecord]
 
     @property
-    def entries(self) -> bytes:
-        """The records, a line each."""
-        return b"\n".join([item.entry.to_bytes() for item in self.items])
+    def record_lines(self) -> bytes:
+        """The records as stored beside the body (`batch:<n>:records`): one queued entry a line, in row order."""
+        return b"\n".join([record.queued.to_bytes() for record in self.records])
 
     @property
-    def keys(self) -> bytes:
-        return b"".join([digest for item in self.items for digest in item.digests])
+    def digests(self) -> bytes:
+        """The digests of all contacts in the body, joined (`batch:<n>:digests`)."""
+        return b"".join([digest for record in self.records for digest in record.digests])
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """How far a walk had come when a body closed: records of the lane, and retried ones that leave for good."""
+    """How far a packer has come.
+
+    `consumed` counts held and waiting records that leave their place in the lane, `cancelled` the cancelled ones of
+    them. `packed_retries` counts retried records that leave the retry queue, refused ones included. `merged` counts
+    records that became part of another one, `refused` the refused ones, `dropped` the custom fields left out.
+    `held` are the records to be held from now on.
+    """
 
     consumed: int = 0
-    taken: int = 0
+    packed_retries: int = 0
     cancelled: int = 0
     merged: int = 0
     dropped: int = 0
@@ -70,201 +91,216 @@ class Checkpoint:
     refused: int = 0
 
 
-#: Bytes of records, as enqueued, that are kept behind the body being cut, and of those that are refused or held in one
-#: walk. Beyond that a body closes, or the walk ends, before its time: what is sent of a record can be far less than
-#: what was enqueued.
-MAX_KEPT_BYTES = 20_000_000
-MAX_REFUSED_BYTES = 4_000_000
-
-
 class Packer:
-    """`repack` turns the JSON of a merged record into an `Item` again."""
+    """Fills payloads with the records of one lane.
+
+    `limits` are those of one request. `encode` encodes a merged record anew. The caller must stop when `is_at_limit`:
+    `max_held` records and `max_held_bytes` of them may be held, `max_refused` records may be refused.
+
+    `progress` is how far the packer has come, `checkpoint` how far it had come when it last finished a payload.
+    `refused` and `packed_retries` (record numbers) grow with `progress`: the caller takes as many as `checkpoint` says.
+    """
 
     def __init__(
         self,
         limits: Limits,
-        repack: Callable[[QueuedRecord], EncodedRecord],
+        encode: Callable[[QueuedRecord], EncodedRecord],
         *,
         max_held: int,
         max_refused: int,
         max_held_bytes: int = sys.maxsize,
     ) -> None:
         self._limits = limits
-        self._repack = repack
+        self._encode = encode
         self._max_held = max_held
         self._max_refused = max_refused
         self._max_held_bytes = max_held_bytes
-        self._body = Payload(limits)
-        self._items: list[EncodedRecord] = []
-        self._rows: dict[bytes, int] = {}
-        self._closed: set[bytes] = set()
-        self._waits: dict[bytes, int] = {}
-        self._expected: dict[bytes, int] = {}
+        self._payload = Payload(limits)
+        self._records: list[EncodedRecord] = []
+        self._row_of: dict[bytes, int] = {}
+        self._finished_digests: set[bytes] = set()
+        self._held_at: dict[bytes, int] = {}
+        self._oldest_held: dict[bytes, int] = {}
         self._open_bytes = self._refused_bytes = self._held_bytes = 0
         self.refused: list[EncodedRecord] = []
-        self.taken: list[int] = []
-        self.now = Checkpoint()
-        self.mark = Checkpoint()
+        self.packed_retries: list[int] = []
+        self.progress = Checkpoint()
+        self.checkpoint = Checkpoint()
 
     @property
     def open_rows(self) -> int:
-        return len(self._body)
+        """Rows in the open payload."""
+        return len(self._payload)
 
     @property
-    def body_is_full(self) -> bool:
-        """Whether no contact more, however short, would go into the body being cut."""
-        return len(self._body) >= self._limits.max_contacts or self._open_bytes >= MAX_KEPT_BYTES
+    def payload_is_full(self) -> bool:
+        """Whether the open payload takes no further contact, however short."""
+        return len(self._payload) >= self._limits.max_contacts or self._open_bytes >= MAX_KEPT_BYTES
 
     @property
-    def refuses_most(self) -> bool:
+    def refused_limit_is_reached(self) -> bool:
         return len(self.refused) >= self._max_refused or self._refused_bytes >= MAX_REFUSED_BYTES
 
     @property
-    def holds_most(self) -> bool:
-        """As many records wait for their contacts as may."""
-        return len(self.now.held) >= self._max_held or self._held_bytes >= self._max_held_bytes
+    def held_limit_is_reached(self) -> bool:
+        return len(self.progress.held) >= self._max_held or self._held_bytes >= self._max_held_bytes
 
     @property
-    def is_full(self) -> bool:
-        """At a bound: commit what there is before going on."""
-        return self.holds_most or self.refuses_most
+    def is_at_limit(self) -> bool:
+        """Whether the caller must commit before it adds more."""
+        return self.held_limit_is_reached or self.refused_limit_is_reached
 
     def note_held(self, held: Iterable[EncodedRecord]) -> None:
-        """What is held is fed behind the retried records, although some may have been refused while it was held."""
-        for item in held:
-            first = min((item.entry.seq, *item.entry.merged))
-            for digest in item.digests:
-                self._expected[digest] = min(first, self._expected.get(digest, first))
+        """Announce the held records before the retried ones are added.
 
-    def add(self, item: EncodedRecord | None, busy: AbstractSet[bytes]) -> FinishedPayload | None:
-        """Take the next record (None: a cancelled one), retried ones first; returns a body if this one closed it."""
-        closed = None
-        if item is None:
-            self.now.cancelled += 1
-        elif item.entry.packed_version:
-            return self._feed_retried(item, busy)
-        elif item.encoded is None or self._is_too_large(item):
-            self._refuse(item)
-        elif self._is_free(item.digests, busy):
-            took, closed = self._pack(item)
-            if not took:
-                self._hold(item)
+        Held records are added after retried ones. A retried record must still wait for an older held record of its
+        contact: it may have been refused while that one was held.
+        """
+        for record in held:
+            oldest = min((record.queued.seq, *record.queued.merged))
+            for digest in record.digests:
+                self._oldest_held[digest] = min(oldest, self._oldest_held.get(digest, oldest))
+
+    def add(self, record: EncodedRecord | None, in_flight: AbstractSet[bytes]) -> FinishedPayload | None:
+        """Take the next record: retried ones first, then held, then waiting ones. None is a cancelled record.
+
+        `in_flight` holds the digests of contacts in flight. Returns the payload that was finished to make room.
+        """
+        finished = None
+        if record is None:
+            self.progress.cancelled += 1
+        elif record.queued.packed_version:
+            return self._add_retried(record, in_flight)
+        elif record.encoded is None or self._is_too_large(record):
+            self._refuse(record)
+        elif self._is_free(record.digests, in_flight):
+            is_packed, finished = self._pack(record)
+            if not is_packed:
+                self._hold(record)
         else:
-            self._hold(item)
-        self.now.consumed += 1
-        return closed
+            self._hold(record)
+        self.progress.consumed += 1
+        return finished
 
     def flush(self) -> FinishedPayload | None:
-        """End the body being cut, if there is anything in it, and mark how far the walk has come."""
-        closed = None
-        if self._items:
-            closed = FinishedPayload(self._body.close(), self._items)
-            self._closed.update(self._rows)
-            self._body, self._items, self._rows = Payload(self._limits), [], {}
+        """Finish the open payload, if it has rows, and set the checkpoint."""
+        finished = None
+        if self._records:
+            finished = FinishedPayload(self._payload.close(), self._records)
+            self._finished_digests.update(self._row_of)
+            self._payload, self._records, self._row_of = Payload(self._limits), [], {}
             self._open_bytes = 0
-        self._set_mark()
-        return closed
+        now = self.progress
+        self.checkpoint = Checkpoint(
+            now.consumed, now.packed_retries, now.cancelled, now.merged, now.dropped, list(now.held), now.refused
+        )
+        return finished
 
-    def _feed_retried(self, item: EncodedRecord, busy: AbstractSet[bytes]) -> FinishedPayload | None:
-        """A failure that is tried again is in `taken` once it leaves; else it stays where it is."""
-        took, closed = False, None
-        if item.encoded is None or self._is_too_large(item):
-            self._refuse(item)
-            took = True
-        elif self._is_free(item.digests, busy) and not self._waits_for_older(item):
-            took, closed = self._pack(item)
-        if took:
-            self.taken.append(item.entry.seq)
-            self.now.taken += 1
-        return closed
+    def _add_retried(self, record: EncodedRecord, in_flight: AbstractSet[bytes]) -> FinishedPayload | None:
+        """Pack or refuse a retried record; otherwise it stays in the retry queue."""
+        leaves, finished = False, None
+        if record.encoded is None or self._is_too_large(record):
+            self._refuse(record)
+            leaves = True
+        elif self._is_free(record.digests, in_flight) and not self._has_older_held(record):
+            leaves, finished = self._pack(record)
+        if leaves:
+            self.packed_retries.append(record.queued.seq)
+            self.progress.packed_retries += 1
+        return finished
 
-    def _waits_for_older(self, item: EncodedRecord) -> bool:
-        return any(self._expected.get(digest, item.entry.seq) < item.entry.seq for digest in item.digests)
+    def _has_older_held(self, record: EncodedRecord) -> bool:
+        seq = record.queued.seq
+        return any(self._oldest_held.get(digest, seq) < seq for digest in record.digests)
 
-    def _refuse(self, item: EncodedRecord) -> None:
-        self.refused.append(item)
-        self._refused_bytes += len(item.entry.raw)
-        self.now.refused += 1
-
-    def _is_too_large(self, item: EncodedRecord) -> bool:
-        assert item.encoded is not None
-        length, most = len(item.encoded), self._limits.max_contact_bytes
+    def _is_too_large(self, record: EncodedRecord) -> bool:
+        assert record.encoded is not None
+        length, most = len(record.encoded), self._limits.max_contact_bytes
         if length > most:
-            item.refused = Refused("record", f"is {length} bytes as sent, over the {most} of a body", "too_large")
-            item.encoded = None
-        return item.encoded is None
+            record.refused = Refused("record", f"is {length} bytes as sent, over the {most} of a body", "too_large")
+            record.encoded = None
+        return record.encoded is None
 
-    def _is_free(self, digests: Sequence[bytes], busy: AbstractSet[bytes]) -> bool:
-        return busy.isdisjoint(digests) and self._closed.isdisjoint(digests) and self._waits.keys().isdisjoint(digests)
+    def _refuse(self, record: EncodedRecord) -> None:
+        self.refused.append(record)
+        self._refused_bytes += len(record.queued.raw)
+        self.progress.refused += 1
 
-    def _set_mark(self) -> None:
-        now = self.now
-        self.mark = Checkpoint(
-            now.consumed, now.taken, now.cancelled, now.merged, now.dropped, list(now.held), now.refused
+    def _is_free(self, digests: Sequence[bytes], in_flight: AbstractSet[bytes]) -> bool:
+        """Whether the contact is neither in flight, nor in a finished payload, nor held."""
+        return (
+            in_flight.isdisjoint(digests)
+            and self._finished_digests.isdisjoint(digests)
+            and self._held_at.keys().isdisjoint(digests)
         )
 
-    def _pack(self, item: EncodedRecord) -> tuple[bool, FinishedPayload | None]:
-        """Whether it is in a body now, and the body that it closed."""
-        if not self._rows.keys().isdisjoint(item.digests):
-            rows = {self._rows[digest] for digest in item.digests if digest in self._rows}
-            return len(rows) == 1 and self._merge(rows.pop(), item), None
-        assert item.encoded is not None
-        fits = self._body.fits(item.encoded) and self._open_bytes < MAX_KEPT_BYTES
-        closed = None if fits else self.flush()
-        row = self._body.add(item.encoded)
-        item.encoded = PACKED
-        self._items.append(item)
-        self._open_bytes += len(item.entry.raw)
-        for digest in item.digests:
-            self._rows[digest] = row
-        self.now.dropped += item.dropped
-        return True, closed
+    def _pack(self, record: EncodedRecord) -> tuple[bool, FinishedPayload | None]:
+        """Put the record into the open payload. Returns whether it is in, and the payload that was finished for it."""
+        if not self._row_of.keys().isdisjoint(record.digests):
+            rows = {self._row_of[digest] for digest in record.digests if digest in self._row_of}
+            return len(rows) == 1 and self._merge_into_row(rows.pop(), record), None
+        assert record.encoded is not None
+        fits = self._payload.fits(record.encoded) and self._open_bytes < MAX_KEPT_BYTES
+        finished = None if fits else self.flush()
+        row = self._payload.add(record.encoded)
+        record.encoded = PACKED
+        self._records.append(record)
+        self._open_bytes += len(record.queued.raw)
+        for digest in record.digests:
+            self._row_of[digest] = row
+        self.progress.dropped += record.dropped
+        return True, finished
 
-    def _merge(self, row: int, item: EncodedRecord) -> bool:
-        both = self._merged(self._items[row], item)
-        if both is None or both.encoded is None or not self._body.fits_instead(row, both.encoded):
+    def _merge_into_row(self, row: int, record: EncodedRecord) -> bool:
+        """Merge the record into a row of the open payload, if the result fits and belongs to no other contact."""
+        merged = self._merged(self._records[row], record)
+        if merged is None or merged.encoded is None or not self._payload.fits_instead(row, merged.encoded):
             return False
-        # A union of identities may reach into another row, or to a record that waits already.
-        if any(self._rows.get(digest, row) != row or digest in self._waits for digest in both.digests):
+        # The merged record has the identities of both: one of them may belong to another row, or to a held record.
+        if any(self._row_of.get(digest, row) != row or digest in self._held_at for digest in merged.digests):
             return False
-        self._body.replace(row, both.encoded)
-        both.encoded = PACKED
-        self._items[row] = both
-        for digest in both.digests:
-            self._rows[digest] = row
-        self.now.merged += 1
+        self._payload.replace(row, merged.encoded)
+        merged.encoded = PACKED
+        self._records[row] = merged
+        for digest in merged.digests:
+            self._row_of[digest] = row
+        self.progress.merged += 1
+        return True
+
+    def _hold(self, record: EncodedRecord) -> None:
+        """Hold the record, merged into the one that is held of its contact already if that is possible."""
+        record.encoded = PACKED
+        places = {self._held_at[digest] for digest in record.digests if digest in self._held_at}
+        if len(places) == 1 and self._merge_into_held(places.pop(), record):
+            return
+        self.progress.held.append(record)
+        self._held_bytes += len(record.queued.raw)
+        for digest in record.digests:
+            self._held_at[digest] = len(self.progress.held) - 1
+
+    def _merge_into_held(self, place: int, record: EncodedRecord) -> bool:
+        """Merge the record into `held[place]`, if the result fits a body and overtakes no other held record."""
+        older = self.progress.held[place]
+        merged = self._merged(older, record)
+        if merged is None or merged.encoded is None or self._is_too_large(merged):
+            return False
+        # A record held after that place that shares an identity with the merged one would be overtaken.
+        if any(self._held_at.get(digest, place) != place for digest in merged.digests):
+            return False
+        merged.encoded = PACKED
+        self._held_bytes += len(merged.queued.raw) - len(older.queued.raw)
+        self.progress.held[place] = merged
+        self.progress.merged += 1
+        self._held_at.update(dict.fromkeys(merged.digests, place))
         return True
 
     def _merged(self, older: EncodedRecord, newer: EncodedRecord) -> EncodedRecord | None:
-        """Both records as one under the newer id, or None if an identifier contradicts. They come in the order of their
-        ids: what is held, too, was in that order when it was put aside."""
-        if contradict(older.identities, newer.identities) or bool(older.entry.packed_version) != bool(
-            newer.entry.packed_version
-        ):
+        """Both records as one under the newer number; None if an identifier contradicts, or only one is a retry.
+
+        `older` always has the smaller number: records are added in that order within each of the three kinds.
+        """
+        if contradict(older.identities, newer.identities):
             return None
-        return self._repack(merge_records(older.entry, newer.entry))
-
-    def _hold(self, item: EncodedRecord) -> None:
-        """Keep it for later, merged with what is held of its contact already."""
-        item.encoded = PACKED
-        places = {self._waits[digest] for digest in item.digests if digest in self._waits}
-        if len(places) == 1 and self._merge_held(places.pop(), item):
-            return
-        self.now.held.append(item)
-        self._held_bytes += len(item.entry.raw)
-        for digest in item.digests:
-            self._waits[digest] = len(self.now.held) - 1
-
-    def _merge_held(self, place: int, item: EncodedRecord) -> bool:
-        both = self._merged(self.now.held[place], item)
-        if both is None or both.encoded is None or self._is_too_large(both):
-            return False
-        # What waits behind that place and has to do with either would be overtaken.
-        if any(self._waits.get(digest, place) != place for digest in both.digests):
-            return False
-        both.encoded = PACKED
-        self._held_bytes += len(both.entry.raw) - len(self.now.held[place].entry.raw)
-        self.now.held[place] = both
-        self.now.merged += 1
-        self._waits.update(dict.fromkeys(both.digests, place))
-        return True
+        if bool(older.queued.packed_version) != bool(newer.queued.packed_version):
+            return None
+        return self._encode(merge_records(older.queued, newer.queued))

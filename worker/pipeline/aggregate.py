@@ -1,12 +1,13 @@
-"""Aggregation: what waits in a lane becomes byte-exact bodies, in one small atomic commit.
+"""Aggregation: the records that wait in a lane become byte-exact bodies, in one small atomic commit.
 
-One `aggregate` bell is one round over a lane (see rounds.py), with the account's field definitions fetched first where
-they are needed. Nothing here waits: a lane that cannot go on is armed for later.
+One wake-up is one round over a lane (`aggregate_lane.py`). If records name custom fields that are not cached, the
+account's field definitions are fetched first. Nothing here waits: a lane whose round cannot run now is scheduled for
+later.
 
-A body takes room beside the records it was made of, until it has been settled. So where Redis is short of memory lanes
-are cut one body ahead, each a share of what is left, so that together they never take all of it. Where nothing is left,
-small bodies go beyond the limit, a few at a time and only while nothing else is open: their commit and their end free
-more than they took.
+Memory: a body takes memory beside its records until it is settled. When Redis has little memory left, a lane gets few
+bodies ahead of dispatch, and each round uses a share of what is left, so that parallel rounds never use all of it. When
+none is left, small bodies may exceed the limit, a few at a time and only while no other batch is open. Each of them
+frees more memory, by its commit and its end, than it takes.
 """
 
 from dataclasses import replace
@@ -23,104 +24,105 @@ from contact_ingest.store.aggregation import AggregationStore, LaneSnapshot
 from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.schedule import Schedule, WakeUp
 
-#: How many rounds may lose the race for the commit before the lane is left to the next bell.
+#: Rounds that may lose the race for the commit before the lane is left to the next wake-up.
 MAX_RACES = 5
-#: Looks at the definitions in one round: one for what is unknown, more for fields that had to be created.
-MAX_LOOKS = 5
-#: When to look again, ms: while definitions are not to be had, while the destination rests, while enough is cut ahead.
-WITHOUT_FIELDS_MS = 5_000
-RESTING_MS = 1_000
-AHEAD_MS = 250
-LOST_RACE_MS = 50
-#: While Redis has no memory for one small body more.
-FULL_MS = 1_000
-#: Of the memory that is left, a round takes one part in so many for bodies: what comes with them (records, places,
-#: contacts in flight) and an aggregation beside it take as much again.
-SHARES = 4
-#: Bodies no smaller than this are cut for memory's sake; smaller ones only where a single record is all that fits.
-SMALL_BYTES = 65_536
-#: Where memory is short, so many contacts are cut ahead, and one body at least.
+#: Fetches of the field definitions for one wake-up: one for unknown names, more for fields that were created.
+MAX_FIELD_FETCHES = 5
+#: Delays before the next try, ms: the field definitions cannot be fetched; the lane or the destination is paused or
+#: stopped; enough batches wait for dispatch; all races were lost; Redis has no memory for even a small body.
+NO_FIELDS_DELAY_MS = 5_000
+PAUSED_DELAY_MS = 1_000
+ENOUGH_DELAY_MS = 250
+LOST_RACE_DELAY_MS = 50
+FULL_DELAY_MS = 1_000
+#: A round uses one part in so many of the memory left for its bodies. What is stored with them (records, offsets,
+#: contacts in flight) and a parallel round each take as much again.
+MEMORY_SHARES = 4
+#: Bytes of a body that may exceed the memory limit. Bodies are not made smaller than this to save memory, except that
+#: a single record may be all that fits.
+SMALL_BODY_BYTES = 65_536
+#: Contacts that may wait for dispatch, and at least one body, while memory is short.
 FEW_ROWS = 64
 
 
 class Aggregator:
-    """Cuts the lanes of one destination."""
+    """Aggregates the lanes of one destination."""
 
     def __init__(
         self,
-        bench: AggregationStore,
+        store: AggregationStore,
         provider: Provider,
-        rules: FieldMapping,
-        pace: AggregationPolicy,
-        definitions: CustomFieldCache,
+        field_mapping: FieldMapping,
+        policy: AggregationPolicy,
+        custom_fields: CustomFieldCache,
         schedule: Schedule,
     ) -> None:
-        self._bench = bench
+        self._store = store
         self._provider = provider
-        self._rules = rules
-        self._pace = pace
-        self._definitions = definitions
+        self._field_mapping = field_mapping
+        self._policy = policy
+        self._custom_fields = custom_fields
         self._schedule = schedule
 
     def aggregate(self, lane: str) -> tuple[WakeUp, ...]:
-        """One round; returns the bells to ring."""
-        done = self._round(lane)
-        if not done.committed and done.due_ms >= 0:
-            self._schedule.arm(lane, done.due_ms)
-        return done.bells
+        """Run one round over the lane, or schedule it. Returns the wake-ups to send."""
+        result = self._run_with_fields(lane)
+        if not result.committed and result.due_ms >= 0:
+            self._schedule.arm(lane, result.due_ms)
+        return result.wakeups
 
-    def _round(self, lane: str) -> RoundResult:
+    def _run_with_fields(self, lane: str) -> RoundResult:
+        """One round; fetches the field definitions, creates missing fields, and starts over where records need that."""
         tried: frozenset[str] = frozenset()
-        for _ in range(MAX_LOOKS):
+        for _ in range(MAX_FIELD_FETCHES):
             try:
-                return self._race(lane, self._definitions.cached(), tried)
+                return self._run_until_committed(lane, self._custom_fields.cached(), tried)
             except FieldsNeeded as needed:
-                created = self._definitions.ready_for(needed.samples)
+                created = self._custom_fields.ready_for(needed.samples)
                 if created is None:
                     break
                 tried |= created
-        return RoundResult(due_ms=WITHOUT_FIELDS_MS)
+        return RoundResult(due_ms=NO_FIELDS_DELAY_MS)
 
-    def _race(self, lane: str, fields: FieldTable, tried: frozenset[str]) -> RoundResult:
-        """A round, begun again while others are faster."""
-        refused = False
+    def _run_until_committed(self, name: str, fields: FieldTable, tried: frozenset[str]) -> RoundResult:
+        """One round, started over on a new snapshot while other rounds commit first."""
+        was_full = False
         for _ in range(MAX_RACES):
-            look, memory = self._bench.look(lane), self._bench.memory()
-            if not look.known:
-                return RoundResult()  # a name that nobody has enqueued under; armed, it would be looked at for ever
-            if look.paused or look.dest.get("state") in ("paused", "stopped"):
-                return RoundResult(due_ms=RESTING_MS)
-            where = Lane(lane, lane.partition("+")[0], look.options)
-            pace = self._pace_within(memory, where, refused=refused)
-            room = self._room(look, memory, pace, where)
-            if room <= 0:
-                return RoundResult(due_ms=FULL_MS if memory.is_spent else AHEAD_MS)
-            encoder = RecordEncoder(self._provider, look.salt, fields, tried, look.now_ms, self._rules)
+            snapshot, memory = self._store.read_snapshot(name), self._store.read_memory()
+            if not snapshot.known:
+                return RoundResult()  # nobody has enqueued to a lane of this name: do not schedule it for ever
+            if snapshot.paused or snapshot.destination_state.get("state") in ("paused", "stopped"):
+                return RoundResult(due_ms=PAUSED_DELAY_MS)
+            lane = Lane.of(name, snapshot.options)
+            policy = self._policy_within(memory, lane, was_full=was_full)
+            free_slots = self._free_slots(snapshot, memory, policy, lane)
+            if free_slots <= 0:
+                return RoundResult(due_ms=FULL_DELAY_MS if memory.is_spent else ENOUGH_DELAY_MS)
+            encoder = RecordEncoder(self._provider, snapshot.salt, fields, tried, snapshot.now_ms, self._field_mapping)
             try:
-                done = LaneAggregation(self._bench, look, where, encoder, pace).run(room)
-            except StoreFull:  # others were faster at what was left; all that was staged has been given back
-                refused = True
+                result = LaneAggregation(self._store, snapshot, lane, encoder, policy).run(free_slots)
+            except StoreFull:  # others used the memory first; the staged bodies of this round are deleted
+                was_full = True
                 continue
-            if done is not None:
-                return done
-        return RoundResult(due_ms=LOST_RACE_MS)
+            if result is not None:
+                return result
+        return RoundResult(due_ms=LOST_RACE_DELAY_MS)
 
-    def _pace_within(self, memory: Memory, lane: Lane, *, refused: bool) -> AggregationPolicy:
-        """How this round may cut, so that what it stages finds room."""
-        share = memory.left // SHARES
-        if refused or (memory.most and share < SMALL_BYTES):
-            return replace(self._pace, max_bodies=1, soft_max_bytes=SMALL_BYTES, beyond=True)
+    def _policy_within(self, memory: Memory, lane: Lane, *, was_full: bool) -> AggregationPolicy:
+        """The policy of this round, narrowed so that its bodies fit the memory left."""
+        share = memory.left // MEMORY_SHARES
+        if was_full or (memory.most and share < SMALL_BODY_BYTES):
+            return replace(self._policy, max_bodies=1, soft_max_bytes=SMALL_BODY_BYTES, may_exceed_memory=True)
         if not memory.most:
-            return self._pace
+            return self._policy
         largest = self._provider.limits(lane).max_bytes
-        return replace(
-            self._pace, max_bodies=max(1, min(self._pace.max_bodies, share // largest)), soft_max_bytes=share
-        )
+        max_bodies = max(1, min(self._policy.max_bodies, share // largest))
+        return replace(self._policy, max_bodies=max_bodies, soft_max_bytes=share)
 
-    def _room(self, look: LaneSnapshot, memory: Memory, pace: AggregationPolicy, lane: Lane) -> int:
-        """How many bodies may be cut now."""
-        room = min(pace.ahead - look.unsent, pace.max_open - look.open, pace.max_bodies)
+    def _free_slots(self, snapshot: LaneSnapshot, memory: Memory, policy: AggregationPolicy, lane: Lane) -> int:
+        """How many bodies this round may make; 0 or less for none."""
+        free = min(policy.max_unsent - snapshot.unsent, policy.max_open - snapshot.open_batches, policy.max_bodies)
         few = max(1, FEW_ROWS // self._provider.limits(lane).max_contacts)
-        if pace.beyond:
-            return 0 if memory.is_spent else min(room, few - look.open)
-        return min(room, few - look.unsent) if memory.is_short else room
+        if policy.may_exceed_memory:
+            return 0 if memory.is_spent else min(free, few - snapshot.open_batches)
+        return min(free, few - snapshot.unsent) if memory.is_short else free

@@ -1,6 +1,8 @@
-"""One round over a lane: read retried, held and waiting records in that order, cut bodies, stage each, and commit if
-the version still stands. Two rounds racing: one commits, the other starts over. A crash before the commit leaves the
-lane as it was.
+"""One round over one lane: read its records, pack them into bodies, stage the bodies, commit.
+
+Retried records come first, then held ones, then waiting ones. The commit takes only if the destination's version is
+still the snapshot's: of two rounds at the same time one commits, and the other starts over with a new snapshot. A crash
+before the commit leaves the lane as it was.
 """
 
 import sys
@@ -17,253 +19,296 @@ from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
 from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.encode import RecordEncoder
 from contact_ingest.pipeline.supersede import Superseder
-from contact_ingest.store.aggregation import HEAVY_BYTES, AggregationCommit, AggregationStore, LaneSnapshot
+from contact_ingest.store.aggregation import (
+    HEAVY_BYTES,
+    AggregationCommit,
+    AggregationStore,
+    LaneSnapshot,
+    StagedBody,
+)
 from contact_ingest.store.failures import FailedRecord, Failure, failure
 from contact_ingest.store.schedule import CAP_BELIEVED_MS, WakeUp
 
-#: A round stops at so many refusals: they travel inside the commit.
+#: Most records a round refuses: their failures travel inside the commit.
 MAX_REFUSED = 1_000
-#: A round with so many retried records in its bodies ends: each is several keys to change inside the commit.
-MAX_TAKEN = 10_000
-#: What a round has to leave is not looked at again before this, ms: it is busy, or not due.
-LEFT_MS = 100
+#: A round ends at the body with which so many retried records have left: the commit changes several keys for each.
+MAX_PACKED_RETRIES = 10_000
+#: Shortest delay before the records that a round leaves behind are read again, ms.
+MIN_DELAY_MS = 100
+#: Retried records whose digests are read at a time.
+RETRY_CHUNK = 1_000
+#: Retried records that are read at a time; they may be long.
+RETRY_PIECE = 50
+#: A round stops reading retried records when so many of them belong to contacts in flight.
+MAX_RETRIES_IN_FLIGHT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class AggregationPolicy:
-    """How a lane is cut: longest wait, most held records and their bytes, bodies ahead of the sender, bodies open in
-    all, bodies in one round; and where memory is short, how large a body may grow, and whether it may go beyond the
-    limit."""
+    """The bounds of a destination's rounds.
+
+    A record waits at most `max_wait_ms` for its body to fill. A lane holds at most `max_held` records and
+    `max_held_bytes` of them. A destination has at most `max_unsent` batches due for dispatch, and at most `max_open`
+    batches due for dispatch or for a poll. A round makes at most `max_bodies` bodies, and a body takes no second row
+    beyond `soft_max_bytes`. `may_exceed_memory` lets bodies be staged although the memory of Redis is full.
+    """
 
     max_wait_ms: int = 5_000
     max_held: int = 5_000
     max_held_bytes: int = 8_000_000
-    ahead: int = 16
+    max_unsent: int = 16
     max_open: int = 64
     max_bodies: int = 8
     soft_max_bytes: int = sys.maxsize
-    beyond: bool = False
+    may_exceed_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """What a round did: bells to ring, and when to look at the lane again (-1: when something comes)."""
+    """What a round did: wake-ups to send, the delay in ms to the lane's next round (-1 for none), whether it committed.
 
-    bells: tuple[WakeUp, ...] = ()
+    A round that did not commit has not scheduled the next one.
+    """
+
+    wakeups: tuple[WakeUp, ...] = ()
     due_ms: int = -1
     committed: bool = False
 
 
 class LaneAggregation:
-    """One walk over one lane, as one look saw it."""
+    """One round over one lane, on one snapshot."""
 
     def __init__(
         self,
-        bench: AggregationStore,
-        look: LaneSnapshot,
+        store: AggregationStore,
+        snapshot: LaneSnapshot,
         lane: Lane,
         encoder: RecordEncoder,
-        pace: AggregationPolicy,
+        policy: AggregationPolicy,
     ) -> None:
-        self._bench = bench
-        self._look = look
-        self._lane = lane.name
-        self._options = lane
+        self._store = store
+        self._snapshot = snapshot
+        self._lane = lane
         self._encoder = encoder
-        self._pace = pace
-        self._superseding = Superseder(bench, lane.name, reads=bool(look.failed))
-        self._retried = RetryQueueReader(bench, look, lane.name, encoder)
+        self._policy = policy
+        self._superseder = Superseder(store, lane.name, reads_store=bool(snapshot.failed))
+        self._retry_queue = RetryQueueReader(store, snapshot, lane.name, encoder)
 
-    def run(self, room: int) -> RoundResult | None:
-        """Walk and commit; None if somebody was faster."""
-        limits = self._limits()
+    def run(self, free_slots: int) -> RoundResult | None:
+        """Make at most `free_slots` bodies and commit. None if another round committed first."""
+        snapshot, name = self._snapshot, self._lane.name
         packer = Packer(
-            limits,
+            self._limits(),
             self._encoder.encode,
-            max_held=self._pace.max_held,
+            max_held=self._policy.max_held,
             max_refused=MAX_REFUSED,
-            max_held_bytes=self._pace.max_held_bytes,
+            max_held_bytes=self._policy.max_held_bytes,
         )
-        held = self._bench.held(self._lane, self._look.held) if self._look.held else []
-        cut = AggregationCommit(self._lane, self._look.version)
+        held = self._store.read_held(name, snapshot.held) if snapshot.held else []
+        commit = AggregationCommit(name, snapshot.version)
         try:
-            sizes = self._walk(packer, held, cut, room)
+            sizes = self._pack_lane(packer, held, commit, free_slots)
         except (FieldsNeeded, StoreFull):
-            self._bench.unstage(n for n, _, _ in cut.bodies)
+            self._store.unstage(commit.batches)
             raise
-        self._balance(packer, cut, held, sizes)
-        if not cut.moves:
-            # As many are held as may be, and none of them is free: there is nothing to do before one is.
-            self._bench.go_on_at(self._lane, cut.retry_cursor)
-            return RoundResult(due_ms=max(LEFT_MS, cut.due_ms))
+        self._fill_commit(packer, commit, held, sizes)
+        if not commit.has_changes:
+            # No record can leave: the lane holds as many as it may, or every contact is in flight.
+            self._store.save_retry_cursor(name, commit.retry_cursor)
+            return RoundResult(due_ms=max(MIN_DELAY_MS, commit.due_ms))
         failpoint("aggregate.staged")
-        if not self._bench.commit(cut):
-            self._bench.unstage(n for n, _, _ in cut.bodies)
+        if not self._store.commit(commit):
+            self._store.unstage(commit.batches)
             return None
         failpoint("aggregate.committed")
-        bells = [WakeUp("dispatch", self._options.destination)] * len(cut.bodies)
-        if cut.due_ms == 0:
-            bells.append(WakeUp("aggregate", self._lane))
-        return RoundResult(tuple(bells), cut.due_ms, committed=True)
-
-    def _walk(self, packer: Packer, held: Sequence[QueuedRecord], cut: AggregationCommit, room: int) -> list[int]:
-        """Feed records until a bound is reached or they are all walked; returns the bytes of each in the lane."""
-        sizes: list[int] = []
-        aside = [self._encoder.encode(entry) for entry in held]
-        packer.note_held(aside if self._look.again else ())
-        goes_on = all(self._feed(packer, items, cut, room) for items in self._retried.chunks())
-        for items, lengths in self._chunks(aside) if goes_on else ():
-            sizes += lengths
-            if not self._feed(packer, items, cut, room):
-                break
-        self._end(packer, cut, room, ended=packer.now.consumed == self._reach())
-        return sizes
+        wakeups = [WakeUp("dispatch", self._lane.destination)] * len(commit.bodies)
+        if commit.due_ms == 0:
+            wakeups.append(WakeUp("aggregate", name))
+        return RoundResult(tuple(wakeups), commit.due_ms, committed=True)
 
     def _limits(self) -> Limits:
-        cap = self._look.dest.get("cap_bytes")
-        if cap is not None and self._look.now_ms - int(self._look.dest.get("cap_at", 0)) > CAP_BELIEVED_MS:
-            cap = None  # once a day a body of full size asks whether the cap has gone
-        limits = self._encoder.provider.limits(self._options, None if cap is None else int(cap))
-        return replace(limits, soft_max_bytes=self._pace.soft_max_bytes)
+        """The limits of one request, with the learned size cap. A cap older than a day is tried again."""
+        state = self._snapshot.destination_state
+        cap = state.get("cap_bytes")
+        if cap is not None and self._snapshot.now_ms - int(state.get("cap_at", 0)) > CAP_BELIEVED_MS:
+            cap = None
+        limits = self._encoder.provider.limits(self._lane, None if cap is None else int(cap))
+        return replace(limits, soft_max_bytes=self._policy.soft_max_bytes)
 
-    def _reach(self) -> int:
-        return self._look.held + self._look.waiting
+    def _pack_lane(
+        self, packer: Packer, held: Sequence[QueuedRecord], commit: AggregationCommit, free_slots: int
+    ) -> list[int]:
+        """Give the packer records until a bound is reached or there are no more.
 
-    def _chunks(self, held: Sequence[EncodedRecord]) -> Iterator[tuple[Sequence[EncodedRecord | None], list[int]]]:
-        """The lane's records in the order in which they count, with the bytes each takes in the waiting list."""
-        look = self._look
+        Returns the bytes that each record read takes in the waiting list: 0 for a held one.
+        """
+        sizes: list[int] = []
+        held_records = [self._encoder.encode(record) for record in held]
+        packer.note_held(held_records if self._snapshot.retries else ())
+        goes_on = all(self._pack_chunk(packer, chunk, commit, free_slots) for chunk in self._retry_queue.chunks())
+        for records, lengths in self._lane_chunks(held_records) if goes_on else ():
+            sizes += lengths
+            if not self._pack_chunk(packer, records, commit, free_slots):
+                break
+        self._flush_if_due(packer, commit, free_slots)
+        return sizes
+
+    def _lane_chunks(self, held: Sequence[EncodedRecord]) -> Iterator[tuple[Sequence[EncodedRecord | None], list[int]]]:
+        """The held records, then the waiting ones: each chunk with the bytes each record takes in the waiting list."""
+        snapshot = self._snapshot
         if held:
             yield held, [0] * len(held)
-        start, heavy = 0, look.waiting_bytes > HEAVY_BYTES
-        while start < look.waiting and (
-            raws := self._bench.waiting(self._lane, start, look.waiting - start, heavy=heavy)
+        start, heavy = 0, snapshot.waiting_bytes > HEAVY_BYTES
+        while start < snapshot.waiting and (
+            raws := self._store.read_waiting(self._lane.name, start, snapshot.waiting - start, heavy=heavy)
         ):
-            seqs = range(look.head + start, look.head + start + len(raws))
+            seqs = range(snapshot.head + start, snapshot.head + start + len(raws))
             start += len(raws)
-            items = [
+            records = [
                 self._encoder.encode(QueuedRecord(seq, raw)) if raw else None
                 for seq, raw in zip(seqs, raws, strict=True)
             ]
-            yield items, list(map(len, raws))
+            yield records, list(map(len, raws))
 
-    def _feed(self, packer: Packer, items: Sequence[EncodedRecord | None], cut: AggregationCommit, room: int) -> bool:
-        """Feed one chunk; False when the round has to end."""
-        keys = [digest for item in items if item is not None for digest in item.digests]
-        busy = self._bench.busy(keys) if self._look.busy else set()
-        for item in items:
-            if (closed := packer.add(item, busy)) is not None:
-                self._stage(closed, packer, cut)
-                del closed  # megabytes that the next body should not grow beside
-                if len(cut.bodies) >= room or packer.mark.taken >= MAX_TAKEN:
+    def _pack_chunk(
+        self,
+        packer: Packer,
+        records: Sequence[EncodedRecord | None],
+        commit: AggregationCommit,
+        free_slots: int,
+    ) -> bool:
+        """Give one chunk to the packer and stage what it finishes. False when the round has to end."""
+        digests = [digest for record in records if record is not None for digest in record.digests]
+        in_flight = self._store.read_in_flight(digests) if self._snapshot.in_flight else set()
+        for record in records:
+            if (finished := packer.add(record, in_flight)) is not None:
+                self._stage(finished, packer, commit)
+                del finished  # frees megabytes before the next body grows
+                if len(commit.bodies) >= free_slots or packer.checkpoint.packed_retries >= MAX_PACKED_RETRIES:
                     return False
-            if packer.is_full:
+            if packer.is_at_limit:
                 return False
         return True
 
-    def _end(self, packer: Packer, cut: AggregationCommit, room: int, *, ended: bool) -> None:
-        """Decide whether the body being cut goes as it is."""
-        if len(cut.bodies) >= room:
+    def _flush_if_due(self, packer: Packer, commit: AggregationCommit, free_slots: int) -> None:
+        """Finish the open payload if it is full, or if nothing more will come and its oldest record has waited enough.
+
+        Without rows in the open payload this sets the checkpoint, so that held and refused records are committed.
+        """
+        if len(commit.bodies) >= free_slots:
             return
-        at_once = packer.open_rows == 0 or packer.body_is_full or packer.refuses_most
-        if at_once or ((ended or packer.is_full) and self._is_due(packer)):
-            closed = packer.flush()
-            if closed is not None:
-                self._stage(closed, packer, cut)
+        at_once = packer.open_rows == 0 or packer.payload_is_full or packer.refused_limit_is_reached
+        is_last = packer.progress.consumed == self._lane_length or packer.is_at_limit
+        if at_once or (is_last and self._is_due(packer)):
+            finished = packer.flush()
+            if finished is not None:
+                self._stage(finished, packer, commit)
 
     def _is_due(self, packer: Packer) -> bool:
-        """Whether the oldest record of the unfinished body has waited long enough, or is to be flushed."""
-        look = self._look
-        at = packer.mark.consumed - look.held
-        if at < 0 or packer.mark.taken < packer.now.taken:
-            return look.held_at is None or look.now_ms - look.held_at >= self._pace.max_wait_ms
-        seq = look.head + at
-        return seq < look.flush or look.age_ms(seq) >= self._pace.max_wait_ms
+        """Whether the oldest record of the open payload has waited `max_wait_ms`, or the lane is flushed."""
+        snapshot, max_wait_ms = self._snapshot, self._policy.max_wait_ms
+        place = packer.checkpoint.consumed - snapshot.held
+        if place < 0 or packer.checkpoint.packed_retries < packer.progress.packed_retries:
+            return snapshot.held_at is None or snapshot.now_ms - snapshot.held_at >= max_wait_ms
+        seq = snapshot.head + place
+        return seq < snapshot.flush or snapshot.age_ms(seq) >= max_wait_ms
 
-    def _stage(self, closed: FinishedPayload, packer: Packer, cut: AggregationCommit) -> None:
-        number = self._bench.stage(closed.packed, closed.entries, closed.keys, beyond=self._pace.beyond)
-        cut.bodies.append((number, closed.packed.rows, len(closed.packed.body)))
-        self._superseding.body(closed.items, packer.refused, set(packer.taken))
+    @property
+    def _lane_length(self) -> int:
+        return self._snapshot.held + self._snapshot.waiting
 
-    def _balance(
-        self, packer: Packer, cut: AggregationCommit, held: Sequence[QueuedRecord], sizes: Sequence[int]
+    def _stage(self, finished: FinishedPayload, packer: Packer, commit: AggregationCommit) -> None:
+        packed = finished.packed
+        batch = self._store.stage(
+            packed,
+            finished.record_lines,
+            finished.digests,
+            may_exceed_memory=self._policy.may_exceed_memory,
+        )
+        commit.bodies.append(StagedBody(batch, packed.rows, len(packed.body)))
+        self._superseder.apply_payload(finished.records, packer.refused, set(packer.packed_retries))
+
+    def _fill_commit(
+        self, packer: Packer, commit: AggregationCommit, held: Sequence[QueuedRecord], sizes: Sequence[int]
     ) -> None:
-        """Fill in the numbers of the commit; they must add up before anything moves."""
-        look, mark = self._look, packer.mark
-        gone = min(mark.consumed, len(held))
-        cut.cut = mark.consumed - gone
-        cut.cancelled, cut.merged, cut.dropped = mark.cancelled, mark.merged, mark.dropped
-        cut.bytes = sum(sizes[: mark.consumed])
-        cut.taken = packer.taken[: mark.taken]
-        left = [*(item.entry for item in mark.held), *held[gone:]]
-        if left != list(held):
-            cut.held = left
-        cut.held_delta = len(left) - len(held) - mark.taken
-        refused = self._superseding.left(packer.refused[: mark.refused])
-        cut.merged += mark.refused - len(refused)
-        cut.refused = [self._failure(item) for item in refused]
-        cut.superseded = self._superseding.superseded
-        rows = sum(rows for _, rows, _ in cut.bodies)
-        if mark.consumed + mark.taken - mark.cancelled != rows + cut.merged + len(refused) + len(mark.held):
-            raise AssertionError(f"lane {self._lane}: a walk over {mark.consumed} records does not add up")
-        if mark.taken == packer.now.taken and self._retried.at != look.retry_cursor:
-            cut.retry_cursor = self._retried.at
-        more = packer.now.consumed < self._reach() and not packer.holds_most
-        cut.due_ms = 0 if more else self._next_due(cut.cut, len(left) + look.again - mark.taken)
+        """Fill in the commit up to the packer's checkpoint, and check that every record is accounted for."""
+        snapshot, checkpoint = self._snapshot, packer.checkpoint
+        consumed_held = min(checkpoint.consumed, len(held))
+        commit.consumed = checkpoint.consumed - consumed_held
+        commit.cancelled, commit.merged, commit.dropped = checkpoint.cancelled, checkpoint.merged, checkpoint.dropped
+        commit.bytes = sum(sizes[: checkpoint.consumed])
+        commit.packed_retries = packer.packed_retries[: checkpoint.packed_retries]
+        new_held = [*(record.queued for record in checkpoint.held), *held[consumed_held:]]
+        if new_held != list(held):
+            commit.held = new_held
+        commit.held_delta = len(new_held) - len(held) - checkpoint.packed_retries
+        refused = self._superseder.not_superseded(packer.refused[: checkpoint.refused])
+        commit.merged += checkpoint.refused - len(refused)
+        commit.refused = [self._failure(record) for record in refused]
+        commit.superseded = self._superseder.changed_failures
+        rows = sum(body.rows for body in commit.bodies)
+        leaving = checkpoint.consumed + checkpoint.packed_retries - checkpoint.cancelled
+        if leaving != rows + commit.merged + len(refused) + len(checkpoint.held):
+            raise AssertionError(f"lane {self._lane.name}: a round over {checkpoint.consumed} records does not add up")
+        all_left = checkpoint.packed_retries == packer.progress.packed_retries
+        if all_left and self._retry_queue.cursor != snapshot.retry_cursor:
+            commit.retry_cursor = self._retry_queue.cursor
+        has_more = packer.progress.consumed < self._lane_length and not packer.held_limit_is_reached
+        still_held = len(new_held) + snapshot.retries - checkpoint.packed_retries
+        commit.due_ms = 0 if has_more else self._next_due_ms(commit.consumed, still_held)
 
-    def _failure(self, item: EncodedRecord) -> FailedRecord:
-        look, refused = self._look, item.refused
+    def _failure(self, record: EncodedRecord) -> FailedRecord:
+        """The failure of a refused record."""
+        snapshot, refused = self._snapshot, record.refused
         assert refused is not None
-        why = FailureReason(refused.code, str(refused), "aggregate")
-        entry = with_packed_version(item.entry, int(look.version) + 1)
-        return failure(self._lane, entry, why, look.now_ms, b"".join(item.digests))
+        reason = FailureReason(refused.code, str(refused), "aggregate")
+        queued = with_packed_version(record.queued, int(snapshot.version) + 1)
+        return failure(self._lane.name, queued, reason, snapshot.now_ms, b"".join(record.digests))
 
-    def _next_due(self, cut: int, held: int) -> int:
-        """When to look again, in ms: when the oldest that is left will have waited enough."""
-        look, wait = self._look, self._pace.max_wait_ms
-        if self._retried.has_more:
-            return LEFT_MS
-        if cut < look.waiting:
-            return max(LEFT_MS, wait - look.age_ms(look.head + cut))
-        return max(LEFT_MS, wait) if held else -1
-
-
-#: Records looked at together, how many of them are read at a time, as they may be long, and how many a round may find
-#: in flight.
-CHUNK = 1_000
-PIECE = 50
-MAX_STAYING = 2_000
+    def _next_due_ms(self, consumed: int, still_held: int) -> int:
+        """The delay until the oldest record left has waited `max_wait_ms`; -1 if no record is left."""
+        snapshot, max_wait_ms = self._snapshot, self._policy.max_wait_ms
+        if self._retry_queue.has_more:
+            return MIN_DELAY_MS
+        if consumed < snapshot.waiting:
+            return max(MIN_DELAY_MS, max_wait_ms - snapshot.age_ms(snapshot.head + consumed))
+        return max(MIN_DELAY_MS, max_wait_ms) if still_held else -1
 
 
 class RetryQueueReader:
-    """The retried records of one lane, as one look saw it."""
+    """Reads a lane's retried records in the order of their numbers, from the snapshot's cursor on.
 
-    def __init__(self, bench: AggregationStore, look: LaneSnapshot, lane: str, encoder: RecordEncoder) -> None:
-        self._bench = bench
-        self._look = look
+    `cursor` is the record number from which the next round reads: 0 is the beginning. `has_more` tells whether records
+    lie behind it. Both count the chunks that have been taken and passed.
+    """
+
+    def __init__(self, store: AggregationStore, snapshot: LaneSnapshot, lane: str, encoder: RecordEncoder) -> None:
+        self._store = store
+        self._snapshot = snapshot
         self._lane = lane
         self._encoder = encoder
-        self.at = look.retry_cursor
-        self.has_more = bool(look.again)
+        self.cursor = snapshot.retry_cursor
+        self.has_more = bool(snapshot.retries)
 
     def chunks(self) -> Iterator[list[EncodedRecord]]:
-        """Those that may go, as far as their digests can tell. Whoever asks for the next chunk is done with the one
-        before: `at` is where to go on, and `has_more` whether there is more behind that."""
-        staying = 0
-        while self._look.again:
-            found = self._bench.retried(self._lane, self.at, CHUNK)
-            busy = self._bench.busy([key for _, keys in found for key in keys]) if self._look.busy else set()
-            free = [seq for seq, keys in found if busy.isdisjoint(keys)]
-            staying += len(found) - len(free)
-            for start in range(0, len(free), PIECE):
-                yield self._items(free[start : start + PIECE])
-            if len(found) < CHUNK:
-                self.at, self.has_more = 0, False
+        """The retried records whose contacts are not in flight, as their stored digests tell."""
+        busy_count = 0
+        while self._snapshot.retries:
+            found = self._store.read_retries(self._lane, self.cursor, RETRY_CHUNK)
+            digests = [digest for _, digests in found for digest in digests]
+            in_flight = self._store.read_in_flight(digests) if self._snapshot.in_flight else set()
+            free = [seq for seq, digests in found if in_flight.isdisjoint(digests)]
+            busy_count += len(found) - len(free)
+            for start in range(0, len(free), RETRY_PIECE):
+                yield self._read(free[start : start + RETRY_PIECE])
+            if len(found) < RETRY_CHUNK:
+                self.cursor, self.has_more = 0, False
                 return
-            self.at = found[-1][0] + 1
-            if staying >= MAX_STAYING:
+            self.cursor = found[-1][0] + 1
+            if busy_count >= MAX_RETRIES_IN_FLIGHT:
                 return
 
-    def _items(self, seqs: list[int]) -> list[EncodedRecord]:
+    def _read(self, seqs: list[int]) -> list[EncodedRecord]:
         ids = [f"{self._lane}:{seq}" for seq in seqs]
-        blobs = zip(ids, self._bench.blobs(ids), strict=True)
+        blobs = zip(ids, self._store.read_failures(ids), strict=True)
         return [self._encoder.encode(Failure.read(id_, blob).entry) for id_, blob in blobs if blob is not None]

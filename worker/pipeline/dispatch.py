@@ -79,7 +79,7 @@ class Dispatcher:
     def _send(self, claim: Claim, permit: Permit, claimed_s: float) -> Answer:
         """Send the rows that are next, and read the reply."""
         batch = claim.batch
-        lane = Lane(batch.lane, batch.lane.partition("+")[0], self.batch_store.options(batch.lane))
+        lane = Lane.of(batch.lane, self.batch_store.options(batch.lane))
         request = self.provider.upsert(lane, self.batch_store.contacts(batch, batch.bisect.sending))
         reply = self.exchanger.send(request, permit, claimed_s)
         failpoint("dispatch.sent")

@@ -1,4 +1,8 @@
-"""Records made ready for the walk: checked and encoded by the provider, their identities as digests, or refused."""
+"""Encoding: each record of a lane is checked and encoded for the platform, or refused.
+
+The provider checks and encodes; this module applies the destination's field mapping, makes the digests, and turns
+whatever goes wrong with one record into a refusal of that record.
+"""
 
 import contextlib
 import logging
@@ -15,75 +19,85 @@ from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord
 from contact_ingest.providers.base import Provider
 
-#: An unknown custom field asks for the definitions again if they are older than this.
+#: An unknown custom field makes a round fetch the field definitions again if they are older than this, ms.
 REFRESH_MS = 30_000
-NO_RULES = FieldMapping()
-#: orjson reads deeper than it writes (254 levels): what it could not write again must not come in.
-DEEP = 250
+NO_MAPPING = FieldMapping()
+#: Levels of nesting a record may have. orjson reads deeper than the 254 levels it writes: a record that could not be
+#: written again is refused.
+MAX_DEPTH = 250
 
 log = logging.getLogger("contact_ingest.records")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RecordEncoder:
-    """What records are made ready with. `fields` are the account's custom fields as cached, `tried` the names that
-    somebody has tried to create already: records that carry those and no field of the account are refused."""
+    """Encodes the records of one round.
+
+    `salt` is for the digests. `fields` are the account's custom fields as cached, `now_ms` the moment of the snapshot.
+    `tried` names the custom fields that this round has tried to create: a record that still needs one is refused.
+    `reported` are the bugs that this round has logged.
+    """
 
     provider: Provider
     salt: bytes
     fields: FieldTable
     tried: frozenset[str]
     now_ms: int
-    rules: FieldMapping = NO_RULES
-    told: set[str] = field(default_factory=set)
+    field_mapping: FieldMapping = NO_MAPPING
+    reported: set[str] = field(default_factory=set)
 
-    def encode(self, entry: QueuedRecord) -> EncodedRecord:
-        """Whatever a record holds, it costs itself alone. Raises `FieldsNeeded`."""
+    def encode(self, queued: QueuedRecord) -> EncodedRecord:
+        """Encode or refuse one record. A bad record is refused by itself; it never stops the others.
+
+        Raises `FieldsNeeded` if a custom field is unknown and the cached definitions may be too old.
+        """
         try:
-            if b"\n" in entry.raw or (len(entry.raw) > 2 * DEEP and _may_be_deep(entry.raw)):
-                entry = _tidied(entry)
-            ready = self.provider.prepare(self.rules.apply(entry.raw), self.fields)
+            if b"\n" in queued.raw or (len(queued.raw) > 2 * MAX_DEPTH and _may_be_deep(queued.raw)):
+                queued = _rewritten(queued)
+            ready = self.provider.prepare(self.field_mapping.apply(queued.raw), self.fields)
             keys = digests(self.salt, ready.identities)
         except Refused as refused:
             if refused.field.startswith("custom_fields.") and refused.code == "unknown_field" and self._is_stale():
                 raise FieldsNeeded({refused.field: None}) from None
-            return self._refused(entry, refused)
+            return self._refused(queued, refused)
         except FieldsNeeded as needed:
             if not self.tried.issuperset(needed.samples):
                 raise
             name = min(needed.samples)
-            return self._refused(entry, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
+            return self._refused(queued, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
         except BUGS as problem:
-            return self._refused(entry, self._log_bug(problem))
+            return self._refused(queued, self._log_bug(problem))
         if ready.dropped and self._is_stale():
             raise FieldsNeeded(dict.fromkeys(ready.dropped))
-        return EncodedRecord(entry, ready.encoded, ready.identities, keys, None, len(ready.dropped))
+        return EncodedRecord(queued, ready.encoded, ready.identities, keys, None, len(ready.dropped))
 
     def _is_stale(self) -> bool:
         return self.now_ms - self.fields.fetched_ms > REFRESH_MS
 
     def _log_bug(self, problem: Exception) -> Refused:
-        """A mistake of ours costs one record, not the lane; the log has it once a round, by type and place alone."""
-        said = describe_bug(problem)
-        if said not in self.told:
-            self.told.add(said)
-            log.error("a record could not be prepared", extra={"problem": said})
-        return Refused("record", f"could not be prepared: {said}", "internal")
+        """Refuse one record for a bug of ours. The log gets each bug once a round, by type and place only."""
+        bug = describe_bug(problem)
+        if bug not in self.reported:
+            self.reported.add(bug)
+            log.error("a record could not be prepared", extra={"problem": bug})
+        return Refused("record", f"could not be prepared: {bug}", "internal")
 
-    def _refused(self, entry: QueuedRecord, refused: Refused) -> EncodedRecord:
-        entry = _readable(entry)
+    def _refused(self, queued: QueuedRecord, refused: Refused) -> EncodedRecord:
+        queued = _as_json_line(queued)
         try:
-            record = orjson.loads(self.rules.apply(entry.raw))
-        except BUGS:  # rules that spoil a record: then what was enqueued says whom it is about
-            record = orjson.loads(entry.raw)
-        names = self._names(record) if isinstance(record, dict) else ()
-        # Told anew: what was caught holds the frames it went through, and they hold whole pieces of the lane.
-        told = Refused(refused.field, refused.rule, refused.code)
-        return EncodedRecord(entry, None, names, digests(self.salt, names), told)
+            record = orjson.loads(self.field_mapping.apply(queued.raw))
+        except BUGS:  # the field mapping spoils this record: take the identities from what was enqueued
+            record = orjson.loads(queued.raw)
+        names = self._identities(record) if isinstance(record, dict) else ()
+        # A new exception: the one that was caught keeps its frames alive, and they keep whole chunks of the lane.
+        reason = Refused(refused.field, refused.rule, refused.code)
+        return EncodedRecord(queued, None, names, digests(self.salt, names), reason)
 
-    def _names(self, record: dict[str, Any]) -> tuple[str, ...]:
-        """Who a refused record is about, as given and as the platform writes it, as far as that can be told: newer
-        records of the contact are known by that."""
+    def _identities(self, record: dict[str, Any]) -> tuple[str, ...]:
+        """The identities of a refused record, as given and as the platform writes them, as far as each can be read.
+
+        Newer records of the contact find the failure by these.
+        """
         names = dict.fromkeys(identities(record, self.provider.identifiers))
         for name in self.provider.identifiers:
             if name in record:
@@ -94,27 +108,29 @@ class RecordEncoder:
 
 
 def _may_be_deep(raw: bytes) -> bool:
-    return raw.count(b"[") + raw.count(b"{") > DEEP
+    return raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
 
 
-def _tidied(entry: QueuedRecord) -> QueuedRecord:
-    """The record on one line, as the door writes it, whoever wrote it into the lane. Raises `Refused`."""
+def _rewritten(queued: QueuedRecord) -> QueuedRecord:
+    """The record on one line, as `enqueue` writes it: some other program wrote it into the lane. Raises `Refused`."""
     try:
-        return replace(entry, raw=_one_line(entry.raw))
+        return replace(queued, raw=_one_line(queued.raw))
     except orjson.JSONDecodeError:
         raise Refused("record", "is not JSON", "not_an_object") from None
     except TypeError:
         raise Refused("record", "is nested too deeply", "not_json") from None
 
 
-def _readable(entry: QueuedRecord) -> QueuedRecord:
-    """What has failed is kept as JSON on one line, so that it can be shown, merged and tried again; what is no JSON
-    becomes a text of it."""
+def _as_json_line(queued: QueuedRecord) -> QueuedRecord:
+    """The record as a failure keeps it: JSON on one line, so that it can be shown, merged and retried.
+
+    Bytes that are no JSON become a JSON text of them.
+    """
     try:
-        raw = _one_line(entry.raw)
+        raw = _one_line(queued.raw)
     except (orjson.JSONDecodeError, TypeError):
-        return replace(entry, raw=orjson.dumps(entry.raw.decode("utf-8", "backslashreplace")))
-    return replace(entry, raw=raw) if b"\n" in entry.raw else entry
+        return replace(queued, raw=orjson.dumps(queued.raw.decode("utf-8", "backslashreplace")))
+    return replace(queued, raw=raw) if b"\n" in queued.raw else queued
 
 
 def _one_line(raw: bytes) -> bytes:

@@ -1,5 +1,7 @@
-"""What the bodies of one round take from older records that have failed, were refused in this very round, or are to be
-tried again: the fields that are set anew. With nothing but identifiers left, an older record is superseded.
+"""Newest wins, for records that have failed: a newer record takes the fields it sets from older failed ones.
+
+Older ones are failures in the store, retried records, and records refused in the same round. An older record of the
+same lane that is left with nothing but identifiers is superseded: it is deleted, and counts as merged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +10,7 @@ from collections.abc import Set as AbstractSet
 import orjson
 
 from contact_ingest.model.identity import has_only_identifiers, split_digests
+from contact_ingest.model.lane import RecordId
 from contact_ingest.model.merge import without_newer_fields
 from contact_ingest.packing.packer import EncodedRecord
 from contact_ingest.store.aggregation import AggregationStore
@@ -15,53 +18,62 @@ from contact_ingest.store.failures import FailedRecord, without_what_is_newer
 
 
 class Superseder:
-    """Of one round over `lane`. `reads` tells whether there is anything in the store to look for."""
+    """Collects what the payloads of one round over `lane` supersede.
 
-    def __init__(self, bench: AggregationStore, lane: str, *, reads: bool) -> None:
-        self._bench = bench
+    `reads_store` is False if the destination has no failures: then only records refused in this round are looked at.
+    """
+
+    def __init__(self, store: AggregationStore, lane: str, *, reads_store: bool) -> None:
+        self._store = store
         self._lane = lane
-        self._reads = reads
-        self._found: dict[str, FailedRecord] = {}
-        self._superseded: set[int] = set()
+        self._reads_store = reads_store
+        self._changed: dict[str, FailedRecord] = {}
+        self._superseded_refusals: set[int] = set()
 
     @property
-    def superseded(self) -> Sequence[FailedRecord]:
-        return list(self._found.values())
+    def changed_failures(self) -> Sequence[FailedRecord]:
+        """Failures in the store that have lost fields, as they are now; an empty blob for a superseded one."""
+        return list(self._changed.values())
 
-    def left(self, refused: Iterable[EncodedRecord]) -> list[EncodedRecord]:
-        """Those that still have something to say."""
-        return [item for item in refused if id(item) not in self._superseded]
+    def not_superseded(self, refused: Iterable[EncodedRecord]) -> list[EncodedRecord]:
+        """Those of the refused records that still set a field."""
+        return [record for record in refused if id(record) not in self._superseded_refusals]
 
-    def body(self, items: Sequence[EncodedRecord], refused: Sequence[EncodedRecord], taken: AbstractSet[int]) -> None:
-        """A body has closed; `refused` and `taken` (retried records) are those of the round so far."""
-        if not self._reads and not refused:
+    def apply_payload(
+        self, records: Sequence[EncodedRecord], refused: Sequence[EncodedRecord], packed_retries: AbstractSet[int]
+    ) -> None:
+        """Take from older records what the records of a finished payload set.
+
+        `refused` and `packed_retries` (record numbers) are those of the round so far.
+        """
+        if not self._reads_store and not refused:
             return
-        by_digest = {digest: item for item in items for digest in item.digests}
+        by_digest = {digest: record for record in records for digest in record.digests}
         self._strip_refused(by_digest, refused)
-        if self._reads:
-            self._strip_failed(by_digest, {f"{self._lane}:{seq}" for seq in taken})
+        if self._reads_store:
+            self._strip_failures(by_digest, {f"{self._lane}:{seq}" for seq in packed_retries})
 
     def _strip_refused(self, by_digest: Mapping[bytes, EncodedRecord], refused: Sequence[EncodedRecord]) -> None:
-        for item in refused:
-            for newer in _touching(by_digest, item.digests):
-                item.entry = without_newer_fields(item.entry, newer.entry, same_lane=True)
-                if newer.entry.seq > item.entry.seq and has_only_identifiers(orjson.loads(item.entry.raw)):
-                    self._superseded.add(id(item))
+        for record in refused:
+            for newer in _records_with(by_digest, record.digests):
+                record.queued = without_newer_fields(record.queued, newer.queued, same_lane=True)
+                if newer.queued.seq > record.queued.seq and has_only_identifiers(orjson.loads(record.queued.raw)):
+                    self._superseded_refusals.add(id(record))
 
-    def _strip_failed(self, by_digest: Mapping[bytes, EncodedRecord], taken: AbstractSet[str]) -> None:
-        """Those in `taken` leave in this round: they are in a body, or among the refused."""
-        for failed in self._bench.failed(list(by_digest)):
-            if failed.id in taken:
+    def _strip_failures(self, by_digest: Mapping[bytes, EncodedRecord], leaving: AbstractSet[str]) -> None:
+        """`leaving` are the ids of retried records that leave the store in this round: packed, or refused again."""
+        for failed in self._store.read_failed(list(by_digest)):
+            if failed.id in leaving:
                 continue
-            same_lane = failed.id.rpartition(":")[0] == self._lane
-            record = self._found.get(failed.id, failed)
-            for item in _touching(by_digest, split_digests(failed.digests)):
-                if record.blob:
-                    record = without_what_is_newer(record, item.entry, same_lane=same_lane)
-            if record.blob != failed.blob:
-                self._found[failed.id] = record
+            same_lane = RecordId.parse(failed.id).lane == self._lane
+            left = self._changed.get(failed.id, failed)
+            for newer in _records_with(by_digest, split_digests(failed.digests)):
+                if left.blob:
+                    left = without_what_is_newer(left, newer.queued, same_lane=same_lane)
+            if left.blob != failed.blob:
+                self._changed[failed.id] = left
 
 
-def _touching(by_digest: Mapping[bytes, EncodedRecord], keys: Sequence[bytes]) -> list[EncodedRecord]:
-    """The contacts that have any of these identities, each once."""
-    return list({id(by_digest[key]): by_digest[key] for key in keys if key in by_digest}.values())
+def _records_with(by_digest: Mapping[bytes, EncodedRecord], digests: Sequence[bytes]) -> list[EncodedRecord]:
+    """The records that have any of these digests, each once."""
+    return list({id(by_digest[digest]): by_digest[digest] for digest in digests if digest in by_digest}.values())

@@ -1,14 +1,14 @@
-"""The aggregator's side of the store: look at a lane, stage bodies, commit what was cut.
+"""The store as aggregation needs it: read a lane, stage bodies, commit.
 
-Bodies are staged under fresh numbers with an expiry and made permanent by the commit, so that megabytes never travel
-inside a script; a crash before the commit leaves only keys that expire.
+A body is staged under a fresh batch number, with an expiry. The commit makes it permanent. So megabytes never travel
+inside a script, and a crash before the commit leaves nothing but keys that expire.
 """
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from redis.exceptions import OutOfMemoryError
@@ -17,15 +17,43 @@ from contact_ingest.errors import StoreFull
 from contact_ingest.model.identity import split_digests
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.packing.payload import PackedBytes
+from contact_ingest.store import redis_server
 from contact_ingest.store.failures import FailedRecord
 from contact_ingest.store.redis_server import Memory
-from contact_ingest.store.redis_server import read_memory as look_at_memory
 from contact_ingest.store.scripts import Arg, Store
+
+#: How long a staged body waits for its commit, ms.
+STAGED_MS = 300_000
+#: Most records, and about most bytes of them, in one read of a lane.
+CHUNK = 2_000
+CHUNK_BYTES = 4_000_000
+#: A lane that holds more bytes than this is read by the script that counts bytes; others are read by plain LRANGE.
+HEAVY_BYTES = 32_000_000
+#: Bytes of a body in one write.
+PIECE_BYTES = 1_000_000
+#: The parts of a staged batch; each lies under `batch:<n>:<part>`.
+PARTS = ("body", "offsets", "records", "digests")
 
 
 @dataclass(frozen=True, slots=True)
 class LaneSnapshot:
-    """A lane as one transaction saw it. Everything read later is checked by `version` at the commit."""
+    """A lane and its destination as one transaction read them.
+
+    `version` is the destination's version; the commit fails if it has changed. `now_ms` is the server's clock.
+    `known` is False for a lane nobody has enqueued to; `options` are the lane's. `destination_state` is the hash
+    `state` of the destination.
+
+    In the lane: `head` is the number of the first of `waiting` records, which have `waiting_bytes`. `held` and
+    `retries` count held and retried records. `retry_cursor` is the record number from which retried records are read.
+    Records with numbers below `flush` leave without waiting. `held_at` is the moment, in ms, since which held and
+    retried records wait, None if there are none.
+
+    In the destination: `in_flight` counts digests of contacts in flight, `failed` digests of failed or retried records,
+    `unsent` batches due for dispatch, `open_batches` those and the ones due for a poll. `salt` is for digests.
+
+    `arrivals` are pairs of a record number and the moment, in ms, at which that record arrived: one a second at most,
+    and of a long lane only the first and the last hundred.
+    """
 
     version: bytes
     now_ms: int
@@ -34,72 +62,102 @@ class LaneSnapshot:
     head: int
     waiting: int
     waiting_bytes: int
-    again: int
+    retries: int
     retry_cursor: int
     held: int
     flush: int
     held_at: int | None
     paused: bool
-    dest: Mapping[str, str]
-    busy: int
+    destination_state: Mapping[str, str]
+    in_flight: int
     failed: int
     unsent: int
-    open: int
+    open_batches: int
     salt: bytes
-    marks: tuple[tuple[int, int], ...]
+    arrivals: tuple[tuple[int, int], ...]
 
     def age_ms(self, seq: int) -> int:
-        """How long the record at `seq` has waited, give or take the second between marks."""
-        since = max((ms for first, ms in self.marks if first <= seq), default=self.now_ms)
+        """How long the record with that number has waited, exact to about a second."""
+        since = max((ms for first, ms in self.arrivals if first <= seq), default=self.now_ms)
         return self.now_ms - since
 
 
-#: How long a staged body may wait for its commit.
-STAGED_MS = 300_000
-#: Records read from a lane at a time, and their bytes: a lane may hold thousands of the largest. What waits in a lane
-#: that holds no more than so many bytes in all needs no counting.
-CHUNK = 2_000
-CHUNK_BYTES = 4_000_000
-HEAVY_BYTES = 32_000_000
-#: How much of a body is sent at a time.
-PIECE_BYTES = 1_000_000
+class StagedBody(NamedTuple):
+    """A staged body: its batch number, its rows, its length in bytes."""
+
+    batch: int
+    rows: int
+    bytes: int
 
 
 @dataclass(slots=True, repr=False)
 class AggregationCommit:
-    """One aggregation, to be committed in one step."""
+    """Everything that one round changes, applied by `aggregate_commit.lua` in one step.
+
+    The first `consumed` waiting records leave the lane, with `bytes` in all; `cancelled` of them were cancelled.
+    `packed_retries` are the numbers of retried records that leave. `retry_cursor` is where the next round reads retried
+    records from, -1 to leave it. `held` is the new held list, None to leave it; `held_delta` is the change of the
+    number of held and retried records. `merged` and `dropped` go into the books. `bodies` become batches.
+    `refused` become failures. `superseded` are older failures with fewer fields, or an empty blob for one that is gone.
+    `due_ms` is the delay to the lane's next round, -1 for none.
+    """
 
     lane: str
     version: bytes
-    cut: int = 0
+    consumed: int = 0
     cancelled: int = 0
     bytes: int = 0
-    taken: Sequence[int] = ()
+    packed_retries: Sequence[int] = ()
     retry_cursor: int = -1
     held: Sequence[QueuedRecord] | None = None
     held_delta: int = 0
     merged: int = 0
     dropped: int = 0
-    bodies: list[tuple[int, int, int]] = field(default_factory=list)
+    bodies: list[StagedBody] = field(default_factory=list)
     refused: Sequence[FailedRecord] = ()
     superseded: Sequence[FailedRecord] = ()
     due_ms: int = -1
 
     @property
-    def moves(self) -> bool:
-        """Whether a commit would change anything."""
-        return bool(self.bodies or self.cut or self.taken or self.held is not None)
+    def has_changes(self) -> bool:
+        """Whether the commit would move any record."""
+        return bool(self.bodies or self.consumed or self.packed_retries or self.held is not None)
+
+    @property
+    def batches(self) -> list[int]:
+        """The numbers of the staged bodies."""
+        return [body.batch for body in self.bodies]
+
+    def to_plan(self) -> dict[str, Any]:
+        """The first argument of `aggregate_commit.lua`."""
+        return {
+            "lane": self.lane,
+            "version": self.version.decode(),
+            "consumed": self.consumed,
+            "cancelled": self.cancelled,
+            "bytes": self.bytes,
+            "packed_retries": list(self.packed_retries),
+            "retry_cursor": self.retry_cursor,
+            "held": -1 if self.held is None else len(self.held),
+            "held_delta": self.held_delta,
+            "merged": self.merged,
+            "dropped": self.dropped,
+            "bodies": [body._asdict() for body in self.bodies],
+            "refused": len(self.refused),
+            "superseded": len(self.superseded),
+            "due_ms": self.due_ms,
+        }
 
 
 class AggregationStore:
-    """Looking, staging, committing for one destination."""
+    """Reads, stages and commits for one destination."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._client = store.client
         self._keys = store.keys
 
-    def look(self, lane: str) -> LaneSnapshot:
+    def read_snapshot(self, lane: str) -> LaneSnapshot:
         k = self._keys
         if not self._client.exists(k("identity_salt")):
             self._store.run("write", "none", "SET", "identity_salt", secrets.token_bytes(16), "NX")
@@ -120,97 +178,100 @@ class AggregationStore:
         pipe.get(k("identity_salt"))
         pipe.lrange(k(f"arrivals:{lane}"), 0, 99)
         pipe.lrange(k(f"arrivals:{lane}"), -100, -1)
-        version, time, offset, options, state, waiting, again, held, dest, busy, failed, due, polls, salt, *marks = (
-            pipe.execute()
-        )
+        version, time, offset, options, of_lane, waiting, retries, held, state, *rest = pipe.execute()
+        in_flight, failed, unsent, polls, salt, *arrivals = rest
         return LaneSnapshot(
             version=version or b"0",
             now_ms=time[0] * 1000 + time[1] // 1000 + int(offset or 0),
             known=options is not None,
             options=orjson.loads(options or b"{}"),
-            head=int(state.get(b"head", 0)),
+            head=int(of_lane.get(b"head", 0)),
             waiting=waiting,
-            waiting_bytes=int(state.get(b"bytes", 0)),
-            again=again,
-            retry_cursor=int(state.get(b"again_at", 0)),
+            waiting_bytes=int(of_lane.get(b"bytes", 0)),
+            retries=retries,
+            retry_cursor=int(of_lane.get(b"retry_cursor", 0)),
             held=held,
-            flush=int(state.get(b"flush", -1)),
-            held_at=int(state[b"held_at"]) if b"held_at" in state else None,
-            paused=b"paused" in state,
-            dest={name.decode(): value.decode() for name, value in dest.items()},
-            busy=busy,
+            flush=int(of_lane.get(b"flush", -1)),
+            held_at=int(of_lane[b"held_at"]) if b"held_at" in of_lane else None,
+            paused=b"paused" in of_lane,
+            destination_state={name.decode(): value.decode() for name, value in state.items()},
+            in_flight=in_flight,
             failed=failed,
-            unsent=due,
-            open=due + polls,
+            unsent=unsent,
+            open_batches=unsent + polls,
             salt=salt,
-            marks=tuple((int(first), int(ms)) for first, _, ms in (m.partition(b":") for m in chain(*marks))),
+            arrivals=tuple((int(seq), int(ms)) for seq, _, ms in (line.partition(b":") for line in chain(*arrivals))),
         )
 
-    def waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
-        """At most `count` waiting records. Where all together are `heavy`, fewer if these are large, which is slower to
-        find out; but one at least, if there is any."""
+    def read_waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
+        """At most `count` waiting records from place `start` on; b"" is a cancelled one.
+
+        A `heavy` lane is read by bytes: fewer records if they are large, one at least. That is slower.
+        """
         if heavy:
-            return self._read(f"waiting:{lane}", start, count)
+            return self._read_list(f"waiting:{lane}", start, count)
         return list(self._client.lrange(self._keys(f"waiting:{lane}"), start, start + min(count, CHUNK) - 1))
 
-    def held(self, lane: str, count: int) -> list[QueuedRecord]:
+    def read_held(self, lane: str, count: int) -> list[QueuedRecord]:
+        """The first `count` held records."""
         found: list[QueuedRecord] = []
-        while len(found) < count and (lines := self._read(f"held:{lane}", len(found), count - len(found))):
+        while len(found) < count and (lines := self._read_list(f"held:{lane}", len(found), count - len(found))):
             found += map(QueuedRecord.from_bytes, lines)
         return found
 
-    def _read(self, name: str, start: int, count: int) -> list[bytes]:
+    def _read_list(self, name: str, start: int, count: int) -> list[bytes]:
         return list(self._store.run("read", name, start, min(count, CHUNK), CHUNK_BYTES))
 
-    def retried(self, lane: str, first: int, count: int) -> list[tuple[int, list[bytes]]]:
-        """Records of the lane that are to be tried again, by their numbers from `first` on: each with its digests."""
+    def read_retries(self, lane: str, first: int, count: int) -> list[tuple[int, list[bytes]]]:
+        """At most `count` retried records of the lane, from record number `first` on: number and digests of each."""
         k = self._keys
         seqs = list(map(int, self._client.zrangebyscore(k(f"retry:{lane}"), first, "+inf", start=0, num=count)))
-        keys = self._client.hmget(k("failures:digests"), [f"{lane}:{seq}" for seq in seqs]) if seqs else []
-        return [(seq, split_digests(key or b"")) for seq, key in zip(seqs, keys, strict=True)]
+        digests = self._client.hmget(k("failures:digests"), [f"{lane}:{seq}" for seq in seqs]) if seqs else []
+        return [(seq, split_digests(joined or b"")) for seq, joined in zip(seqs, digests, strict=True)]
 
-    def blobs(self, ids: Sequence[str]) -> list[bytes | None]:
+    def read_failures(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The stored failures with these record ids; None for one that is gone."""
         return list(self._client.hmget(self._keys("failures"), list(ids))) if ids else []
 
-    def go_on_at(self, lane: str, seq: int) -> None:
-        """Where the next round begins to look among the retried, unless that is as before (-1). A hint: it is of no
-        consequence if it is lost."""
+    def save_retry_cursor(self, lane: str, seq: int) -> None:
+        """Save where the next round reads retried records from; -1 saves nothing. Losing the cursor does no harm."""
         if seq >= 0:
-            self._store.run("write", f"aggregate:{lane}", "HSET", f"lane:{lane}", "again_at", seq)
+            self._store.run("write", f"aggregate:{lane}", "HSET", f"lane:{lane}", "retry_cursor", seq)
 
-    def busy(self, digests: Sequence[bytes]) -> set[bytes]:
-        """Which of these identities are in flight."""
+    def read_in_flight(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those of the digests that belong to contacts in flight."""
         found = self._client.hmget(self._keys("inflight"), digests) if digests else []
         return {digest for digest, root in zip(digests, found, strict=True) if root is not None}
 
-    def failed(self, digests: Sequence[bytes]) -> list[FailedRecord]:
-        """Records of these contacts that have failed, those included that are to be tried again."""
+    def read_failed(self, digests: Sequence[bytes]) -> list[FailedRecord]:
+        """The failed records of these contacts, retried ones included."""
         k = self._keys
         found = self._client.hmget(k("failures:by_digest"), digests) if digests else []
         ids = list({id_ for text in found if text for id_ in text.decode().split()})
         if not ids:
             return []
-        blobs, keys = self._client.hmget(k("failures"), ids), self._client.hmget(k("failures:digests"), ids)
-        found = zip(ids, keys, blobs, strict=True)
-        return [FailedRecord(id_, key, blob) for id_, key, blob in found if blob is not None and key]
+        blobs, joined = self._client.hmget(k("failures"), ids), self._client.hmget(k("failures:digests"), ids)
+        found = zip(ids, joined, blobs, strict=True)
+        return [FailedRecord(id_, of_one, blob) for id_, of_one, blob in found if blob is not None and of_one]
 
-    def memory(self) -> Memory:
-        return look_at_memory(self._client)
+    def read_memory(self) -> Memory:
+        return redis_server.read_memory(self._client)
 
-    def stage(self, packed: PackedBytes, entries: bytes, keys: bytes, *, beyond: bool = False) -> int:
-        """Store a body under a fresh number, to be made permanent by the commit; returns the number. Raises `StoreFull`
-        with nothing left behind, unless a small body may go `beyond` the memory there is."""
-        if beyond:
-            return int(self._store.run("aggregate_stage", STAGED_MS, packed.body, packed.offsets, entries, keys))
+    def stage(
+        self, packed: PackedBytes, record_lines: bytes, digests: bytes, *, may_exceed_memory: bool = False
+    ) -> int:
+        """Store a body under a fresh batch number, to be committed later; returns the number.
+
+        `record_lines` and `digests` are those of `FinishedPayload`. Raises `StoreFull`, with nothing left behind. A
+        small body that `may_exceed_memory` is stored by a script, which Redis runs although its memory is full.
+        """
+        if may_exceed_memory:
+            parts = (packed.body, packed.offsets, record_lines, digests)
+            return int(self._store.run("aggregate_stage", STAGED_MS, *parts))
         number = 0
         try:
             number = int(self._client.incr(self._keys("batch_seq")))
-            for part, value in (
-                ("body", packed.body),
-                ("offsets", packed.offsets),
-                ("records", entries),
-                ("digests", keys),
-            ):
+            for part, value in zip(PARTS, (packed.body, packed.offsets, record_lines, digests), strict=True):
                 self._put(self._keys(f"batch:{number}:{part}"), value)
         except OutOfMemoryError:
             self.unstage([number])
@@ -218,39 +279,23 @@ class AggregationStore:
         return number
 
     def _put(self, name: str, value: bytes) -> None:
-        """In pieces: a client copies what it sends, and the first piece brings the expiry for all of them."""
+        """Write a value piece by piece, since the client copies what it sends. The first piece sets the expiry."""
         self._client.set(name, value[:PIECE_BYTES], px=STAGED_MS)
         for start in range(PIECE_BYTES, len(value), PIECE_BYTES):
             self._client.append(name, value[start : start + PIECE_BYTES])
 
-    def unstage(self, numbers: Iterable[int]) -> None:
-        names = [self._keys(f"batch:{n}:{part}") for n in numbers for part in ("body", "offsets", "records", "digests")]
+    def unstage(self, batches: Iterable[int]) -> None:
+        """Delete staged bodies that will not be committed."""
+        names = [self._keys(f"batch:{number}:{part}") for number in batches for part in PARTS]
         if names:
             self._client.delete(*names)
 
-    def commit(self, cut: AggregationCommit) -> bool:
-        """True if it took; False if somebody else was faster and the walk must start over."""
-        plan = {
-            "lane": cut.lane,
-            "version": cut.version.decode(),
-            "cut": cut.cut,
-            "tombs": cut.cancelled,
-            "bytes": cut.bytes,
-            "taken": list(cut.taken),
-            "again_at": cut.retry_cursor,
-            "held": -1 if cut.held is None else len(cut.held),
-            "held_delta": cut.held_delta,
-            "merged": cut.merged,
-            "dropped": cut.dropped,
-            "bodies": [{"n": n, "rows": rows, "bytes": size} for n, rows, size in cut.bodies],
-            "refused": len(cut.refused),
-            "strips": len(cut.superseded),
-            "due_ms": cut.due_ms,
-        }
-        args: list[Arg] = [orjson.dumps(plan)]
-        args += [entry.to_bytes() for entry in cut.held or ()]
-        for record in cut.refused:
+    def commit(self, commit: AggregationCommit) -> bool:
+        """Apply a round. False if the destination's version has changed, or a body has expired: start over."""
+        args: list[Arg] = [orjson.dumps(commit.to_plan())]
+        args += [record.to_bytes() for record in commit.held or ()]
+        for record in commit.refused:
             args += [record.id, record.digests, record.blob]
-        for record in cut.superseded:
+        for record in commit.superseded:
             args += [record.id, record.blob]
         return bool(self._store.run("aggregate_commit", *args) == b"ok")

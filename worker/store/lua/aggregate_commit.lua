@@ -1,22 +1,38 @@
--- One aggregation: bodies become batches, records leave the lane, held is rewritten, the books move. All or nothing.
--- ARGV[1] is the plan as JSON:
---   lane, version, cut (elements off the front of wait), tombs (cancelled ones among them), bytes, taken (retried ones
---   that leave again), again_at (where to look among the others next, -1: as before), held (how many follow, or -1 to
---   leave the list), held_delta, merged, bodies [{n, rows, bytes}], refused (how many failures follow), strips (how
---   many), dropped, due_ms (when to look again, or -1)
--- then: held entries; failures as id, digests, blob; strips as id, blob ('' takes the record away).
--- Returns 'ok', 'stale' (somebody was faster), or 'expired' (a staged body is gone, or not the one that was staged).
+-- Commit one round of aggregation, all or nothing: bodies become batches, records leave the lane, the held list is
+-- rewritten, refused records become failures, the books move.
+--
+-- ARGV[1] is the plan, as JSON:
+--   {"lane": "newsletter",   the lane
+--    "version": "41",        the destination's version at the snapshot
+--    "consumed": 1200,       records to take off the front of `waiting`
+--    "cancelled": 3,         those of them that were cancelled
+--    "bytes": 480211,        bytes of all of them
+--    "packed_retries": [7, 9],  numbers of retried records that leave `retry`
+--    "retry_cursor": -1,     number from which the next round reads retried records; -1 leaves it as it is
+--    "held": 2,              held records that follow as arguments; -1 leaves the held list as it is
+--    "held_delta": 1,        change of the number of held and retried records
+--    "merged": 40,           records that became part of another one
+--    "dropped": 0,           custom fields left out
+--    "bodies": [{"batch": 118, "rows": 1150, "bytes": 511902}],  staged bodies
+--    "refused": 1,           failures that follow as arguments
+--    "superseded": 1,        older failures that follow as arguments
+--    "due_ms": 5000}         delay to the lane's next round; -1 for none
+-- After it: the held records (an entry each); for each refused record its id, its digests and its failure; for each
+-- superseded failure its id and what is left of it ('' deletes the failure).
+--
+-- Returns 'ok'; 'stale' if the version has changed; 'expired' if a staged body is gone or is not the one staged.
 
--- `forget_failure` for many, in few commands: retried records that leave, by their numbers.
-local function take_retried(lane, numbers)
+-- Take retried records off the retry queue and delete their failures. Does for many numbers what forget_failure does
+-- for one id, in few commands.
+local function remove_packed_retries(lane, numbers)
   for from = 1, #numbers, 1000 do
     local seqs, ids, digests, owners, alone = {}, {}, {}, {}, {}
     for i = from, math.min(from + 999, #numbers) do
       seqs[#seqs + 1] = string.format('%d', numbers[i])
       ids[#ids + 1] = lane .. ':' .. seqs[#seqs]
     end
-    for i, keys in ipairs(redis.call('HMGET', k('failures:digests'), unpack(ids))) do
-      for _, digest in ipairs(digests_of(keys or '')) do
+    for i, joined in ipairs(redis.call('HMGET', k('failures:digests'), unpack(ids))) do
+      for _, digest in ipairs(digests_of(joined or '')) do
         digests[#digests + 1], owners[#owners + 1] = digest, ids[i]
       end
     end
@@ -36,14 +52,15 @@ end
 
 local plan = cjson.decode(ARGV[1])
 local lane, now = plan.lane, clock()
--- Its first body is a batch already: this very commit was made before, and only its reply was lost.
-if plan.bodies[1] and redis.call('EXISTS', k('batch:' .. plan.bodies[1].n)) == 1 then return 'ok' end
+-- The first body is a batch already: this commit was applied before and its reply was lost.
+if plan.bodies[1] and redis.call('EXISTS', k('batch:' .. plan.bodies[1].batch)) == 1 then return 'ok' end
 if (redis.call('GET', k('version')) or '0') ~= plan.version then return 'stale' end
 for _, body in ipairs(plan.bodies) do
-  -- Of another length it is somebody else's: a server that was restored from an older state gives numbers out anew.
-  if redis.call('STRLEN', k('batch:' .. body.n .. ':body')) ~= body.bytes then return 'expired' end
+  -- A body of another length was staged by another worker: a server restored from an older state gives numbers twice.
+  if redis.call('STRLEN', k('batch:' .. body.batch .. ':body')) ~= body.bytes then return 'expired' end
 end
-redis.call('DEL', k('wakeup:aggregate:' .. lane)) -- a first write that runs with full memory
+-- DEL is allowed when memory is full. As the script's first write it lets the later ones run.
+redis.call('DEL', k('wakeup:aggregate:' .. lane))
 local at = 2
 if plan.held >= 0 then
   redis.call('DEL', k('held:' .. lane))
@@ -52,13 +69,13 @@ if plan.held >= 0 then
   each('RPUSH', k('held:' .. lane), entries)
   at = at + plan.held
 end
-take_retried(lane, plan.taken)
-if plan.again_at >= 0 then redis.call('HSET', k('lane:' .. lane), 'retry_cursor', plan.again_at) end
-if plan.cut > 0 then
-  redis.call('LTRIM', k('waiting:' .. lane), plan.cut, -1)
+remove_packed_retries(lane, plan.packed_retries)
+if plan.retry_cursor >= 0 then redis.call('HSET', k('lane:' .. lane), 'retry_cursor', plan.retry_cursor) end
+if plan.consumed > 0 then
+  redis.call('LTRIM', k('waiting:' .. lane), plan.consumed, -1)
   redis.call('HINCRBY', k('lane:' .. lane), 'bytes', -plan.bytes)
-  local head = redis.call('HINCRBY', k('lane:' .. lane), 'head', plan.cut)
-  -- A mark stays as long as a record that came under it still waits.
+  local head = redis.call('HINCRBY', k('lane:' .. lane), 'head', plan.consumed)
+  -- An arrival is kept while a record between it and the next arrival still waits.
   while true do
     local second = redis.call('LINDEX', k('arrivals:' .. lane), 1)
     if not second or tonumber(string.match(second, '^(%d+)')) > head then break end
@@ -68,36 +85,36 @@ if plan.cut > 0 then
 end
 local batched = 0
 for _, body in ipairs(plan.bodies) do
-  local name = 'batch:' .. body.n
+  local name = 'batch:' .. body.batch
   for _, part in ipairs({':body', ':offsets', ':records', ':digests'}) do redis.call('PERSIST', k(name .. part)) end
-  redis.call('HSET', k(name), 'lane', lane, 'root', body.n, 'state', 'ready', 'rows', body.rows, 'bytes', body.bytes,
-    'sending', '[[0,' .. string.format('%d', body.rows) .. ']]', 'suspects', '[]', 'parked', '[]', 'fence', 0, 'attempts', 0,
-    'claims_count', 0, 'parts', 1, 'created_ms', now, 'packed_version', plan.version + 1)
-  redis.call('ZADD', k('due:dispatch'), now, body.n)
-  redis.call('ZADD', k('batches'), now, body.n)
-  local pairs_ = {}
+  redis.call('HSET', k(name), 'lane', lane, 'root', body.batch, 'state', 'ready', 'rows', body.rows,
+    'bytes', body.bytes, 'sending', '[[0,' .. string.format('%d', body.rows) .. ']]', 'suspects', '[]', 'parked', '[]',
+    'fence', 0, 'attempts', 0, 'claims_count', 0, 'parts', 1, 'created_ms', now, 'packed_version', plan.version + 1)
+  redis.call('ZADD', k('due:dispatch'), now, body.batch)
+  redis.call('ZADD', k('batches'), now, body.batch)
+  local in_flight = {}
   for _, digest in ipairs(digests_of(redis.call('GET', k(name .. ':digests')))) do
-    pairs_[#pairs_ + 1] = digest
-    pairs_[#pairs_ + 1] = body.n
+    in_flight[#in_flight + 1] = digest
+    in_flight[#in_flight + 1] = body.batch
   end
-  each('HSET', k('inflight'), pairs_)
+  each('HSET', k('inflight'), in_flight)
   batched = batched + body.rows
 end
 for _ = 1, plan.refused do
   record_failure(ARGV[at], ARGV[at + 1], ARGV[at + 2], now)
   at = at + 3
 end
-for _ = 1, plan.strips do
-  local id, blob = ARGV[at], ARGV[at + 1]
-  if blob ~= '' then
-    redis.call('HSET', k('failures'), id, blob)
+for _ = 1, plan.superseded do
+  local id, failure = ARGV[at], ARGV[at + 1]
+  if failure ~= '' then
+    redis.call('HSET', k('failures'), id, failure)
   else
     book(lane_of(id), forget_failure(id), -1, 'merged', 1)
   end
   at = at + 2
 end
-book(lane, 'waiting', plan.tombs - plan.cut, 'held', plan.held_delta, 'batched', batched, 'merged', plan.merged,
-  'failed', plan.refused, 'dropped', plan.dropped)
+book(lane, 'waiting', plan.cancelled - plan.consumed, 'held', plan.held_delta, 'batched', batched,
+  'merged', plan.merged, 'failed', plan.refused, 'dropped', plan.dropped)
 if redis.call('EXISTS', k('held:' .. lane)) == 1 or redis.call('EXISTS', k('retry:' .. lane)) == 1 then
   redis.call('HSET', k('lane:' .. lane), 'held_at', now)
 else
@@ -109,7 +126,7 @@ if plan.due_ms < 0 then
 else
   redis.call('ZADD', k('due:aggregate'), now + plan.due_ms, lane)
 end
--- Records that came while this walk was under way arm the lane again.
+-- Records that arrived after the snapshot make the lane due at once.
 if plan.due_ms < 0 and redis.call('EXISTS', k('waiting:' .. lane)) == 1 then
   redis.call('ZADD', k('due:aggregate'), now, lane)
 end

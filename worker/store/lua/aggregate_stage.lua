@@ -1,9 +1,12 @@
--- Stage a small body although memory is full: cutting moves records from the lane into it, and frees them in turn.
--- ARGV: ttl ms, then body, rows, entries, keys. Returns its number. Made twice, the first one expires.
-local n = string.format('%d', tonumber(redis.call('GET', k('batch_seq')) or 0) + 1)
-redis.call('DEL', k('batch:' .. n .. ':body')) -- runs with full memory, and lets what follows run
+-- Stage a small body although the memory of Redis is full. The commit that follows takes the body's records off the
+-- lane, which frees more memory than the body takes.
+-- ARGV: time to live in ms, then the parts: body, offsets, records, digests.
+-- Returns the batch number. If the script runs twice because its reply was lost, the first copy expires.
+local batch = string.format('%d', tonumber(redis.call('GET', k('batch_seq')) or 0) + 1)
+-- DEL is allowed when memory is full. As the script's first write it lets the later ones run.
+redis.call('DEL', k('batch:' .. batch .. ':body'))
 redis.call('INCR', k('batch_seq'))
-for at, part in ipairs({':body', ':offsets', ':records', ':digests'}) do
-  redis.call('SET', k('batch:' .. n .. part), ARGV[at + 1], 'PX', ARGV[1])
+for i, part in ipairs({':body', ':offsets', ':records', ':digests'}) do
+  redis.call('SET', k('batch:' .. batch .. part), ARGV[i + 1], 'PX', ARGV[1])
 end
-return tonumber(n)
+return tonumber(batch)
