@@ -40,7 +40,7 @@ def test_a_record_id_reads_back_as_it_was_written(lane, seq):
     "text", ["", "news", "news:", "news:-1", "news:1.0", "news: 1", "news:1_0", "news:٣", ":1", SECRET]
 )
 def test_a_text_of_another_form_is_no_record_id_and_the_error_does_not_repeat_it(text):
-    with pytest.raises(ValueError, match="^not the (id of a record|name of a lane)$"):
+    with pytest.raises(ValueError, match=r"^not the (id of a record|name of a lane)$"):
         RecordId.parse(text)
 
 

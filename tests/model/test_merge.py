@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contact_ingest.model.identity import IDENTIFIERS, has_only_identifiers
 from contact_ingest.model.merge import merge_fields, merge_records, with_packed_version, without_newer_fields
-from contact_ingest.model.record import MAPS, QueuedRecord
+from contact_ingest.model.record import MAP_FIELDS, QueuedRecord
 
 VALUES = st.none() | st.booleans() | st.sampled_from(["", "x", 0, 5])
 RECORDS = st.fixed_dictionaries(
@@ -50,7 +50,7 @@ def said(entry_):
     """Field to the number of the record that set it, as its value tells."""
     found = {}
     for name, value in orjson.loads(entry_.raw).items():
-        if name in MAPS:
+        if name in MAP_FIELDS:
             found |= {f"{name}.{inner}": seq for inner, seq in value.items()}
         elif name not in IDENTIFIERS:
             found[name] = value

@@ -1,6 +1,6 @@
-"""What a destination does to every record before the platform's own mapping: rename, drop, add constants.
+"""The field mapping of a destination: rename fields, drop fields, add constants, before the platform's own mapping.
 
-Records keep the form in which they were enqueued, so that a rule mended later holds for what is retried.
+Records stay in Redis as they were enqueued, so that a mapping that is corrected later also applies to retried records.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,16 @@ from typing import Any
 
 import orjson
 
-CUSTOM = "custom_fields"
+_CUSTOM = "custom_fields"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldMapping:
-    """`rename` maps a field to another, `drop` names fields that are left out, `constants` are added where a record
-    does not say otherwise. `custom_fields.NAME` names a custom field, on either side."""
+    """`rename` maps a field to another, `drop` names fields to leave out, `constants` are set where a record has none.
+
+    They apply in this order: drop, rename, constants. `custom_fields.NAME` names a custom field, on either side.
+    Example: `FieldMapping({"company": "custom_fields.company"}, ("facebook",), {"source": "crm"})`.
+    """
 
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
@@ -26,46 +29,47 @@ class FieldMapping:
         return not (self.rename or self.drop or self.constants)
 
     def apply(self, raw: bytes) -> bytes:
-        """The record as this destination is to see it; what is no record stays as it is."""
+        """The record as JSON, mapped. Bytes that are no JSON object stay as they are."""
         if self.is_empty:
             return raw
         try:
             record = orjson.loads(raw)
         except orjson.JSONDecodeError:
-            return raw  # the platform's mapping says what is wrong with it
+            return raw  # the provider refuses it and names the reason
         if not isinstance(record, dict):
             return raw
         for name in self.drop:
-            _take(record, name)
+            _pop(record, name)
         for old, new in self.rename.items():
-            found = _take(record, old)
+            found = _pop(record, old)
             if found:
-                _put(record, new, found[0])
+                _set(record, new, found[0])
         for name, value in self.constants.items():
-            _put(record, name, value, over=False)
+            _set(record, name, value, replaces=False)
         return orjson.dumps(record)
 
 
-def _place(record: dict[str, Any], name: str, *, make: bool) -> tuple[dict[str, Any], str]:
+def _locate(record: dict[str, Any], name: str, *, creates: bool) -> tuple[dict[str, Any], str]:
+    """The object that has the field, and the field's name in it."""
     head, _, tail = name.partition(".")
-    if head != CUSTOM or not tail:
+    if head != _CUSTOM or not tail:
         return record, name
-    inner = record.setdefault(CUSTOM, {}) if make else record.get(CUSTOM)
-    return (inner if isinstance(inner, dict) else {}), tail
+    custom = record.setdefault(_CUSTOM, {}) if creates else record.get(_CUSTOM)
+    return (custom if isinstance(custom, dict) else {}), tail
 
 
-def _take(record: dict[str, Any], name: str) -> list[Any]:
-    """The value in a list, or an empty list: null is a value."""
-    place, key = _place(record, name, make=False)
-    if key not in place:
+def _pop(record: dict[str, Any], name: str) -> list[Any]:
+    """Remove a field. Returns its value in a list, or an empty list: the value may be None."""
+    owner, key = _locate(record, name, creates=False)
+    if key not in owner:
         return []
-    value = place.pop(key)
-    if place is not record and not place:
-        record.pop(CUSTOM)
+    value = owner.pop(key)
+    if owner is not record and not owner:
+        record.pop(_CUSTOM)
     return [value]
 
 
-def _put(record: dict[str, Any], name: str, value: Any, *, over: bool = True) -> None:
-    place, key = _place(record, name, make=True)
-    if over or key not in place:
-        place[key] = value
+def _set(record: dict[str, Any], name: str, value: Any, *, replaces: bool = True) -> None:
+    owner, key = _locate(record, name, creates=True)
+    if replaces or key not in owner:
+        owner[key] = value

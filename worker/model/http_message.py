@@ -1,6 +1,6 @@
-"""One HTTP exchange as values: what to send, what came back, and what its rate-limit headers say.
+"""One HTTP exchange as values: the request, the response, and its rate-limit headers.
 
-Providers build requests and read responses; `transport` alone turns one into the other.
+Providers build requests and read responses. Sending is left to `transport`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-#: A platform cannot park a worker for longer than this, whatever its headers say.
+#: Longest wait that a header can ask for, s. Longer ones are cut to this.
 LONGEST_WAIT_S = 900.0
-#: Reset values above this are Unix times, below it seconds left: some document the one and send the other.
-EPOCH_FROM = 1_000_000_000
+#: A reset value from here on is a Unix time; a smaller one is seconds left. Some platforms document one and send the
+#: other.
+UNIX_TIME_FROM = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One request. `url` is absolute. `body` is a sequence of byte slices, sent in order with their total length
-    declared. `endpoint` names the rate limit it counts against. `public_only` refuses anything but https to a public
-    address; `allowed_origin` (scheme, host and port) is the one exception to that."""
+    """One request.
+
+    `url` is absolute. `body` is a sequence of byte slices, sent in order; their total length is declared. `endpoint`
+    names the rate limit that the request counts against, for example `upsert`. `public_only` refuses everything but
+    https to a public address; `allowed_origin` (scheme, host and port) is the only exception.
+    """
 
     method: str
     url: str
@@ -31,6 +35,7 @@ class Request:
 
     @property
     def length(self) -> int:
+        """Bytes of the body."""
         return sum(map(len, self.body))
 
     def __repr__(self) -> str:
@@ -39,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Response:
-    """One reply. Header names are lower case. `truncated` tells that the body was longer than allowed."""
+    """One reply. Header names are in lower case. `truncated` tells that the body was longer than the request allows."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +58,11 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class RateHeaders:
-    """What a reply says of the limit: requests a window, how many are left, and seconds until the window resets."""
+    """The rate limit as a reply gives it; None for what it does not give.
+
+    `limit` requests are allowed in a window, `remaining` of them are left, and the window ends in `reset_s` seconds.
+    `retry_after_s` is the wait that the platform asks for.
+    """
 
     limit: int | None = None
     remaining: int | None = None
@@ -62,28 +71,32 @@ class RateHeaders:
 
 
 def rate_headers(headers: Mapping[str, str], now_s: float) -> RateHeaders:
-    """Read the rate-limit headers of a reply; what is absent or unreadable is None. `now_s` is Unix time."""
+    """Read the rate-limit headers of a reply. An absent or unreadable one is None. `now_s` is Unix time.
+
+    Example: `{"x-ratelimit-limit": "600", "x-ratelimit-remaining": "599", "x-ratelimit-reset": "1795000060"}`.
+    """
     return RateHeaders(
-        limit=_whole(headers.get("x-ratelimit-limit")),
-        remaining=_whole(headers.get("x-ratelimit-remaining")),
-        reset_s=_reset(headers.get("x-ratelimit-reset"), now_s),
-        retry_after_s=_retry_after(headers.get("retry-after"), now_s),
+        limit=_whole_number(headers.get("x-ratelimit-limit")),
+        remaining=_whole_number(headers.get("x-ratelimit-remaining")),
+        reset_s=_reset_s(headers.get("x-ratelimit-reset"), now_s),
+        retry_after_s=_retry_after_s(headers.get("retry-after"), now_s),
     )
 
 
 def clamp(seconds: float) -> float:
+    """A wait between 0 and `LONGEST_WAIT_S`."""
     return min(max(seconds, 0.0), LONGEST_WAIT_S)
 
 
 def slices(parts: Sequence[bytes], size: int = 65_536) -> Iterator[bytes]:
-    """Cut a body into pieces small enough that the deadline is looked at between them."""
+    """Cut a body into pieces of at most `size` bytes; the transport checks its deadline between two pieces."""
     for part in parts:
         view = memoryview(part)
         for start in range(0, len(view), size):
             yield bytes(view[start : start + size])
 
 
-def _whole(text: str | None) -> int | None:
+def _whole_number(text: str | None) -> int | None:
     try:
         number = float(text) if text is not None else None
         return int(number) if number is not None and 0 <= number < 2**53 else None
@@ -91,17 +104,17 @@ def _whole(text: str | None) -> int | None:
         return None
 
 
-def _reset(text: str | None, now_s: float) -> float | None:
-    number = _whole(text)
+def _reset_s(text: str | None, now_s: float) -> float | None:
+    number = _whole_number(text)
     if number is None:
         return None
-    return clamp(number - now_s if number >= EPOCH_FROM else number)
+    return clamp(number - now_s if number >= UNIX_TIME_FROM else number)
 
 
-def _retry_after(text: str | None, now_s: float) -> float | None:
+def _retry_after_s(text: str | None, now_s: float) -> float | None:
     if text is None:
         return None
-    number = _whole(text)
+    number = _whole_number(text)
     if number is not None:
         return clamp(number)
     try:
@@ -112,5 +125,5 @@ def _retry_after(text: str | None, now_s: float) -> float | None:
 
 
 def utc(ms: int) -> str:
-    """A moment in milliseconds as ISO 8601, to the second, in UTC."""
+    """A moment in ms as ISO 8601 in UTC, to the second: `2026-11-18T11:06:40Z`."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

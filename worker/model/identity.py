@@ -1,40 +1,49 @@
-"""Who a record is about: identifiers, and their digests."""
+"""Who a record is about: identifiers, identities, and their digests.
+
+An identifier is a field such as `email`. An identity is a text such as `email:ann@example.com`. A digest is 8 bytes of
+an identity, which is what Redis keeps of contacts in flight and of failed ones.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-#: Fields that may say who a contact is. Which of them count is the platform's to say.
+#: Fields that identify a contact. Each platform uses some of them.
 IDENTIFIERS = ("email", "external_id", "phone_number_id", "anonymous_id")
+#: Length of a digest.
 DIGEST_BYTES = 8
 
 
-def digests(key: bytes, names: Sequence[str]) -> tuple[bytes, ...]:
-    """Eight bytes for each identity of a contact. The installation's own secret goes in as the salt (16 bytes), which
-    keeps outsiders from choosing collisions at half the cost of a keyed digest: no second block."""
-    return tuple([blake2b(name.encode(), salt=key, digest_size=DIGEST_BYTES).digest() for name in names])
+def digests(salt: bytes, names: Sequence[str]) -> tuple[bytes, ...]:
+    """The digest of each identity.
+
+    `salt` (16 bytes) is a secret kept in Redis: without it nobody can choose two identities that collide.
+    A salt costs half of what a key costs, which would take a second block.
+    """
+    return tuple([blake2b(name.encode(), salt=salt, digest_size=DIGEST_BYTES).digest() for name in names])
+
+
+def split_digests(joined: bytes) -> list[bytes]:
+    """Digests that lie one after the other, as a list."""
+    return [joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES)]
 
 
 def identities(record: Mapping[str, Any], identifiers: Sequence[str]) -> tuple[str, ...]:
-    """Who a record is about, as far as can be told without the platform's rules."""
+    """The identities of a record before the platform's rules: e-mail addresses in lower case, other values as given."""
     found = ((name, record.get(name)) for name in identifiers)
-    return tuple(f"{name}:{_folded(name, value)}" for name, value in found if isinstance(value, str) and value)
+    return tuple(f"{name}:{_normalized(name, value)}" for name, value in found if isinstance(value, str) and value)
 
 
-def _folded(name: str, value: str) -> str:
+def _normalized(name: str, value: str) -> str:
     return value.strip().lower() if name == "email" else value
 
 
 def has_only_identifiers(record: Iterable[str]) -> bool:
-    """Whether nothing but identifiers is left."""
+    """Whether a record sets nothing but identifiers."""
     return all(name in IDENTIFIERS for name in record)
 
 
 def contradict(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two records name different values for one kind of identifier."""
-    kinds: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
-    return any(kinds.get(kind, value) != value for kind, value in (identity.split(":", 1) for identity in other))
-
-
-def split_digests(keys: bytes) -> list[bytes]:
-    return [keys[at : at + DIGEST_BYTES] for at in range(0, len(keys), DIGEST_BYTES)]
+    """Whether two contacts have different values of one identifier; both are given by their identities."""
+    values: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
+    return any(values.get(name, value) != value for name, value in (identity.split(":", 1) for identity in other))

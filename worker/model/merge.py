@@ -1,10 +1,13 @@
-"""Who is newer, field by field: what a merged record remembers of the records it was made of, and which fields a record
-that leaves takes away from an older one that has failed.
+"""Merging records of one contact, and "newest wins" field by field.
 
-On one lane the record with the higher number is newer. Across lanes the one that left its lane later is: numbers of two
-lanes cannot be compared, versions of commits can, and what has not left yet is newer than all that has. A merged record
-is as new in each field as the record that set it, so that one which failed in between keeps what it alone has said, and
-loses what came after it.
+`merge_records` makes one record of two. `without_newer_fields` takes from an older record, which has failed, the fields
+that a newer one sets.
+
+On one lane the record with the higher number is newer. Numbers of two lanes cannot be compared: there the record that
+left its lane later is newer (`packed_version`), and a record that has not left yet is newer than all that have.
+
+A merged record remembers for each field which record set it (`field_versions`). So a record that failed between two
+merged ones keeps the fields that only it sets, and loses the fields that were set after it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,23 +17,26 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.identity import IDENTIFIERS
-from contact_ingest.model.record import MAPS, QueuedRecord
+from contact_ingest.model.record import MAP_FIELDS, QueuedRecord
 
-#: Which record set a field: its number, and the version by which it left its lane (0: it has not).
+#: Which record set a field: its number, and the version with which it left its lane (0: it has not left).
 FieldVersion = tuple[int, int]
 
 
 def merge_records(older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord:
-    """Both as one under the newer number. What the newer one has from a record before the older one gives way to it."""
+    """Both records as one, with the newer one's number. The numbers must be of one lane.
+
+    A field that the newer record has from a record older than `older` gives way to that of `older`.
+    """
     if newer.field_versions:
         newer = without_newer_fields(newer, older, same_lane=True)
     old, new = orjson.loads(older.raw), orjson.loads(newer.raw)
-    set_anew = set(_paths(new))
-    known = _origins(older)
+    set_by_newer = set(_paths(new))
+    known = _known_versions(older)
     inherited = (
-        (path, *known.get(path, (older.seq, older.packed_version))) for path in _paths(old) if path not in set_anew
+        (path, *known.get(path, (older.seq, older.packed_version))) for path in _paths(old) if path not in set_by_newer
     )
-    # A copy: what orjson returns keeps 4 KB alive, however short it is.
+    # A copy: the bytes that orjson returns keep 4 KB of memory alive, however short they are.
     raw = b"%b" % orjson.dumps(merge_fields(old, new))
     return replace(
         newer,
@@ -38,45 +44,55 @@ def merge_records(older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord:
         merged=(*older.merged, older.seq, *newer.merged),
         attempts=max(older.attempts, newer.attempts),
         first_ms=older.first_ms or newer.first_ms,
-        field_versions=(*(origin for origin in newer.field_versions if origin[0] in set_anew), *inherited),
+        field_versions=(*(known for known in newer.field_versions if known[0] in set_by_newer), *inherited),
     )
 
 
-def with_packed_version(entry: QueuedRecord, version: int) -> QueuedRecord:
-    """The entry as of the commit that took it off its lane. What had left before stays as it was."""
-    field_versions = tuple((path, seq, packed_version or version) for path, seq, packed_version in entry.field_versions)
-    return replace(entry, packed_version=entry.packed_version or version, field_versions=field_versions)
+def merge_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Both records as one: the newer value of each field, and of each custom field and mailing list."""
+    both = {**old, **new}
+    for field in MAP_FIELDS:
+        before, after = old.get(field), new.get(field)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            both[field] = {**before, **after}
+    return both
+
+
+def with_packed_version(queued: QueuedRecord, version: int) -> QueuedRecord:
+    """The record as it leaves its lane with that version. Versions that are set already stay."""
+    field_versions = tuple((path, seq, known or version) for path, seq, known in queued.field_versions)
+    return replace(queued, packed_version=queued.packed_version or version, field_versions=field_versions)
 
 
 def without_newer_fields(old: QueuedRecord, newer: QueuedRecord, *, same_lane: bool) -> QueuedRecord:
-    """What of `old` is not set anew by the other. Identifiers stay: they say whom it is about."""
+    """The old record without the fields for which the other one has a newer value. Identifiers stay."""
     record = orjson.loads(old.raw)
-    setting = {_folded(path): origin for path, origin in _fields(newer, orjson.loads(newer.raw)).items()}
-    before = _fields(old, record)
-    gone = [path for path, origin in before.items() if _is_beaten(path, origin, setting, same_lane=same_lane)]
-    if not gone:
+    rivals = {_comparable(path): version for path, version in _field_versions(newer, orjson.loads(newer.raw)).items()}
+    own = _field_versions(old, record)
+    overridden = [path for path, version in own.items() if _is_overridden(path, version, rivals, same_lane=same_lane)]
+    if not overridden:
         return old
-    for path in gone:
+    for path in overridden:
         _remove(record, path)
     return replace(old, raw=orjson.dumps(record))
 
 
-def _origins(entry: QueuedRecord) -> dict[str, FieldVersion]:
-    return {path: (seq, packed_version) for path, seq, packed_version in entry.field_versions}
+def _known_versions(queued: QueuedRecord) -> dict[str, FieldVersion]:
+    return {path: (seq, packed_version) for path, seq, packed_version in queued.field_versions}
 
 
-def _fields(entry: QueuedRecord, record: Mapping[str, Any]) -> dict[str, FieldVersion]:
-    """What an entry's record sets, and which record set it so."""
-    known, own = _origins(entry), (entry.seq, entry.packed_version)
+def _field_versions(queued: QueuedRecord, record: Mapping[str, Any]) -> dict[str, FieldVersion]:
+    """Each field that the record sets, with the record that set it."""
+    known, own = _known_versions(queued), (queued.seq, queued.packed_version)
     return {path: known.get(path, own) for path in _paths(record)}
 
 
-def _is_beaten(path: str, old: FieldVersion, setting: Mapping[str, FieldVersion], *, same_lane: bool) -> bool:
-    """A value that takes the place of a whole map takes that of each entry, and the other way round."""
-    rivals = {_folded(path), path.partition(".")[0]} & setting.keys()
-    if path in MAPS:
-        rivals |= {name for name in setting if name.startswith(f"{path}.")}
-    return any(_is_newer(setting[name], old, same_lane=same_lane) for name in rivals)
+def _is_overridden(path: str, version: FieldVersion, rivals: Mapping[str, FieldVersion], *, same_lane: bool) -> bool:
+    """Whether a rival sets the field later. A whole map and its entries override each other."""
+    names = {_comparable(path), path.partition(".")[0]} & rivals.keys()
+    if path in MAP_FIELDS:
+        names |= {name for name in rivals if name.startswith(f"{path}.")}
+    return any(_is_newer(rivals[name], version, same_lane=same_lane) for name in names)
 
 
 def _is_newer(one: FieldVersion, other: FieldVersion, *, same_lane: bool) -> bool:
@@ -86,38 +102,30 @@ def _is_newer(one: FieldVersion, other: FieldVersion, *, same_lane: bool) -> boo
 
 
 def _paths(record: Mapping[str, Any]) -> Iterator[str]:
-    """What a record sets: its fields, and the entries of its maps one by one. A name that only looks like such an entry
-    is no field of any platform: nothing takes it away."""
+    """The fields that a record sets, and the entries of its maps: `city`, `custom_fields.plan`.
+
+    A field whose own name contains such a dot is left out: no platform has one, so nothing overrides it.
+    """
     for name, value in record.items():
         head, dot, _ = name.partition(".")
-        if name in IDENTIFIERS or (dot and head in MAPS):
+        if name in IDENTIFIERS or (dot and head in MAP_FIELDS):
             continue
-        if name in MAPS and isinstance(value, Mapping):
+        if name in MAP_FIELDS and isinstance(value, Mapping):
             yield from (f"{name}.{entry}" for entry in value)
         else:
             yield name
 
 
-def _folded(path: str) -> str:
-    """Custom fields are the same in whatever letters."""
+def _comparable(path: str) -> str:
+    """The path as it is compared: names of custom fields do not differ by case."""
     return path.lower() if path.startswith("custom_fields.") else path
 
 
 def _remove(record: dict[str, Any], path: str) -> None:
     head, dot, entry = path.partition(".")
-    if not dot or head not in MAPS:
+    if not dot or head not in MAP_FIELDS:
         del record[path]
         return
     del record[head][entry]
     if not record[head]:
         del record[head]
-
-
-def merge_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Both records in one, the newer winning field by field, custom fields and mailing lists one by one."""
-    both = {**old, **new}
-    for field in MAPS:
-        before, after = old.get(field), new.get(field)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            both[field] = {**before, **after}
-    return both
