@@ -32,34 +32,36 @@ from contact_ingest.store.aggregation import AggregationCommit, AggregationStore
 
 SALT = b"benchmark-salt-1"
 NOBODY: frozenset[bytes] = frozenset()
-LANE = Lane("sendgrid", "sendgrid")
+LANE = Lane.of("sendgrid", {})
 ALL_BODIES = 1_000
 PAIR, WHOLE = "orjson.loads + orjson.dumps, each", "orjson.dumps, whole list"
 ROUND = "full round on a server"
 
 
-class TimedBench(AggregationStore):
-    """A bench that holds the watch over its own round trips."""
+class TimedStore(AggregationStore):
+    """An aggregation store that times its own round trips, in seconds."""
 
-    def __init__(self, bench: AggregationStore) -> None:
-        super().__init__(bench._store)  # noqa: SLF001 - the same store, watched
+    def __init__(self, store: AggregationStore) -> None:
+        super().__init__(store._store)  # noqa: SLF001 - the same store, watched
         self.seconds = {"read": 0.0, "stage": 0.0, "commit": 0.0}
 
-    def waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
+    def read_waiting(self, lane: str, start: int, count: int, *, heavy: bool = False) -> list[bytes]:
         began = time.perf_counter()
-        found = super().waiting(lane, start, count, heavy=heavy)
+        found = super().read_waiting(lane, start, count, heavy=heavy)
         self.seconds["read"] += time.perf_counter() - began
         return found
 
-    def stage(self, packed: PackedBytes, entries: Any, keys: bytes, *, beyond: bool = False) -> int:
+    def stage(
+        self, packed: PackedBytes, record_lines: bytes, digests: bytes, *, may_exceed_memory: bool = False
+    ) -> int:
         began = time.perf_counter()
-        number = super().stage(packed, entries, keys, beyond=beyond)
+        number = super().stage(packed, record_lines, digests, may_exceed_memory=may_exceed_memory)
         self.seconds["stage"] += time.perf_counter() - began
         return number
 
-    def commit(self, cut: AggregationCommit) -> bool:
+    def commit(self, commit: AggregationCommit) -> bool:
         began = time.perf_counter()
-        committed = super().commit(cut)
+        committed = super().commit(commit)
         self.seconds["commit"] += time.perf_counter() - began
         return committed
 
@@ -76,7 +78,7 @@ class Bout:
         self._fields = FieldTable(FIELDS, now_ms)
         self._encoder = RecordEncoder(self._provider, SALT, self._fields, frozenset(), now_ms)
         self._limits = self._provider.limits(LANE)
-        # In one body, however large, so that closing can be told from walking.
+        # One body, however large, so that finishing it is timed apart from packing.
         self._endless = Limits(contacts, 1 << 31, self._limits.prefix, self._limits.suffix)
         self._names = [self._provider.prepare(raw, self._fields).identities for raw in self._raws]
         self.parts_of_rounds: dict[str, list[float]] = {"read": [], "stage": [], "commit": []}
@@ -92,9 +94,9 @@ class Bout:
             Step(WHOLE, count, lambda _: orjson.dumps(self._records)),
             Step("prepare", count, self._prepare),
             Step("digests", count, self._digest),
-            Step("walk", count, lambda given: self._feed(*given), self._walk_and_items),
-            Step("close", count, lambda packer: packer.flush(), self._walked),
-            Step("entries and digests of a body", count, self._describe, self._closed),
+            Step("pack", count, lambda given: self._feed(*given), self._packer_and_records),
+            Step("finish", count, lambda packer: packer.flush(), self._filled),
+            Step("records and digests of a body", count, self._describe, self._closed),
             Step("all of these, real limits", count, self._aggregate),
             Step(ROUND, count, lambda _: self._round(), self._refill),
         ]
@@ -112,35 +114,35 @@ class Bout:
         for names in self._names:
             digests(SALT, names)
 
-    def _items(self) -> list[EncodedRecord]:
+    def _encoded(self) -> list[EncodedRecord]:
         return [self._encoder.encode(QueuedRecord(seq, raw)) for seq, raw in enumerate(self._raws)]
 
-    def _walk(self, limits: Limits) -> Packer:
+    def _packer(self, limits: Limits) -> Packer:
         return Packer(limits, self._encoder.encode, max_held=5_000, max_refused=1_000)
 
-    def _walk_and_items(self) -> tuple[Packer, list[EncodedRecord]]:
-        return self._walk(self._endless), self._items()
+    def _packer_and_records(self) -> tuple[Packer, list[EncodedRecord]]:
+        return self._packer(self._endless), self._encoded()
 
-    def _feed(self, packer: Packer, items: Sequence[EncodedRecord]) -> None:
-        for item in items:
-            packer.add(item, NOBODY)
+    def _feed(self, packer: Packer, records: Sequence[EncodedRecord]) -> None:
+        for record in records:
+            packer.add(record, NOBODY)
 
-    def _walked(self) -> Packer:
-        packer, items = self._walk_and_items()
-        self._feed(packer, items)
+    def _filled(self) -> Packer:
+        packer, records = self._packer_and_records()
+        self._feed(packer, records)
         return packer
 
     def _closed(self) -> FinishedPayload:
-        closed = self._walked().close()
+        closed = self._filled().flush()
         assert closed is not None
         return closed
 
     def _describe(self, closed: FinishedPayload) -> None:
-        assert closed.entries
-        closed.keys  # noqa: B018 - made when asked for
+        assert closed.record_lines
+        closed.digests  # noqa: B018 - made when asked for
 
     def _aggregate(self, _: object) -> None:
-        packer = self._walk(self._limits)
+        packer = self._packer(self._limits)
         for seq, raw in enumerate(self._raws):
             closed = packer.add(self._encoder.encode(QueuedRecord(seq, raw)), NOBODY)
             if closed is not None:
@@ -153,16 +155,16 @@ class Bout:
         enqueue(self._records)
 
     def _round(self) -> float:
-        """Look, read, prepare, walk, stage, commit, as a worker does on one bell."""
-        bench = TimedBench(AggregationStore(self._parts.runtime("sendgrid").store))
+        """Read, encode, pack, stage and commit, as a worker does on one wake-up. Returns seconds."""
+        store = TimedStore(AggregationStore(self._parts.runtime("sendgrid").store))
         began = time.perf_counter()
-        look = bench.look("sendgrid")
-        encoder = replace(self._encoder, salt=look.salt, now_ms=look.now_ms)
-        done = LaneAggregation(bench, look, LANE, encoder, AggregationPolicy(max_wait_ms=0)).run(ALL_BODIES)
+        snapshot = store.read_snapshot("sendgrid")
+        encoder = replace(self._encoder, salt=snapshot.salt, now_ms=snapshot.now_ms)
+        done = LaneAggregation(store, snapshot, LANE, encoder, AggregationPolicy(max_wait_ms=0)).run(ALL_BODIES)
         took = time.perf_counter() - began
-        if done is None or not done.committed or self._parts.client.llen(bench._keys("waiting:sendgrid")):  # noqa: SLF001
+        if done is None or not done.committed or self._parts.client.llen(store._keys("waiting:sendgrid")):  # noqa: SLF001
             raise AssertionError("the round has left something")
-        for name, seconds in bench.seconds.items():
+        for name, seconds in store.seconds.items():
             self.parts_of_rounds[name].append(seconds)
         return took
 
@@ -180,7 +182,7 @@ def timed(parts: Engine, make: Callable[[int], dict[str, Any]], contacts: int, r
         [(t.name, t.micros, t.ratio(found[PAIR]), t.ratio(found[WHOLE])) for t in found.values()],
         (
             f"yardsticks: {PAIR}; and {WHOLE}; in the same rounds.",
-            "prepare: decode, check, map, encode. walk: in-flight and same-contact look-ups, counting, appending.",
+            "prepare: decode, check, map, encode. pack: in-flight and same-contact look-ups, counting, appending.",
         ),
     )
 
