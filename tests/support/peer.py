@@ -62,7 +62,7 @@ def speak_to(peer: Peer, harness: Any, *, custom_fields: bool = False) -> None:
     runtime = with_http_client(runtime, AuthenticatedClient(peer, runtime.provider, runtime.store))
     if custom_fields:
         runtime = replace(runtime, custom_fields=replace(runtime.custom_fields, exchanger=runtime.exchanger))
-        runtime.aggregator._definitions = runtime.custom_fields
+        runtime.aggregator._custom_fields = runtime.custom_fields
     harness.engine._runtimes[runtime.name] = runtime
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 #: Each benchmark, a size that is done in seconds, and steps that its table must have beside the yardstick.
 BENCHMARKS = {
     "packing": (50, ("orjson.dumps, whole list", "ours: Body, contacts encoded before")),
-    "aggregation": (50, ("orjson.loads + orjson.dumps, each", "prepare", "walk", "close", "full round on a server")),
+    "aggregation": (50, ("orjson.loads + orjson.dumps, each", "prepare", "pack", "finish", "full round on a server")),
     "intake": (50, ("bare RPUSH, 1,000 at a time", "enqueue(record)", "Celery send_task, one a record")),
     "hot_contacts": (200, ("without updates", "hot contacts updated")),
     "needles": (150, ("requests a bad record", "slowest fresh record, s")),

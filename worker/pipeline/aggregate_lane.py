@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from contact_ingest.errors import FieldsNeeded, StoreFull
 from contact_ingest.failpoints import failpoint
-from contact_ingest.model.failure import FailureReason
+from contact_ingest.model.failure import FailureReason, FailureStage
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
@@ -261,7 +261,7 @@ class LaneAggregation:
         """The failure of a refused record."""
         snapshot, refused = self._snapshot, record.refused
         assert refused is not None
-        reason = FailureReason(refused.code, str(refused), "aggregate")
+        reason = FailureReason(refused.code, str(refused), FailureStage.AGGREGATE)
         queued = with_packed_version(record.queued, int(snapshot.version) + 1)
         return failure(self._lane.name, queued, reason, snapshot.now_ms, b"".join(record.digests))
 
