@@ -1,9 +1,8 @@
-"""Renames, drops and constants of a destination."""
+"""Field mapping: renames, drops and constants."""
 
 import orjson
 import pytest
 
-from contact_ingest import enqueue
 from contact_ingest.model.field_mapping import FieldMapping
 
 
@@ -34,14 +33,3 @@ def test_without_rules_the_bytes_stay_the_same():
     raw = b'{"email":"a@example.com"}'
 
     assert FieldMapping().apply(raw) is raw
-
-
-def test_a_destinations_rules_hold_for_all_its_records(make_harness, sandbox):
-    rules = {"rename": {"company": "last_name"}, "drop": ["facebook"], "constants": {"country": "Denmark"}}
-    harness = make_harness(destinations={"sendgrid": {"fields": rules}})
-    enqueue({"email": "a@example.com", "company": "Acme", "facebook": "acme"})
-
-    harness.run_until_settled()
-
-    (stored,) = sandbox.contacts()
-    assert (stored["last_name"], stored["country"], "facebook" in stored) == ("Acme", "Denmark", False)

@@ -1,4 +1,4 @@
-"""Who is newer, field by field, against a reckoning that remembers of every field who set it."""
+"""Newest wins field by field: merging and taking away, compared with values that name the record that set them."""
 
 import orjson
 import pytest
@@ -17,7 +17,7 @@ RECORDS = st.fixed_dictionaries(
         "custom_fields": st.dictionaries(st.sampled_from("pqr"), VALUES, min_size=1, max_size=3) | st.just("text"),
     },
 )
-#: Small records in which every value tells who set it.
+#: Fields of small records in which each value is the number of the record that set it.
 NAMES = st.sets(st.sampled_from(["city", "country", "custom_fields.p", "custom_fields.q", "mailing_lists.l"]))
 PARTS = st.lists(NAMES, min_size=1, max_size=4)
 
@@ -31,7 +31,7 @@ def entry(seq, record, packed_version=0):
 
 
 def strip(old, new):
-    """What an older record still says after a newer one."""
+    """What an older record still sets after a newer one."""
     return orjson.loads(without_newer_fields(entry(1, old), entry(2, new), same_lane=True).raw)
 
 
@@ -47,7 +47,7 @@ def saying(seq, names):
 
 
 def said(entry_):
-    """Field to the number of the record that set it, as its value tells."""
+    """Each field with the number of the record that set it, which is its value."""
     found = {}
     for name, value in orjson.loads(entry_.raw).items():
         if name in MAP_FIELDS:
@@ -58,7 +58,7 @@ def said(entry_):
 
 
 def chain(first, step, parts, packed_version=0):
-    """Records merged from the oldest to the newest."""
+    """One record merged of several, from the oldest to the newest."""
     numbers = range(first, first + step * len(parts), step)
     entries = [entry(seq, saying(seq, names), packed_version) for seq, names in zip(numbers, parts, strict=True)]
     whole = entries[0]
@@ -69,7 +69,7 @@ def chain(first, step, parts, packed_version=0):
 
 @given(PARTS, PARTS)
 def test_of_two_merged_records_each_field_is_as_new_as_the_record_that_set_it(some, others):
-    """Their parts came in turn: even numbers to the one, odd ones to the other."""
+    """One is merged of the records with even numbers, the other of those with odd numbers."""
     old, new = chain(0, 2, some), chain(1, 2, others)
     before, rival = said(old), said(new)
 
@@ -174,5 +174,5 @@ def test_whatever_fields_are_called_they_can_be_merged_and_taken_away(old, new, 
 
     assert left.keys() <= contact(**old).keys()
     assert again.keys() <= contact(**old).keys()
-    # No platform has a field of such a name, so nobody can have set it anew.
+    # No platform has a field of such a name, so no record overrides it.
     assert all(left[name] == old[name] for name in old if name.startswith(("custom_fields.", "mailing_lists.")))

@@ -1,4 +1,4 @@
-"""Records at the door, and what becomes of two of one contact."""
+"""Records: the check at enqueue, the line of a queued entry, merging, identities and digests."""
 
 import math
 
@@ -15,7 +15,7 @@ from contact_ingest.model.record import QueuedRecord, validate_record
 SECRET = "zebra-crossing-4711"
 MAX_BYTES = 1_000
 
-#: Values that mean something although they are false.
+#: Values, among them false ones that must not be lost.
 VALUES = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "x", "é\t\n"]) | st.lists(st.just(0))
 RECORDS = st.fixed_dictionaries(
     {"email": st.sampled_from(["a@example.com", "b@example.com"])},
@@ -141,7 +141,7 @@ def test_merging_takes_the_newer_value_field_by_field(old, new):
 @given(RECORDS, RECORDS, RECORDS)
 def test_it_does_not_matter_which_neighbours_are_merged_first(first, second, third):
     texts = [r for r in (first, second, third) if not isinstance(r.get("custom_fields", {}), dict)]
-    if not texts:  # a text in the place of custom fields cuts off what lay before it
+    if not texts:  # a text in the place of custom fields replaces them all
         assert merge_fields(merge_fields(first, second), third) == merge_fields(first, merge_fields(second, third))
 
 
@@ -152,12 +152,12 @@ def test_it_does_not_matter_which_neighbours_are_merged_first(first, second, thi
         QueuedRecord(7, b'{"a":"\\t"}', (3, 5), 2, 1_790_000_000_000, 9, (("a", 3, 8), ("custom_fields.b", 5, 9))),
     ],
 )
-def test_an_entry_reads_back_as_it_was_written(entry):
+def test_a_queued_record_reads_back_as_it_was_written(entry):
     assert QueuedRecord.from_bytes(entry.to_bytes()) == entry
 
 
 @given(st.text(), st.lists(st.integers(0, 9)), st.integers(0, 3))
-def test_no_text_in_a_record_breaks_the_line_an_entry_is_written_on(text, merged, attempts):
+def test_no_text_in_a_record_breaks_the_line_it_is_queued_on(text, merged, attempts):
     entry = QueuedRecord(1, orjson.dumps({"email": text}), tuple(merged), attempts, attempts * 1000)
 
     line = entry.to_bytes()
@@ -166,17 +166,17 @@ def test_no_text_in_a_record_breaks_the_line_an_entry_is_written_on(text, merged
     assert QueuedRecord.from_bytes(line) == entry
 
 
-def test_an_entry_shows_nothing_of_its_record():
+def test_a_queued_record_shows_nothing_of_its_contents():
     assert "secret" not in repr(QueuedRecord(1, b'{"email":"secret@example.com"}'))
 
 
-def test_identities_fold_the_case_of_addresses_alone():
+def test_identities_lower_the_case_of_addresses_only():
     record = {"email": " Ann@Example.COM ", "external_id": "aB", "phone_number_id": 5, "anonymous_id": ""}
 
     assert identities(record, IDENTIFIERS) == ("email:ann@example.com", "external_id:aB")
 
 
-def test_digests_depend_on_the_installations_own_secret():
+def test_digests_depend_on_the_salt():
     one, same, other = (digests(key, ["email:a@b.cd"]) for key in (b"1" * 16, b"1" * 16, b"2" * 16))
 
     assert one == same != other

@@ -282,7 +282,7 @@ def test_retried_records_of_one_contact_are_one_row_and_leave_their_place_togeth
     ) == ([5, 9, 11], 3, 0, 1)
 
 
-def test_a_retried_record_spoils_nothing_new_of_its_contact():
+def test_a_retried_record_does_not_merge_with_a_new_record_of_its_contact():
     packer, _ = packer_after()
 
     packer.add(retried(5, a(city="old")), set())
@@ -325,8 +325,8 @@ def test_the_checkpoint_lies_before_a_retried_record_that_did_not_fit_any_more()
     assert packer.packed_retries[: packer.checkpoint.packed_retries] == [5]
 
 
-def test_no_merge_reaches_over_a_held_record_that_has_to_do_with_it():
-    """The last of three shares an identifier with the first; between them waits one that contradicts the first."""
+def test_no_merge_reaches_over_a_held_record_that_shares_an_identity():
+    """The third record shares an identifier with the first. The second is held and contradicts the first."""
     records = [a(external_id="p", city="1"), a(external_id="q", city="2"), {"external_id": "p", "line": "3"}]
 
     packer, _ = packer_after(*records, busy={"email:a@x.cd"})

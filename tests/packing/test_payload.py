@@ -1,4 +1,4 @@
-"""The packer's arithmetic: what it predicts is what is sent, and a cap is a cap to the byte."""
+"""Payloads: the size that is counted is the size that is sent, and no body exceeds its cap by a byte."""
 
 from itertools import pairwise
 
@@ -20,7 +20,7 @@ def limits(max_bytes=10_000, max_contacts=30_000):
 
 
 def pack(rows, bounds):
-    """Fill bodies in order, as the walk does."""
+    """Fill bodies in order, as the packer does. Returns each body with the size that was counted."""
     bodies, body = [], Payload(bounds)
     for row in rows:
         if not body.fits(row):
@@ -52,7 +52,7 @@ def test_nothing_is_lost_sent_twice_reordered_or_over_a_cap(contacts, max_bytes,
 
 @settings(deadline=None)
 @given(st.lists(CONTACTS, min_size=2, max_size=40), st.integers(200, 400), st.integers(1, 10))
-def test_a_body_is_closed_only_when_the_next_contact_would_not_have_fitted(contacts, max_bytes, max_contacts):
+def test_a_body_is_finished_only_when_the_next_contact_would_not_have_fitted(contacts, max_bytes, max_contacts):
     bodies = pack([orjson.dumps(contact) for contact in contacts], limits(max_bytes, max_contacts))
 
     for (_, packed), (_, following) in pairwise(bodies):

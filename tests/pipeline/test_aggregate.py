@@ -511,3 +511,14 @@ def test_a_paused_lane_does_not_stop_its_neighbour(harness, sandbox):
     harness.run_until(lambda: harness.books()["waiting"] == 1)
 
     assert harness.books()["waiting"] == 1
+
+
+def test_a_destinations_field_mapping_holds_for_all_its_records(make_harness, sandbox):
+    mapping = {"rename": {"company": "last_name"}, "drop": ["facebook"], "constants": {"country": "Denmark"}}
+    harness = make_harness(destinations={"sendgrid": {"fields": mapping}})
+    enqueue({"email": "a@example.com", "company": "Acme", "facebook": "acme"})
+
+    harness.run_until_settled()
+
+    (stored,) = sandbox.contacts()
+    assert (stored["last_name"], stored["country"], "facebook" in stored) == ("Acme", "Denmark", False)

@@ -1,5 +1,5 @@
-"""Newest wins, to the end: failures on their way back, two lanes of a destination, records that share one identifier
-and contradict in another. All through the real code; the platform is the sandbox, or scripted where it has to wait."""
+"""Newest wins, from enqueue to the platform: retried failures, two lanes of a destination, records that share one
+identifier and contradict in another. The platform is the sandbox, or a scripted peer where it has to wait."""
 
 import httpx
 import orjson
@@ -47,7 +47,7 @@ def stored(sandbox):
 
 @pytest.fixture
 def lists(sandbox):
-    """The id of a list, which makes a lane of its own."""
+    """The id of one list: records for a list are on a lane of their own."""
     there = f"{sandbox.url}/v3/marketing/lists"
     made = httpx.post(there, json={"name": "News"}, headers={"authorization": f"Bearer {KEY}"})
     return [made.json()["id"]]
@@ -55,8 +55,7 @@ def lists(sandbox):
 
 @pytest.fixture
 def held_up(harness, sandbox):
-    """A failure of one lane that was retried while its contact is in flight, and a newer record of another lane behind
-    the same import."""
+    """A failure that was retried while its contact is in flight: it waits in the retry queue."""
     fail(harness, person(1, city="old", country="kept", last_name=FAILS))
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue(person(1, line="first"))
@@ -128,7 +127,7 @@ def test_a_record_that_is_stripped_keeps_the_time_of_its_failure(harness):
 
 
 def test_a_record_between_two_that_were_merged_keeps_what_is_newer_than_the_first(harness, sandbox):
-    """The first and the third go as one; the second was refused, and is newer than the first alone."""
+    """The first and the third become one row. The second was refused; it is newer than the first only."""
     fail(harness, person(1, city="1"), person(1, city="2", country="2", last_name=LONG), person(1, country="3"))
     assert raws(harness) == {"sendgrid:1": person(1, city="2", last_name=LONG)}
     harness.assert_books_balance()
@@ -153,7 +152,7 @@ def test_a_merged_record_that_failed_loses_to_a_newer_one_what_its_older_part_ha
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_later_wins(harness, sandbox, lists, first):
-    """The newer one was refused before it could be sent, by a rule that the retry no longer breaks."""
+    """The newer one was refused before dispatch, for a custom field that exists at the time of the retry."""
     sandbox.dials(job_seconds=[0.3, 0.3])
     enqueue(person(1, city="old", country="kept", last_name=FAILS))
     harness.run_until(lambda: harness.books()["batched"] == 1)
@@ -174,7 +173,7 @@ def test_failures_of_two_lanes_come_back_in_any_order_and_the_one_that_left_late
 
 
 def test_a_record_of_another_lane_that_has_lost_all_it_said_still_joins_its_list(harness, sandbox, lists):
-    """It stays failed, though what it was refused for has been taken from it as well."""
+    """The record stays failed although the field it was refused for has been taken from it."""
     refused = fail(harness, person(1, city="old", last_name=LONG), list_ids=lists)
     fail(harness, person(2), person(1, city="new", last_name="short"))
     assert raws(harness) == {f"{refused}:0": person(1)}
@@ -190,7 +189,7 @@ def test_a_record_of_another_lane_that_has_lost_all_it_said_still_joins_its_list
 
 def test_a_refused_record_is_known_by_its_address_as_the_platform_writes_it(harness, sandbox):
     sandbox.dials(unicode_addresses=True)
-    odd = "ann@bu\u0308cher.de"  # two characters that are written as one
+    odd = "ann@bu\u0308cher.de"  # u and a combining diaeresis: the platform writes one character
     fail(harness, {"email": odd, "city": "old", "last_name": LONG})
 
     fail(harness, {"email": odd, "city": "new", "last_name": "short"})
@@ -263,7 +262,7 @@ def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for
 
 
 def test_contradicting_identifiers_keep_the_order_of_those_that_share_one(harness):
-    """One and two share the address, two and three the external id; each contradicts the one before it."""
+    """Records 1 and 2 share the address, 2 and 3 the external id; each contradicts the one before it."""
     sent = []
 
     def answer(request):
@@ -315,7 +314,7 @@ def test_a_retried_record_is_looked_at_as_soon_as_its_contact_is_free(make_harne
 
 @pytest.fixture
 def crowd(make_harness):
-    """More retried records, all of contacts in flight, than one round looks at; the fate of their body is unknown."""
+    """More retried records of contacts in flight than one round reads. Nobody knows what became of their batch."""
     count = MAX_RETRIES_IN_FLIGHT + 700
     harness = make_harness(max_wait_s=0, orphan_wait_s=600, retry_window_s=60)
     answers = {"status": 504}
@@ -347,7 +346,7 @@ def test_a_crowd_of_retried_records_in_flight_does_not_hold_up_what_is_new(crowd
     crowd.assert_books_balance()
 
 
-def test_a_round_looks_at_a_part_of_the_crowd_and_the_next_ones_at_the_rest(crowd):
+def test_a_round_reads_a_part_of_the_crowd_and_the_next_ones_read_the_rest(crowd):
     client, keys = crowd.runtime.store.client, crowd.runtime.store.keys
     version = client.get(keys("version"))
     seen = []
@@ -359,7 +358,7 @@ def test_a_round_looks_at_a_part_of_the_crowd_and_the_next_ones_at_the_rest(crow
 
     assert [at for at, _ in seen] == [MAX_RETRIES_IN_FLIGHT, 0, MAX_RETRIES_IN_FLIGHT, 0]
     assert seen[0][1], "the rest is looked at soon"
-    assert client.get(keys("version")) == version, "a look alone stops nobody else"
+    assert client.get(keys("version")) == version, "a round that moves nothing makes no other round start over"
 
 
 def test_the_crowd_goes_once_its_contacts_are_free(crowd):

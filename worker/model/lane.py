@@ -50,7 +50,12 @@ class RecordId(NamedTuple):
         return cls(LaneName(lane), int(seq))
 
     def __str__(self) -> str:
-        return f"{self.lane}:{self.seq}"
+        return format_record_id(self.lane, self.seq)
+
+
+def format_record_id(lane: str, seq: int) -> str:
+    """The id of a record as text: `newsletter:120`."""
+    return f"{lane}:{seq}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from contact_ingest.errors import FieldsNeeded, StoreFull
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model.failure import FailureReason, FailureStage
-from contact_ingest.model.lane import Lane
+from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
@@ -309,6 +309,6 @@ class RetryQueueReader:
                 return
 
     def _read(self, seqs: list[int]) -> list[EncodedRecord]:
-        ids = [f"{self._lane}:{seq}" for seq in seqs]
+        ids = [format_record_id(self._lane, seq) for seq in seqs]
         blobs = zip(ids, self._store.read_failures(ids), strict=True)
         return [self._encoder.encode(Failure.read(id_, blob).entry) for id_, blob in blobs if blob is not None]

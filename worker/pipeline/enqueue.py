@@ -17,7 +17,7 @@ import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from contact_ingest.errors import IntakeError, LaneFull, Refused, StoreUnavailable
-from contact_ingest.model.lane import Lane
+from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.record import validate_record
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
 
@@ -92,7 +92,7 @@ class Receipt:
 
     @property
     def record_ids(self) -> Iterator[str]:
-        return (f"{self.lane}:{seq}" for first, last in self.ranges for seq in range(first, last + 1))
+        return (format_record_id(self.lane, seq) for first, last in self.ranges for seq in range(first, last + 1))
 
     def take(self, appended: EnqueueReply, position: int) -> None:
         self.accepted += appended.count

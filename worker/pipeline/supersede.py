@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 import orjson
 
 from contact_ingest.model.identity import has_only_identifiers, split_digests
-from contact_ingest.model.lane import RecordId
+from contact_ingest.model.lane import RecordId, format_record_id
 from contact_ingest.model.merge import without_newer_fields
 from contact_ingest.packing.packer import EncodedRecord
 from contact_ingest.store.aggregation import AggregationStore
@@ -51,7 +51,7 @@ class Superseder:
         by_digest = {digest: record for record in records for digest in record.digests}
         self._strip_refused(by_digest, refused)
         if self._reads_store:
-            self._strip_failures(by_digest, {f"{self._lane}:{seq}" for seq in packed_retries})
+            self._strip_failures(by_digest, {format_record_id(self._lane, seq) for seq in packed_retries})
 
     def _strip_refused(self, by_digest: Mapping[bytes, EncodedRecord], refused: Sequence[EncodedRecord]) -> None:
         for record in refused:

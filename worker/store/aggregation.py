@@ -7,14 +7,16 @@ inside a script, and a crash before the commit leaves nothing but keys that expi
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import orjson
 from redis.exceptions import OutOfMemoryError
 
 from contact_ingest.errors import StoreFull
 from contact_ingest.model.identity import split_digests
+from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.packing.payload import PackedBytes
 from contact_ingest.store import redis_server
@@ -149,6 +151,14 @@ class AggregationCommit:
         }
 
 
+class CommitReply(StrEnum):
+    """What `aggregate_commit.lua` answers: applied; the version has changed; a staged body is gone or replaced."""
+
+    OK = "ok"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
 class AggregationStore:
     """Reads, stages and commits for one destination."""
 
@@ -226,7 +236,9 @@ class AggregationStore:
         """At most `count` retried records of the lane, from record number `first` on: number and digests of each."""
         k = self._keys
         seqs = list(map(int, self._client.zrangebyscore(k(f"retry:{lane}"), first, "+inf", start=0, num=count)))
-        digests = self._client.hmget(k("failures:digests"), [f"{lane}:{seq}" for seq in seqs]) if seqs else []
+        digests = (
+            self._client.hmget(k("failures:digests"), [format_record_id(lane, seq) for seq in seqs]) if seqs else []
+        )
         return [(seq, split_digests(joined or b"")) for seq, joined in zip(seqs, digests, strict=True)]
 
     def read_failures(self, ids: Sequence[str]) -> list[bytes | None]:
@@ -298,4 +310,10 @@ class AggregationStore:
             args += [record.id, record.digests, record.blob]
         for record in commit.superseded:
             args += [record.id, record.blob]
-        return bool(self._store.run("aggregate_commit", *args) == b"ok")
+        reply = CommitReply(self._store.run("aggregate_commit", *args).decode())
+        match reply:
+            case CommitReply.OK:
+                return True
+            case CommitReply.STALE | CommitReply.EXPIRED:
+                return False
+        assert_never(reply)

@@ -13,7 +13,7 @@ import orjson
 from contact_ingest.model.failure import FailureReason
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.identity import has_only_identifiers
-from contact_ingest.model.lane import LaneName, RecordId
+from contact_ingest.model.lane import LaneName, RecordId, format_record_id
 from contact_ingest.model.merge import without_newer_fields
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.scripts import Store
@@ -71,7 +71,7 @@ class Failure:
             "attempts": about["attempts"],
             "first_at": utc(about["first_ms"]),
             "last_at": utc(about["last_ms"]),
-            "merged": [str(RecordId(lane, seq)) for seq in about["merged"]],
+            "merged": [format_record_id(lane, seq) for seq in about["merged"]],
         }
         if contents:
             # As they are: what was nested to the limit would not go into another object.
@@ -102,7 +102,9 @@ def failure(
         "packed_version": entry.packed_version,
         "field_versions": entry.field_versions,
     }
-    return FailedRecord(f"{lane}:{entry.seq}", digests, b"\n".join((orjson.dumps(about), entry.raw, mapped)))
+    return FailedRecord(
+        format_record_id(lane, entry.seq), digests, b"\n".join((orjson.dumps(about), entry.raw, mapped))
+    )
 
 
 def without_what_is_newer(record: FailedRecord, newer: QueuedRecord, *, same_lane: bool) -> FailedRecord:

@@ -7,6 +7,7 @@ Looks only. A record may move on between two reads: whoever must find all of the
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.scripts import Store
 
@@ -78,7 +79,7 @@ class RecordScan:
         """What has failed and is to be tried again."""
         start = 0
         while seqs := self._client.zrange(self._keys(f"retry:{lane}"), start, start + FAILURES - 1):
-            yield from self._failures([f"{lane}:{int(seq)}" for seq in seqs])
+            yield from self._failures([format_record_id(lane, int(seq)) for seq in seqs])
             start += len(seqs)
 
     def failed(self) -> Iterator[FailedTrace]:
