@@ -343,6 +343,9 @@ def test_a_crowd_of_retried_records_in_flight_does_not_hold_up_what_is_new(crowd
     crowd.runtime.aggregator.aggregate("sendgrid")
 
     assert crowd.books() | {"batched": 100, "held": held} == crowd.books()
+    client, keys = crowd.runtime.store.client, crowd.runtime.store.keys
+    cursor = int(client.hget(keys("lane:sendgrid"), "retry_cursor"))
+    assert cursor == crowd.runtime.aggregator._store.read_snapshot("sendgrid").retry_cursor == MAX_RETRIES_IN_FLIGHT
     crowd.assert_books_balance()
 
 
