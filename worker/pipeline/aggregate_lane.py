@@ -15,6 +15,7 @@ from contact_ingest.model.failure import FailureReason, FailureStage
 from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
+from contact_ingest.model.stage import Stage
 from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
 from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.encode import RecordEncoder
@@ -121,9 +122,9 @@ class LaneAggregation:
             self._store.unstage(commit.batches)
             return None
         failpoint("aggregate.committed")
-        wakeups = [WakeUp("dispatch", self._lane.destination)] * len(commit.bodies)
+        wakeups = [WakeUp(Stage.DISPATCH, self._lane.destination)] * len(commit.bodies)
         if commit.due_ms == 0:
-            wakeups.append(WakeUp("aggregate", name))
+            wakeups.append(WakeUp(Stage.AGGREGATE, name))
         return RoundResult(tuple(wakeups), commit.due_ms, committed=True)
 
     def _limits(self) -> Limits:
