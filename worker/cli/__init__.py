@@ -24,6 +24,7 @@ from contact_ingest.cli import (
     erase,
     failures,
     flush,
+    migrate,
     pause,
     retry,
     sandbox,
@@ -42,7 +43,7 @@ app = typer.Typer(
     help="Raw contact records in, platform imports followed to their end.",
     epilog="`contact-ingest COMMAND --help` explains a command and gives examples.",
 )
-for module in (demo, enqueue, status, batches, failures, retry, flush, pause, cancel, erase, doctor, sandbox):
+for module in (demo, enqueue, status, batches, failures, retry, flush, migrate, pause, cancel, erase, doctor, sandbox):
     module.register(app)
 
 
