@@ -5,9 +5,7 @@ import pytest
 from support.peer import advance
 
 from contact_ingest import enqueue
-from contact_ingest.model.record import QueuedRecord
 from contact_ingest.pipeline.retry import PAGE, FailureFilter
-from contact_ingest.store.failures import Failure
 
 LIST = "00000000-0000-4000-8000-000000000001"
 LONG = "x" * 51
@@ -35,11 +33,11 @@ def found(harness, **which):
 
 def test_failures_are_found_by_reason_batch_lane_record_and_time(failed):
     by_id = {one.id: one for one in failed.runtime.failures}
-    middle = by_id["sendgrid:2"].about["last_ms"]
+    middle = by_id["sendgrid:2"].last_ms
 
     assert found(failed) == {"sendgrid:0", "sendgrid:1", "sendgrid:2"}
     assert found(failed, code="too_long") == {"sendgrid:0", "sendgrid:2"}
-    assert found(failed, batch=by_id["sendgrid:1"].about["batch"]) == {"sendgrid:1"}
+    assert found(failed, batch=by_id["sendgrid:1"].batch) == {"sendgrid:1"}
     assert found(failed, record="sendgrid:2") == {"sendgrid:2"}
     assert found(failed, lane="sendgrid") == found(failed)
     assert found(failed, lane="elsewhere") == set()
@@ -66,9 +64,9 @@ def test_a_retry_that_fails_again_keeps_id_and_first_time_and_counts_its_attempt
 
     after = next(one for one in failed.runtime.failures if one.id == "sendgrid:1")
     assert after.raw == before.raw
-    assert (before.about["attempts"], after.about["attempts"]) == (1, 2)
-    assert after.about["first_ms"] == before.about["first_ms"] < after.about["last_ms"]
-    assert after.about["batch"] != before.about["batch"]
+    assert (before.attempts, after.attempts) == (1, 2)
+    assert after.first_ms == before.first_ms < after.last_ms
+    assert after.batch != before.batch
 
 
 def test_retrying_twice_moves_each_once(failed):
@@ -100,11 +98,11 @@ def test_a_retried_record_is_older_than_all_that_waits(harness, sandbox):
     enqueue(person(1, city="old", country="kept", last_name=LONG))
     harness.run_until_settled()
     [failure] = harness.runtime.failures
-    harness.runtime.schedule.pause(None, "a person said so")
+    harness.runtime.state.pause(None, "a person said so")
     enqueue(person(1, city="new", last_name="short"))
 
     harness.runtime.failures.retry([failure])
-    harness.runtime.schedule.resume(None)
+    harness.runtime.state.resume(None)
     harness.run_until_settled()
 
     # It is refused again for its name; what the newer one has set is not its to say any more.
@@ -151,13 +149,3 @@ def test_a_failure_tells_its_story_and_shows_the_contact_only_when_asked(failed)
     assert "p2@" not in orjson.dumps(public).decode() + repr(failure)
     shown = orjson.loads(orjson.dumps(failure.public(contents=True)))
     assert shown["contact"] == person(2, last_name="[[fail-import]]") == shown["mapped"]
-
-
-def test_a_failure_reads_back_whatever_lines_its_record_holds():
-    about = b'{"code":"x","merged":[1],"attempts":2,"first_ms":3,"packed_version":4,"field_versions":[["a",1,4]]}'
-    blob = about + b'\n{"a":"\\n"}\n{"b":1}'
-
-    failure = Failure.read("lane+0000000a:7", blob)
-
-    assert (failure.lane, failure.raw, failure.mapped) == ("lane+0000000a", b'{"a":"\\n"}', b'{"b":1}')
-    assert failure.entry == QueuedRecord(7, b'{"a":"\\n"}', (1,), 2, 3, 4, (("a", 1, 4),))

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from contact_ingest.model.failure import Failure
 from contact_ingest.model.identity import IDENTIFIERS
 from contact_ingest.model.record import FIELDS
-from contact_ingest.store.failures import Failure
 
 #: The columns about the failure, in front of those of the record.
 ABOUT = ("record", "lane", "code", "reason", "stage", "batch", "request_id", "attempts", "first_at", "last_at")

@@ -24,7 +24,7 @@ from contact_ingest.cli.options import (
 )
 from contact_ingest.cli.output import counted, examples, note, say, show_json, show_table
 from contact_ingest.errors import SettingError
-from contact_ingest.store.failures import Failure
+from contact_ingest.model.failure import Failure
 
 FORMATS = ("jsonl", "csv")
 #: Lines of a table without --limit.

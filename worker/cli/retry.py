@@ -19,8 +19,8 @@ from contact_ingest.cli.options import (
 from contact_ingest.cli.output import counted, examples, say, show_json
 from contact_ingest.engine import DestinationRuntime
 from contact_ingest.errors import SettingError
+from contact_ingest.model.failure import Failure
 from contact_ingest.model.lane import RecordId
-from contact_ingest.store.failures import Failure
 
 
 def register(app: typer.Typer) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from contact_ingest.model.failure import Failure
 from contact_ingest.model.lane import RecordId
-from contact_ingest.store.failures import Failure, Failures
+from contact_ingest.store.failures import Failures
 
 #: Failures moved at a time.
 PAGE = 500
@@ -27,14 +28,13 @@ class FailureFilter:
 
     def holds(self, failed: Failure) -> bool:
         """Whether the failure is meant."""
-        about = failed.about
         return (
-            (self.code is None or about["code"] == self.code)
-            and (self.batch is None or about["batch"] == self.batch)
+            (self.code is None or failed.code == self.code)
+            and (self.batch is None or failed.batch == self.batch)
             and (self.lane is None or failed.lane == self.lane)
             and (self.record is None or failed.id == self.record)
-            and (self.since_ms is None or about["last_ms"] >= self.since_ms)
-            and (self.until_ms is None or about["last_ms"] < self.until_ms)
+            and (self.since_ms is None or failed.last_ms >= self.since_ms)
+            and (self.until_ms is None or failed.last_ms < self.until_ms)
         )
 
 

@@ -1,123 +1,50 @@
-"""Records that ended badly: listing them, taking them back, letting them go.
+"""Records that failed: listing them, taking them back, discarding them.
 
-A failure is three lines: what happened (JSON), the record as merged, and the record as mapped (empty if it never was).
-One that is retried is not listed any more, but what newer records set is taken from it until it is in a body again.
+A failure lies in the hash `failures`, by record id (see model/failure.py for its three lines); its identity digests lie
+beside it, so that newer records of the same contact find it. A failure that is retried is not listed any more. It stays
+findable until it is in a body again: what newer records set is taken from it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import orjson
-
-from contact_ingest.model.failure import FailureReason
-from contact_ingest.model.http_message import utc
-from contact_ingest.model.identity import has_only_identifiers
-from contact_ingest.model.lane import LaneName, RecordId, format_record_id
-from contact_ingest.model.merge import without_newer_fields
+from contact_ingest.model.failure import Failure, FailureReason
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.scripts import Store
+
+#: Failures read, and failures moved, at a time.
+PAGE = 500
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FailedRecord:
-    """A failure to store: record id, identity digests, and its three lines."""
+    """A failure as it is stored: record id, identity digests, and its three lines, which are empty for one that has to
+    go."""
 
     id: str
     digests: bytes
     blob: bytes
 
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Failure:
-    """A failed record. Times are milliseconds."""
-
-    id: str
-    about: dict[str, Any]
-    raw: bytes
-    mapped: bytes
-
     @property
-    def lane(self) -> LaneName:
-        return RecordId.parse(self.id).lane
-
-    @property
-    def entry(self) -> QueuedRecord:
-        """The record on its way again, under its old id."""
-        about = self.about
-        return QueuedRecord(
-            RecordId.parse(self.id).seq,
-            self.raw,
-            tuple(about["merged"]),
-            about["attempts"],
-            about["first_ms"],
-            about["packed_version"],
-            tuple(map(tuple, about["field_versions"])),
-        )
-
-    def public(self, *, contents: bool) -> dict[str, Any]:
-        """The failure as the command line and exports show it."""
-        about = self.about
-        lane = self.lane
-        shown = {
-            "record": self.id,
-            "lane": lane,
-            "destination": lane.destination,
-            "reason": about["reason"],
-            "code": about["code"],
-            "stage": about["stage"],
-            "batch": about["batch"],
-            "request_id": about["request_id"],
-            "attempts": about["attempts"],
-            "first_at": utc(about["first_ms"]),
-            "last_at": utc(about["last_ms"]),
-            "merged": [format_record_id(lane, seq) for seq in about["merged"]],
-        }
-        if contents:
-            # As they are: what was nested to the limit would not go into another object.
-            shown["contact"] = orjson.Fragment(self.raw)
-            shown["mapped"] = orjson.Fragment(self.mapped) if self.mapped else None
-        return shown
-
-    @classmethod
-    def read(cls, record_id: str, blob: bytes) -> "Failure":
-        about, raw, mapped = blob.split(b"\n", 2)
-        return cls(record_id, orjson.loads(about), raw, mapped)
+    def failure(self) -> Failure:
+        return Failure.from_bytes(self.id, self.blob)
 
 
 def failure(
-    lane: str, entry: QueuedRecord, why: FailureReason, now_ms: int, digests: bytes, mapped: bytes = b""
+    lane: str, record: QueuedRecord, why: FailureReason, now_ms: int, digests: bytes, mapped: bytes = b""
 ) -> FailedRecord:
-    """Write a failure of a record that has departed."""
-    about = {
-        "code": why.code[:100],
-        "reason": why.reason[:1000],
-        "stage": why.stage,
-        "batch": why.batch,
-        "request_id": why.request_id[:200],
-        "attempts": entry.attempts + 1,
-        "first_ms": entry.first_ms or now_ms,
-        "last_ms": now_ms,
-        "merged": entry.merged,
-        "packed_version": entry.packed_version,
-        "field_versions": entry.field_versions,
-    }
-    return FailedRecord(
-        format_record_id(lane, entry.seq), digests, b"\n".join((orjson.dumps(about), entry.raw, mapped))
-    )
+    """The failure of a record that has left its lane, to be stored."""
+    failed = Failure.of(lane, record, why, now_ms, mapped)
+    return FailedRecord(failed.id, digests, failed.to_bytes())
 
 
 def without_what_is_newer(record: FailedRecord, newer: QueuedRecord, *, same_lane: bool) -> FailedRecord:
-    """An older failed record without the fields a newer one sets. Nothing but identifiers left: it is superseded,
-    except on another lane, where being delivered at all still means something."""
-    failed = Failure.read(record.id, record.blob)
-    old = failed.entry
-    left = without_newer_fields(old, newer, same_lane=same_lane).raw
-    if same_lane and newer.seq > old.seq and has_only_identifiers(orjson.loads(left)):
-        return replace(record, blob=b"")
-    if left == old.raw:
+    """An older failed record without the fields that a newer record sets. Its lines are empty if it is superseded."""
+    old = record.failure
+    left = old.without_newer_fields(newer, same_lane=same_lane)
+    if left is old:
         return record
-    return replace(record, blob=b"\n".join((orjson.dumps(failed.about), left, failed.mapped)))
+    return replace(record, blob=b"" if left is None else left.to_bytes())
 
 
 class Failures:
@@ -127,15 +54,46 @@ class Failures:
         self._store = store
 
     def __iter__(self) -> Iterator[Failure]:
-        """All of them, oldest last failure first, a page at a time."""
-        k, start, page = self._store.keys, 0, 500
-        while ids := self._store.client.zrange(k("failures:by_time"), start, start + page - 1):
-            blobs = self._store.client.hmget(k("failures"), ids)
-            yield from (Failure.read(i.decode(), blob) for i, blob in zip(ids, blobs, strict=True) if blob is not None)
-            start += page
+        """All of them, the one that failed longest ago first, a page at a time."""
+        start = 0
+        while ids := self._store.client.zrange(self._store.keys("failures:by_time"), start, start + PAGE - 1):
+            yield from self._read(ids)
+            start += PAGE
+
+    def newest(self, most: int) -> Iterator[Failure]:
+        """The latest failures, newest first."""
+        ids = self._store.client.zrevrange(self._store.keys("failures:by_time"), 0, most - 1)
+        for start in range(0, len(ids), PAGE):
+            yield from self._read(ids[start : start + PAGE])
+
+    def count(self, before_ms: int | None = None) -> int:
+        """How many there are; or only those that failed last before a moment of the destination's clock."""
+        last = "+inf" if before_ms is None else before_ms
+        return int(self._store.client.zcount(self._store.keys("failures:by_time"), "-inf", last))
+
+    def oldest_ms(self) -> int | None:
+        """When the one failed that failed longest ago; None if there is none."""
+        oldest = self._store.client.zrange(self._store.keys("failures:by_time"), 0, 0, withscores=True)
+        return int(oldest[0][1]) if oldest else None
+
+    def mean_bytes(self, sample: int) -> int:
+        """About how many bytes one takes, guessed from so many of the oldest and of the newest. Raises
+        `NoPermissionError` where an ACL forbids HSTRLEN."""
+        client, k = self._store.client, self._store.keys
+        ids = {*client.zrange(k("failures:by_time"), 0, sample - 1), *client.zrange(k("failures:by_time"), -sample, -1)}
+        pipe = client.pipeline(transaction=False)
+        for record_id in ids:
+            pipe.hstrlen(k("failures"), record_id)
+        return int(sum(pipe.execute())) // max(1, len(ids))
+
+    def _read(self, ids: Sequence[bytes]) -> Iterator[Failure]:
+        blobs = self._store.client.hmget(self._store.keys("failures"), ids)
+        for record_id, blob in zip(ids, blobs, strict=True):
+            if blob is not None:
+                yield Failure.from_bytes(record_id.decode(), blob)
 
     def get(self, ids: Sequence[str]) -> list[Failure]:
-        """Those of them that have failed and are not on their way again."""
+        """Those of these records that have failed and are not on their way again."""
         if not ids:
             return []
         k = self._store.keys
@@ -145,20 +103,21 @@ class Failures:
             pipe.zscore(k("failures:by_time"), record_id)
         blobs, *listed = pipe.execute()
         found = zip(ids, blobs, listed, strict=True)
-        return [Failure.read(id_, blob) for id_, blob, at_ms in found if blob is not None and at_ms is not None]
+        return [Failure.from_bytes(id_, blob) for id_, blob, at_ms in found if blob is not None and at_ms is not None]
 
     def retry(self, failures: Iterable[Failure]) -> int:
-        """Put them back in front of their lanes, each under its old id; returns how many were still failed."""
+        """Put failures back in front of their lanes, each under its old id; returns how many were still failed."""
         lanes: dict[str, list[int]] = {}
         for failed in failures:
-            lanes.setdefault(failed.lane, []).append(failed.entry.seq)
+            lanes.setdefault(failed.lane, []).append(failed.seq)
         return sum(
-            int(self._store.run("failure_retry", lane, *seqs[start : start + 500]))
+            int(self._store.run("failure_retry", lane, *seqs[start : start + PAGE]))
             for lane, seqs in lanes.items()
-            for start in range(0, len(seqs), 500)
+            for start in range(0, len(seqs), PAGE)
         )
 
     def discard(self, ids: Sequence[str]) -> int:
+        """End failures for good; returns how many there were."""
         return sum(
-            int(self._store.run("failure_discard", *ids[start : start + 500])) for start in range(0, len(ids), 500)
+            int(self._store.run("failure_discard", *ids[start : start + PAGE])) for start in range(0, len(ids), PAGE)
         )

@@ -5,10 +5,11 @@ Looks only. A record may move on between two reads: whoever must find all of the
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
+from contact_ingest.store.failures import FailedRecord
+from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.scripts import Store
 
 #: Records read at a time, and about how many bytes they may have together.
@@ -20,20 +21,12 @@ FAILURES = 500
 LATEST = 10_000
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class FailedTrace:
-    """A failure as it lies there: id, identity digests, and its three lines."""
-
-    id: str
-    digests: bytes
-    blob: bytes
-
-
 class RecordScan:
     """The records of one destination, wherever they are. Nothing is read inside MULTI, which a server without memory
     refuses: erasing makes room."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._client = store.client
         self._keys = store.keys
 
@@ -45,7 +38,7 @@ class RecordScan:
         return bytes(self._client.get(self._keys("identity_salt")) or b"")
 
     def lanes(self) -> list[str]:
-        return sorted(name.decode() for name in self._client.hkeys(self._keys("lanes")))
+        return lane_names(self._store)
 
     def length(self, lane: str) -> int:
         return int(self._client.llen(self._keys(f"waiting:{lane}")))
@@ -75,25 +68,25 @@ class RecordScan:
             yield from map(QueuedRecord.from_bytes, lines)
             start += len(lines)
 
-    def retried(self, lane: str) -> Iterator[FailedTrace]:
+    def retried(self, lane: str) -> Iterator[FailedRecord]:
         """What has failed and is to be tried again."""
         start = 0
         while seqs := self._client.zrange(self._keys(f"retry:{lane}"), start, start + FAILURES - 1):
             yield from self._failures([format_record_id(lane, int(seq)) for seq in seqs])
             start += len(seqs)
 
-    def failed(self) -> Iterator[FailedTrace]:
+    def failed(self) -> Iterator[FailedRecord]:
         start = 0
         while ids := self._client.zrange(self._keys("failures:by_time"), start, start + FAILURES - 1):
             yield from self._failures([id_.decode() for id_ in ids])
             start += len(ids)
 
-    def _failures(self, ids: Sequence[str]) -> Iterator[FailedTrace]:
+    def _failures(self, ids: Sequence[str]) -> Iterator[FailedRecord]:
         k = self._keys
         blobs, digests = self._client.hmget(k("failures"), ids), self._client.hmget(k("failures:digests"), ids)
         for id_, keys, blob in zip(ids, digests, blobs, strict=True):
             if blob is not None:
-                yield FailedTrace(id_, keys or b"", blob)
+                yield FailedRecord(id_, keys or b"", blob)
 
     def bodies(self) -> Iterator[bytes]:
         """The entries, a line each, behind bodies that lie in Redis: those being sent or followed, and those staged for

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
 from contact_ingest.cli.demo.data import BadRecordKind, MadeUpPeople
 from contact_ingest.cli.demo.platforms import DemoPlatform
 from contact_ingest.engine import DestinationRuntime
+from contact_ingest.model.failure import Failure
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store import books
 
@@ -82,18 +82,18 @@ def _check_failures(people: MadeUpPeople, platform: str, runtime: DestinationRun
     for failed in runtime.failures:
         kind = bad.pop(str(orjson.loads(failed.raw)["email"]).lower(), None)
         if kind is None:
-            result.wrong.append(f"{failed.id} failed and should not have: {failed.about['code']}")
-        elif not _is_right(kind, failed.about):
-            result.wrong.append(f"{failed.id} failed as {failed.about['stage']}/{failed.about['code']}: {kind.name}")
+            result.wrong.append(f"{failed.id} failed and should not have: {failed.code}")
+        elif not _is_right(kind, failed):
+            result.wrong.append(f"{failed.id} failed as {failed.stage}/{failed.code}: {kind.name}")
         else:
             result.failed[kind.name] += 1
-            result.reasons[kind.name] = f"{failed.about['code']}: {failed.about['reason']}"
+            result.reasons[kind.name] = f"{failed.code}: {failed.reason}"
     if bad:
         result.wrong.append(f"{len(bad)} bad records did not fail")
 
 
-def _is_right(kind: BadRecordKind, about: Mapping[str, Any]) -> bool:
-    return about["stage"] == kind.stage and about["code"] in kind.codes and bool(about["reason"])
+def _is_right(kind: BadRecordKind, failed: Failure) -> bool:
+    return failed.stage == kind.stage and failed.code in kind.codes and bool(failed.reason)
 
 
 def kinds_used(people: MadeUpPeople, platform: str) -> Counter[BadRecordKind]:
