@@ -12,7 +12,9 @@ import orjson
 
 from contact_ingest.model.http_message import utc
 from contact_ingest.store.books import LaneBooks
-from contact_ingest.store.keys import BOOKS
+from contact_ingest.store.clock import now_of, request_now
+from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, EXTRA_COUNTERS
+from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.rate_limiter import BreakerState
 from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.redis_server import read_memory as look_at_memory
@@ -21,7 +23,6 @@ from contact_ingest.store.scripts import Store
 #: How many of the newest batches a look takes in; enough to tell the pace of a lane.
 RECENT = 300
 PAGE = 200
-QUEUES = ("due:dispatch", "due:dispatch:low", "due:poll", "due:poll:low")
 _COUNTS = ("rows", "attempts", "claims_count", "delivered", "failed", "unattributed")
 _TEXTS = ("job", "code", "request_id")
 _MOMENTS = {"created_at": "created_ms", "first_at": "first_ms", "sent_at": "sent_ms", "ended_at": "ended_ms"}
@@ -113,24 +114,23 @@ class DestinationView:
     lanes: Sequence[LaneView]
     open: Sequence[BatchView]
     recent: Sequence[BatchView]
-    standing: BreakerState
+    breaker: BreakerState
     free_ms: int | None = None
     knows_fields: bool = True
     memory: Memory = field(default_factory=Memory)
 
 
-def read_destination(store: Store, standing: BreakerState) -> DestinationView:
-    """Everything that a status needs, of one moment; `standing` is that of the account."""
+def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
+    """Everything that a status needs, of one moment; `breaker` is that of the account."""
     k = store.keys
-    lanes = sorted(name.decode() for name in store.client.hkeys(k("lanes")))
+    lanes = lane_names(store)
     pipe = store.client.pipeline(transaction=True)
-    pipe.time()
-    pipe.get(k("clock_offset"))
+    request_now(pipe, k)
     pipe.hgetall(k("state"))
     pipe.exists(k("custom_fields"))
     pipe.zrange(k("quarantine"), 0, 0, withscores=True)
     pipe.zrevrange(k("batches"), 0, RECENT - 1)
-    for name in QUEUES:
+    for name in DUE_BATCHES:
         pipe.zrange(k(name), 0, -1, withscores=True)
     for lane in lanes:
         pipe.hgetall(k(f"books:{lane}"))
@@ -138,17 +138,17 @@ def read_destination(store: Store, standing: BreakerState) -> DestinationView:
         pipe.lindex(k(f"arrivals:{lane}"), 0)
         pipe.zscore(k("due:aggregate"), lane)
     time, offset, state, knows, free, newest, *each = pipe.execute()
-    queues, each = each[: len(QUEUES)], each[len(QUEUES) :]
+    queues, each = each[: len(DUE_BATCHES)], each[len(DUE_BATCHES) :]
     due_at = {int(number): int(at_ms) for queue in queues for number, at_ms in queue}
     found = {batch.number: batch for batch in _batches(store, {*due_at, *map(int, newest)}, due_at)}
     return DestinationView(
         destination=k.destination,
-        now_ms=_now_ms(time, offset),
+        now_ms=now_of(time, offset),
         state=_texts(state),
         lanes=[_lane(lane, *each[at * 4 : at * 4 + 4]) for at, lane in enumerate(lanes)],
         open=[found[number] for number in due_at if number in found],
         recent=[found[number] for number in map(int, newest) if number in found],
-        standing=standing,
+        breaker=breaker,
         free_ms=int(free[0][1]) if free else None,
         knows_fields=bool(knows),
         memory=look_at_memory(store.client),
@@ -185,7 +185,7 @@ def children(store: Store, parent: BatchView) -> list[int]:
 def queued(store: Store) -> dict[int, int]:
     """Batches that somebody has to look at, and when."""
     pipe = store.client.pipeline(transaction=True)
-    for name in QUEUES:
+    for name in DUE_BATCHES:
         pipe.zrange(store.keys(name), 0, -1, withscores=True)
     return {int(number): int(at_ms) for entries in pipe.execute() for number, at_ms in entries}
 
@@ -202,7 +202,7 @@ def _batches(store: Store, numbers: Iterable[int], due: Mapping[int, int]) -> It
 
 
 def _lane(lane: str, books: Any, state: Any, mark: bytes | None, due: float | None) -> LaneView:
-    counts = {name: int(books.get(name.encode(), 0)) for name in (*BOOKS, "repeated", "dropped")}
+    counts = {name: int(books.get(name.encode(), 0)) for name in (*BOOKS, *EXTRA_COUNTERS)}
     paused = state.get(b"paused")
     return LaneView(
         LaneBooks(lane, counts),
@@ -213,13 +213,68 @@ def _lane(lane: str, books: Any, state: Any, mark: bytes | None, due: float | No
     )
 
 
-def _now_ms(time: tuple[int, int], offset: bytes | None) -> int:
-    return time[0] * 1000 + time[1] // 1000 + int(offset or 0)
-
-
 def _texts(found: Mapping[bytes, bytes]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in found.items()}
 
 
 def _rows(ranges: str) -> int:
     return sum(stop - start for start, stop in orjson.loads(ranges))
+
+
+# --- For the doctor ---------------------------------------------------------------------------------------------------
+
+
+def queue_lengths(store: Store) -> tuple[int, int]:
+    """How many batches wait to be sent, and how many imports are followed."""
+    pipe = store.client.pipeline(transaction=True)
+    for name in DUE_BATCHES:
+        pipe.zcard(store.keys(name))
+    dispatch, dispatch_low, poll, poll_low = pipe.execute()
+    return dispatch + dispatch_low, poll + poll_low
+
+
+def overdue(store: Store, stages: Iterable[str], before_ms: int) -> int:
+    """How many batches of these stages (dispatch, poll) have been due since before a moment. Batches of low priority
+    may wait for long, and do not count."""
+    return sum(int(store.client.zcount(store.keys(f"due:{stage}"), "-inf", before_ms)) for stage in stages)
+
+
+def polled_since_ms(store: Store) -> list[int]:
+    """When the platform accepted each import that is still followed."""
+    numbers = [n for name in ("due:poll", "due:poll:low") for n in store.client.zrange(store.keys(name), 0, -1)]
+    pipe = store.client.pipeline(transaction=False)
+    for number in map(int, numbers):
+        pipe.hmget(store.keys(f"batch:{number}"), "state", "sent_ms")
+    return [int(sent_ms or 0) for state, sent_ms in pipe.execute() if state == b"polling"]
+
+
+def waiting_bytes(store: Store) -> dict[str, int]:
+    """How many bytes wait in each lane."""
+    lanes = lane_names(store)
+    pipe = store.client.pipeline(transaction=False)
+    for lane in lanes:
+        pipe.hget(store.keys(f"lane:{lane}"), "bytes")
+    return {lane: int(size or 0) for lane, size in zip(lanes, pipe.execute(), strict=True)}
+
+
+def first_waiting(store: Store, lane: str, most: int) -> Iterator[bytes]:
+    """The records of a lane that have waited longest, without cancelled ones: at most so many."""
+    for start in range(0, most, PAGE):
+        found = store.client.lrange(store.keys(f"waiting:{lane}"), start, min(start + PAGE, most) - 1)
+        yield from filter(None, found)
+
+
+def stray_bodies(store: Store, latest: int) -> int:
+    """Bodies that belong to no batch and do not expire, among the batch numbers given out last."""
+    client, k = store.client, store.keys
+    last, stray = int(client.get(k("batch_seq")) or 0), 0
+    for start in range(max(1, last - latest + 1), last + 1, PAGE):
+        pipe = client.pipeline(transaction=True)
+        for number in range(start, min(start + PAGE, last + 1)):
+            pipe.exists(k(f"batch:{number}"))
+            for part in BODY_PARTS:
+                pipe.ttl(k(f"batch:{number}:{part}"))
+        answers = iter(pipe.execute())
+        for exists, *ttls_s in zip(*[answers] * (1 + len(BODY_PARTS)), strict=True):
+            stray += not exists and -1 in ttls_s
+    return stray

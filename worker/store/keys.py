@@ -1,56 +1,46 @@
-"""The keyspace, written out once. Every key of a destination carries one hash tag, so that a script touches one slot.
+"""Every key in Redis, and every field of every hash.
 
-`B` is `<prefix>:{<destination>}:`. Times are milliseconds of the server's clock.
+Three kinds of keys lie under the prefix (`CONTACT_INGEST_KEY_PREFIX`, by default `contacts`):
 
-    B v                 string  version: grows with every commit, settle, retry and cancel
-    B serial            string  the last batch number given out
-    B salt              string  the key of the identity digests
-    B clock             string  offset in ms added to the server's clock: what it was set back by; tests set it too
-    B seen, lead        string  last moment seen, to the second; how much of the offset is for a clock set back
-    B lanes             hash    lane -> its options as JSON
-    B dest              hash    state, why, probe_at, wait_until, cap_bytes, cap_at, slots
-    B lane:<lane>       hash    head (records ever cut), bytes (waiting), flush (seq), held_at, paused,
-                                again_at (seq at which to go on among the retried)
-    B wait:<lane>       list    waiting records as enqueued; an empty element is a cancelled one
-    B again:<lane>      zset    seq of a retried failure -> seq; the record itself stays under `failed`
-    B held:<lane>       list    records of contacts that are in flight, oldest first
-    B marks:<lane>      list    "seq:ms", when that record came; one a second at most
-    B books:<lane>      hash    the books: accepted waiting held batched delivered merged unchanged failed discarded
-                                unattributed, and repeated (calls counted once), dropped (fields left out)
-    B aggdue            zset    lane -> when it is to be aggregated
-    B due, polls        zset    batch -> when it is due: to be sent, to be asked about; its lease
-    B later, polls:later zset   the same, for parts of bodies that are searched for long: behind fresh traffic
-    B free              zset    root -> when its contacts stop being busy (orphans)
-    B busy              hash    identity digest -> root batch in flight with it
-    B active            zset    claim -> when it lapses: exchanges under way
-    B batches           zset    batch -> when it was made
-    B b:<n>             hash    a batch; B b:<n>:body, :rows, :entries, :keys are the blobs of a root;
-                                B b:<n>:file is the error file of its import, kept until the batch ends
-    B failed            hash    record id -> failure (JSON, record, mapped: three lines), also while it is tried again
-    B failed:at         zset    record id -> when it failed last; without those that are tried again
-    B failed:keys       hash    record id -> its identity digests
-    B failed:by         hash    identity digest -> ids of records in `failed`, space between
-    B fields            string  custom field definitions of the account
-    B token             string  the token requests are signed with; expires
-    B room              string  bytes that intake may take before memory is measured again; expires
-    B call:<id>         string  "first:count" of an enqueue call; expires
-    B bell:<what>       string  how many bells have been rung lately and not been heard; expires
+    contacts:<key>                        of the installation        INSTALL_KEYS
+    contacts:{<destination>}:<key>        of one destination         DESTINATION_KEYS
+    contacts:{limit-<account>}:<key>      of one platform account    ACCOUNT_KEYS
 
-What all destinations of an account share lies under `L`, which is `<prefix>:{limit-<account>}:`.
+The braces are a hash tag: all keys of a destination lie in one slot, so that one script may change them together.
+`contacts:broker:*` belongs to the message broker and is not listed here.
 
-    L clock, seen, lead string  as above
-    L permits:<endpoint> zset   permit -> when it lapses: requests under way, and those whose window is not over
-    L rate:<endpoint>   hash    limit, remaining, reset_at, window, window_next, window_at, silent, refusals,
-                                blocked_until: what replies taught
-    L breaker           hash    open_until while it is open; probe, probe_until: who asks; failed:<endpoint> in a row,
-                                until:<endpoint> while that endpoint alone fails
-    L outage            hash    began and ended of the last outage
+Moments are milliseconds of the server's clock, with the offset `clock_offset` added (see store/clock.py). Numbers are
+written as decimal text. Examples of the formats:
+
+    lane              newsletter, or newsletter+1f2e3d4c where the lane has options of its own
+    record id         newsletter:17: the lane and the number of the record in it; numbers begin at 0
+    waiting:<lane>    {"email":"ann@example.com","city":"Wien"}; an empty element is a cancelled record
+    held:<lane>       17<TAB>{"email":...}; where records were merged into it, or where it has failed before:
+                      [17,[12,15],1,1790000000000,9,[["city",15,9]]]<TAB>{"email":...}, which is
+                      [number, merged, attempts, first_ms, packed_version, field_versions] (see model/record.py)
+    arrivals:<lane>   17:1790000000000: the record 17 came at that moment; at most one element a second
+    idempotency:<id>  17:3: the call appended 3 records from number 17 on
+                      <id> is <lane>:<key or random id>:<number of the call>
+    batch:<n>         lane newsletter, root 4, parent 2, state polling, rows 2000, sending [[0,2000]], suspects [],
+                      parked [], fence 2, attempts 1, claims_count 1, job 7c6b..., sent_ms 1790000000000, polls 3
+    sending           [[0,2000],[2100,2200]]: rows 0 to 1999 and 2100 to 2199 of the body of the root
+    failures          three lines: what happened as JSON, the record, the record as sent (see model/failure.py)
+    workers           host:4711 -> [1790000000.25, 4]: seconds of the last heartbeat, exchanges at once
+    due:<stage>       batch number (or lane) -> the moment; while a worker has the batch, the end of its lease
+
+`tests/support/keyspace.py` compares these lists with the keys of a live server.
 """
 
+import re
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, cached_property
 
-#: Grows when the meaning of a key changes; workers refuse a keyspace of another number.
+from contact_ingest.model.lane import DESTINATION_NAME
+
+#: Grows when the meaning of a key changes. Workers refuse a keyspace of another number.
 SCHEMA = 3
+#: The counters of a lane that add up: `accepted` is the sum of those after it, without `unattributed`.
 BOOKS = (
     "accepted",
     "waiting",
@@ -63,13 +53,188 @@ BOOKS = (
     "discarded",
     "unattributed",
 )
-#: Keys that must expire by themselves, and why nothing else leaks: everything not listed is permanent or freed by name.
-EXPIRING = ("idempotency:", "wakeup:", "intake_allowance", "access_token", "custom_fields")
+#: Counters beside the books: calls that were counted once although they came again; values that were left out.
+EXTRA_COUNTERS = ("repeated", "dropped")
+#: The sorted sets in which batches wait. A batch in flight is in exactly one of them.
+DUE_BATCHES = ("due:dispatch", "due:dispatch:low", "due:poll", "due:poll:low")
+#: What the body of a batch consists of: key `batch:<n>:<part>`.
+BODY_PARTS = ("body", "offsets", "records", "digests")
+
+_LANE = DESTINATION_NAME.pattern + r"(?:\+[0-9a-f]{8})?"
+#: What the words in angle brackets stand for.
+_WORDS = {
+    "lane": _LANE,
+    "n": r"[1-9][0-9]*",
+    "stage": r"(?:dispatch|poll|aggregate:" + _LANE + ")",
+    "endpoint": r"[a-z_]+",
+}
+_ANYTHING = r"(?s:.+)"
+
+
+class Expiry(StrEnum):
+    """Whether a key lapses by itself."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    #: Parts of a body lapse until the commit that makes them a batch.
+    UNTIL_COMMIT = "until commit"
+
+
+@dataclass(frozen=True)
+class KeySpec:
+    """One kind of key. `pattern` is the key without its base; words in angle brackets stand for anything of that name.
+    `fields` are those of a hash, and may hold such words as well."""
+
+    pattern: str
+    type: str
+    holds: str
+    fields: tuple[str, ...] = ()
+    expires: Expiry = Expiry.NEVER
+
+    def matches(self, key: str) -> bool:
+        """Whether a key, without its base, is of this kind."""
+        return self._regex.fullmatch(key) is not None
+
+    def field_pattern(self, name: str) -> str | None:
+        """Which of `fields` a field of the hash is: `failed:upsert` is `failed:<endpoint>`. None: it is not listed."""
+        if name in self.fields:
+            return name
+        return next((field for field in self.fields if "<" in field and _regex_of(field).fullmatch(name)), None)
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        return _regex_of(self.pattern)
+
+
+@cache
+def _regex_of(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"<(\w+)>", pattern)
+    texts = [re.escape(part) if at % 2 == 0 else _WORDS.get(part, _ANYTHING) for at, part in enumerate(parts)]
+    return re.compile("".join(texts))
+
+
+_BATCH_FIELDS = (
+    *("lane", "root", "parent"),  # the lane; the batch whose body holds the rows; the batch that these rows come from
+    *("state", "rows", "bytes"),  # ready sending polling fetching_errors done; rows and bytes of the body
+    *("sending", "suspects", "parked"),  # ranges of rows: sent next, searched for a bad record, sent later
+    *("group_size", "good_in_a_row"),  # of a search: rows sent at once, requests that went well since the last bad one
+    *("fence", "token", "attempts"),  # grows with claim and settle; who has the claim; exchanges that count
+    *("claims_count", "requests"),  # claims that may have sent something: of the batch; of the whole root
+    *("parts", "packed_version", "orphan_until"),  # of a root: batches not ended; `version` then; fate unknown until
+    *("created_ms", "first_ms", "sent_ms", "ended_ms"),  # made; sent first; sent last; ended
+    *("sent_bytes", "request_id", "code"),  # of the last exchange: bytes, what the platform calls it, why it failed
+    *("retry_after_given", "failures_in_a_row", "hints_followed"),  # 1: the platform named the time; how often
+    "low_priority",  # 1: one of many parts of a body, behind fresh traffic
+    *("job", "job_status", "polls"),  # the import: its id, its last status, how often it was asked about
+    *("errors_url", "ended_at_platform_ms"),  # where its error file is; when it was seen to have ended
+    *("platform_failed_count", "all_failed", "reason"),  # what the platform says of failed rows (-1: nothing)
+    *("delivered", "failed", "unattributed"),  # how the rows ended
+)
+
+INSTALL_KEYS = (
+    KeySpec("schema", "string", "number of the schema: see SCHEMA"),
+    KeySpec("workers", "hash", "worker -> its last heartbeat", ("<worker>",)),
+)
+
+#: On the clock of a destination and of an account.
+_CLOCK_KEYS = (
+    KeySpec("clock_offset", "string", "ms added to the server's clock: how far that was set back in all"),
+    KeySpec("clock_last", "string", "the latest moment seen, to the second"),
+    KeySpec("clock_setback", "string", "how much of clock_offset makes up for a clock that was set back, ms"),
+)
+
+DESTINATION_KEYS = (
+    KeySpec("version", "string", "grows with every commit, settle, retry and cancel"),
+    KeySpec("batch_seq", "string", "the last batch number given out"),
+    KeySpec("identity_salt", "string", "secret of the identity digests: 16 bytes"),
+    *_CLOCK_KEYS,
+    KeySpec("lanes", "hash", "lane -> its options as JSON", ("<lane>",)),
+    KeySpec(
+        "state",
+        "hash",
+        # state: paused, stopped, or missing while it runs; why, code: the reason; probe_at: when the platform is asked
+        # again; probe_gap: ms between such probes; wait_until: the rate limiter sends nothing before;
+        # cap_bytes, cap_at: the largest body a 413 has taught, and when; slots: exchanges at once
+        "whether the destination runs, and what it has learned",
+        (
+            *("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until"),
+            *("cap_bytes", "cap_at", "slots"),
+        ),
+    ),
+    KeySpec(
+        "lane:<lane>",
+        "hash",
+        # head: records ever packed; bytes: of what waits; flush: number up to which everything leaves; held_at: last
+        # commit that left something held (0: at once); paused: why; retry_cursor: number at which the next round looks
+        # among the retried; max_wait: ms, as of the last enqueue
+        "counters and settings of a lane",
+        ("head", "bytes", "flush", "held_at", "paused", "retry_cursor", "max_wait"),
+    ),
+    KeySpec("waiting:<lane>", "list", "records as enqueued, oldest first"),
+    KeySpec("retry:<lane>", "zset", "number of a retried failure -> the same number; the record lies in failures"),
+    KeySpec("held:<lane>", "list", "records of contacts in flight, oldest first"),
+    KeySpec("arrivals:<lane>", "list", "when records came"),
+    KeySpec("books:<lane>", "hash", "counters of the lane's records", (*BOOKS, *EXTRA_COUNTERS)),
+    KeySpec("due:aggregate", "zset", "lane -> when it is aggregated"),
+    KeySpec("due:dispatch", "zset", "batch -> when it is sent"),
+    KeySpec("due:dispatch:low", "zset", "the same for parts of bodies that are searched for long"),
+    KeySpec("due:poll", "zset", "batch -> when its import is asked about"),
+    KeySpec("due:poll:low", "zset", "the same for parts of bodies that are searched for long"),
+    KeySpec("inflight", "hash", "identity digest -> root batch that has a record of the contact", ("<digest>",)),
+    KeySpec("quarantine", "zset", "ended root whose fate is unknown -> when its contacts leave `inflight`"),
+    KeySpec("claims", "zset", "token of an exchange under way -> when its lease ends"),
+    KeySpec("batches", "zset", "batch -> when it was made"),
+    KeySpec("batch:<n>", "hash", "one batch", _BATCH_FIELDS),
+    KeySpec("batch:<n>:body", "string", "of a root: the rows as they are sent", (), Expiry.UNTIL_COMMIT),
+    KeySpec("batch:<n>:offsets", "string", "of a root: where each row begins, uint32", (), Expiry.UNTIL_COMMIT),
+    KeySpec("batch:<n>:records", "string", "of a root: its records, a line each as in held", (), Expiry.UNTIL_COMMIT),
+    KeySpec("batch:<n>:digests", "string", "of a root: the digests it put into inflight", (), Expiry.UNTIL_COMMIT),
+    KeySpec("batch:<n>:error_file", "string", "the import's error file until the batch ends", (), Expiry.ALWAYS),
+    KeySpec("failures", "hash", "record id -> failed record, also while it is tried again", ("<record>",)),
+    KeySpec("failures:by_time", "zset", "record id -> when it failed last; without those that are tried again"),
+    KeySpec("failures:digests", "hash", "record id -> its identity digests", ("<record>",)),
+    KeySpec("failures:by_digest", "hash", "identity digest -> ids of failed records, space between", ("<digest>",)),
+    KeySpec("custom_fields", "string", "the account's custom fields as JSON", (), Expiry.ALWAYS),
+    KeySpec("access_token", "string", "the token requests are signed with, as JSON", (), Expiry.ALWAYS),
+    KeySpec("intake_allowance", "string", "bytes to take before memory is measured again", (), Expiry.ALWAYS),
+    KeySpec("idempotency:<id>", "string", "what a call of enqueue appended", (), Expiry.ALWAYS),
+    KeySpec("wakeup:<stage>", "string", "how many wake-ups were sent lately and not consumed", (), Expiry.ALWAYS),
+    # What a migration leaves where schema 2 had a list and a number: see migrations/schema_3.py.
+    KeySpec("wait:<lane>", "string", "a sentence on which a producer of schema 2 fails"),
+    KeySpec("room", "hash", "the same sentence", ("moved",)),
+)
+
+ACCOUNT_KEYS = (
+    *_CLOCK_KEYS,
+    KeySpec("permits:<endpoint>", "zset", "permit, or <permit>:settled -> when its window ends"),
+    KeySpec(
+        "rate:<endpoint>",
+        "hash",
+        # limit, remaining, reset_at: as the last reply said; window: ms a permit is held for after its reply;
+        # window_next, window_at: longest of late, and since when; silent 1: replies name no limit;
+        # refusals: 429 in a row; blocked_until: nothing is sent before
+        "what replies taught about the rate limit",
+        (
+            *("limit", "remaining", "reset_at", "window", "window_next", "window_at"),
+            *("silent", "refusals", "blocked_until"),
+        ),
+    ),
+    KeySpec(
+        "breaker",
+        "hash",
+        # open_until: missing while it is closed; probe, probe_until: the permit that asks, and its lease;
+        # failed:<endpoint>: failures in a row; until:<endpoint>: that endpoint alone waits
+        "the circuit breaker",
+        ("open_until", "probe", "probe_until", "failed:<endpoint>", "until:<endpoint>"),
+    ),
+    KeySpec("outage", "hash", "the last outage; no `ended` while it lasts", ("began", "ended")),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of one destination's keys."""
+    """Names of one destination's keys: `Keys("contacts", "newsletter")("version")` is
+    `contacts:{newsletter}:version`."""
 
     prefix: str
     destination: str
@@ -80,3 +245,23 @@ class Keys:
 
     def __call__(self, name: str) -> str:
         return self.base + name
+
+
+def account_keys(prefix: str, account: str) -> Keys:
+    """Names of the keys that all destinations of a platform account share."""
+    return Keys(prefix, f"limit-{account}")
+
+
+def install_base(prefix: str) -> str:
+    """The base of keys that belong to no destination."""
+    return f"{prefix}:"
+
+
+def spec_of(prefix: str, key: str) -> KeySpec | None:
+    """The kind of a whole key, or None for one that is not listed."""
+    found = re.fullmatch(re.escape(prefix) + r":(?:\{([^{}]+)\}:)?(.+)", key, re.DOTALL)
+    if found is None:
+        return None
+    tag, rest = found[1], found[2]
+    kinds = INSTALL_KEYS if tag is None else ACCOUNT_KEYS if tag.startswith("limit-") else DESTINATION_KEYS
+    return next((spec for spec in kinds if spec.matches(rest)), None)

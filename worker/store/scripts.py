@@ -17,7 +17,8 @@ from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from contact_ingest.failpoints import failpoint
-from contact_ingest.store.keys import Keys
+from contact_ingest.model.identity import DIGEST_BYTES
+from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, Keys
 
 Arg = str | bytes | int | float
 #: How often a script is sent again when its reply was lost, and the pauses between.
@@ -26,10 +27,23 @@ PAUSES_S = (0.05, 0.2, 0.5, 1.0)
 ACK_MS = 1_000
 
 
+#: Values that scripts share with Python: each script begins with these lines.
+_CONSTANTS = (
+    f"local DIGEST_BYTES = {DIGEST_BYTES}\n"
+    f"local BOOKS = {{{', '.join(map(repr, BOOKS))}}}\n"
+    f"local DUE_BATCHES = {{{', '.join(map(repr, DUE_BATCHES))}}}\n"
+    f"local BODY_PARTS = {{{', '.join(map(repr, BODY_PARTS))}}}\n"
+)
+#: Files that lie between common.lua and a script.
+_LIBRARIES = dict.fromkeys(("limiter_acquire", "limiter_report", "breaker_reset"), ("breaker.lua",))
+
+
 @cache
 def _source(name: str) -> tuple[str, str]:
+    """The text of a script, and the digest by which the server knows it."""
     folder = files("contact_ingest.store").joinpath("lua")
-    text = folder.joinpath("common.lua").read_text() + folder.joinpath(f"{name}.lua").read_text()
+    parts = ("common.lua", *_LIBRARIES.get(name, ()), f"{name}.lua")
+    text = _CONSTANTS + "".join(folder.joinpath(part).read_text() for part in parts)
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

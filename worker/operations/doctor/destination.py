@@ -13,7 +13,7 @@ from contact_ingest.errors import TransportError
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable, Limited, Retry, Stop
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
-from contact_ingest.store import books, redis_server
+from contact_ingest.store import books, inspect, redis_server
 
 #: A batch that has been due for longer than this many leases is taken by nobody.
 STUCK_LEASES = 3
@@ -25,7 +25,6 @@ LATEST = 2_000
 FAILURES_SHARE = 0.2
 #: Number of the oldest, and of the newest, failures whose size is measured.
 SAMPLE = 100
-_PARTS = ("body", "offsets", "records", "digests")
 
 
 def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]:
@@ -53,7 +52,7 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
 
 def check_state(runtime: RuntimeProtocol) -> Iterator[Finding]:
     """Whether the destination or one of its lanes is stopped or paused, and why."""
-    state = runtime.schedule.state()
+    state = runtime.state.read()
     about = f"{runtime.name}: state"
     what = state.get("state", "")
     if what:
@@ -62,16 +61,14 @@ def check_state(runtime: RuntimeProtocol) -> Iterator[Finding]:
         yield wrong(about, f"{what}: {why}", f"{mend}`contact-ingest resume --to {runtime.name}`")
     else:
         yield ok(about, "running")
-    for lane in runtime.schedule.lanes():
-        paused = runtime.store.client.hget(runtime.store.keys(f"lane:{lane}"), "paused")
-        if paused is not None:
-            yield wrong(f"lane {lane}", f"paused: {paused.decode()}", f"`contact-ingest resume --lane {lane}`")
+    for lane, why in runtime.state.paused_lanes().items():
+        yield wrong(f"lane {lane}", f"paused: {why}", f"`contact-ingest resume --lane {lane}`")
 
 
 def check_platform(runtime: RuntimeProtocol) -> Finding:
     """Whether the account's circuit breaker is open, because the platform failed five times in a row."""
     about = f"{runtime.name}: platform"
-    standing = runtime.rate_limiter.standing()
+    standing = runtime.breaker.state()
     if standing.open_until is not None:
         silent_s = max(0, standing.now - (standing.began or standing.now)) / 1000
         again_s = standing.blocked_ms("") / 1000
@@ -89,9 +86,7 @@ def check_platform(runtime: RuntimeProtocol) -> Finding:
 
 def check_lanes(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Finding]:
     """Whether a lane is nearly full."""
-    client, keys = runtime.store.client, runtime.store.keys
-    for lane in runtime.schedule.lanes():
-        held = int(client.hget(keys(f"lane:{lane}"), "bytes") or 0)
+    for lane, held in inspect.waiting_bytes(runtime.store).items():
         if held > LANE_SHARE * settings.max_lane_bytes:
             share = held / settings.max_lane_bytes
             yield wrong(
@@ -104,11 +99,10 @@ def check_lanes(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Findin
 def check_batches(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Finding]:
     """Whether batches are due for too long, or imports are past their deadline. Batches of a stopped or paused
     destination are not expected to move."""
-    client, keys = runtime.store.client, runtime.store.keys
-    about, now_ms = f"{runtime.name}: batches", runtime.schedule.now_ms()
+    about, now_ms = f"{runtime.name}: batches", runtime.clock.now_ms()
     old_ms = now_ms - round(STUCK_LEASES * settings.lease_s * 1000)
     moving = _moving(runtime)
-    stuck = sum(int(client.zcount(keys(zset), "-inf", old_ms)) for zset in moving)
+    stuck = inspect.overdue(runtime.store, moving, old_ms)
     if stuck:
         late_s = STUCK_LEASES * settings.lease_s
         yield wrong(
@@ -117,7 +111,7 @@ def check_batches(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Find
             "start workers, or more of them; `contact-ingest batches` lists them",
         )
     grace_ms = round((settings.poll_deadline_s + settings.lease_s * STUCK_LEASES) * 1000)
-    late = sum(0 < sent < now_ms - grace_ms for sent in _sent_ms(runtime)) if moving else 0
+    late = sum(0 < sent < now_ms - grace_ms for sent in inspect.polled_since_ms(runtime.store)) if moving else 0
     if late:
         yield wrong(
             about,
@@ -125,26 +119,19 @@ def check_batches(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Find
             "start workers; `contact-ingest batches` lists them",
         )
     if not stuck and not late:
-        yield ok(about, f"{client.zcard(keys('due:dispatch'))} to send, {client.zcard(keys('due:poll'))} followed")
+        to_send, followed = inspect.queue_lengths(runtime.store)
+        yield ok(about, f"{to_send} to send, {followed} followed")
 
 
 def check_failures(runtime: RuntimeProtocol) -> Finding:
     """How much memory failed records take, estimated from the newest and the oldest. They stay for weeks, and only the
     memory of Redis limits their number."""
-    client, keys = runtime.store.client, runtime.store.keys
-    about, count = f"{runtime.name}: failures", int(client.zcard(keys("failures:by_time")))
-    ids = [
-        *client.zrange(keys("failures:by_time"), 0, SAMPLE - 1),
-        *client.zrange(keys("failures:by_time"), -SAMPLE, -1),
-    ]
-    pipe = client.pipeline(transaction=False)
-    for record in ids:
-        pipe.hstrlen(keys("failures"), record)
+    about, count = f"{runtime.name}: failures", runtime.failures.count()
     try:
-        lengths = pipe.execute()
+        takes = count * runtime.failures.mean_bytes(SAMPLE)
     except NoPermissionError:
         return note(about, f"{count:,}; how much they take cannot be told: the ACL forbids HSTRLEN")
-    takes, most = count * sum(lengths) // max(1, len(lengths)), redis_server.read_memory(client).most
+    most = redis_server.read_memory(runtime.store.client).most
     says = f"{count:,}, about {takes:,} bytes"
     if most and takes > FAILURES_SHARE * most:
         return wrong(
@@ -158,20 +145,7 @@ def check_failures(runtime: RuntimeProtocol) -> Finding:
 def check_staged(runtime: RuntimeProtocol) -> Iterator[Finding]:
     """Whether there are staged bodies that belong to no batch and do not expire. A body is staged with an expiry, and
     the commit removes the expiry."""
-    client, keys = runtime.store.client, runtime.store.keys
-    last = int(client.get(keys("batch_seq")) or 0)
-    stray = 0
-    for start in range(max(1, last - LATEST + 1), last + 1, 200):
-        numbers = range(start, min(start + 200, last + 1))
-        pipe = client.pipeline(transaction=True)
-        for number in numbers:
-            pipe.exists(keys(f"batch:{number}"))
-            for part in _PARTS:
-                pipe.ttl(keys(f"batch:{number}:{part}"))
-        answers = pipe.execute()
-        step = 1 + len(_PARTS)
-        found = (answers[at : at + step] for at in range(0, len(answers), step))
-        stray += sum(not exists and -1 in ttls for exists, *ttls in found)
+    stray = inspect.stray_bodies(runtime.store, LATEST)
     if stray:
         yield wrong(
             f"{runtime.name}: staged bodies",
@@ -195,19 +169,9 @@ def check_books(runtime: RuntimeProtocol, *, recount: bool) -> Iterator[Finding]
 
 
 def _moving(runtime: RuntimeProtocol) -> tuple[str, ...]:
-    """The due sets whose batches are expected to move: none while the destination is stopped or does not answer, only
+    """The stages whose batches are expected to move: none while the destination is stopped or does not answer, only
     polls while it is paused."""
-    state, standing = runtime.schedule.state().get("state"), runtime.rate_limiter.standing()
+    state, standing = runtime.state.read().get("state"), runtime.breaker.state()
     if state == "stopped" or standing.open_until is not None:
         return ()
-    return ("due:poll",) if state == "paused" or "upsert" in standing.failing else ("due:dispatch", "due:poll")
-
-
-def _sent_ms(runtime: RuntimeProtocol) -> Iterator[int]:
-    client, keys = runtime.store.client, runtime.store.keys
-    pipe = client.pipeline(transaction=False)
-    for number in (*client.zrange(keys("due:poll"), 0, -1), *client.zrange(keys("due:poll:low"), 0, -1)):
-        pipe.hmget(keys(f"batch:{number.decode()}"), "state", "sent_ms")
-    for state, sent_ms in pipe.execute():
-        if state == b"polling":
-            yield int(sent_ms or 0)
+    return ("poll",) if state == "paused" or "upsert" in standing.failing else ("dispatch", "poll")

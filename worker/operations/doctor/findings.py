@@ -11,8 +11,10 @@ from contact_ingest.config.settings import Settings
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.pipeline.exchange import Exchanger
 from contact_ingest.providers.base import Provider
-from contact_ingest.store.rate_limiter import RateLimiter
-from contact_ingest.store.schedule import Schedule
+from contact_ingest.store.clock import Clock
+from contact_ingest.store.failures import Failures
+from contact_ingest.store.rate_limiter import CircuitBreaker
+from contact_ingest.store.schedule import DestinationState, Schedule
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import GONE_S, BrokerQueue, WorkerInfo, Workers
 
@@ -55,11 +57,17 @@ class RuntimeProtocol(Protocol):
     @property
     def field_mapping(self) -> FieldMapping: ...
     @property
+    def clock(self) -> Clock: ...
+    @property
     def schedule(self) -> Schedule: ...
+    @property
+    def state(self) -> DestinationState: ...
     @property
     def exchanger(self) -> Exchanger: ...
     @property
-    def rate_limiter(self) -> RateLimiter: ...
+    def failures(self) -> Failures: ...
+    @property
+    def breaker(self) -> CircuitBreaker: ...
 
 
 class EngineProtocol(Protocol):

@@ -2,10 +2,7 @@
 discarded soon. Some records of each lane are read; their content is never shown."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import orjson
+from collections.abc import Iterator
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import FieldsNeeded, Refused
@@ -14,7 +11,8 @@ from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
 from contact_ingest.operations.status import HALTED, lanes, span
 from contact_ingest.store import books
-from contact_ingest.store.inspect import LaneView, read_destination
+from contact_ingest.store.inspect import LaneView, first_waiting, read_destination
+from contact_ingest.store.lanes import lane_names
 
 #: A lane that has been due for longer than this is aggregated by nobody. The same holds if its records have waited for
 #: longer than they should by this much, while no batch of the destination is in flight.
@@ -23,7 +21,6 @@ LATE_MS = 60_000
 SAMPLE = 200
 NEWEST = 1_000
 #: Number of records or failures that are read at a time.
-PAGE = 50
 #: Failures that are older than this share of their retention are a finding.
 OLD_SHARE = 0.9
 _CUSTOM = "custom_fields."
@@ -31,7 +28,7 @@ _CUSTOM = "custom_fields."
 
 def check_late(runtime: RuntimeProtocol) -> Iterator[Finding]:
     """Lanes that are due and that nobody aggregates. Paused and stopped lanes are left to `check_state`."""
-    view = read_destination(runtime.store, runtime.rate_limiter.standing())
+    view = read_destination(runtime.store, runtime.breaker.state())
     for status in lanes(view, attended=True):
         lane = status.view
         due_for_ms = 0 if lane.due_ms is None else view.now_ms - lane.due_ms
@@ -79,17 +76,12 @@ def check_fields(runtime: RuntimeProtocol, table: FieldTable | None) -> Iterator
 
 def check_retention(runtime: RuntimeProtocol, settings: Settings) -> Iterator[Finding]:
     """Whether failures are about to be discarded, at the end of their retention."""
-    client, keys = runtime.store.client, runtime.store.keys
-    about, now_ms = f"{runtime.name}: failures", runtime.schedule.now_ms()
-    old_ms = now_ms - round(OLD_SHARE * settings.keep_failures_s * 1000)
-    old, total = (
-        int(client.zcount(keys("failures:by_time"), "-inf", old_ms)),
-        int(client.zcard(keys("failures:by_time"))),
-    )
-    if not old:
+    about, now_ms = f"{runtime.name}: failures", runtime.clock.now_ms()
+    old = runtime.failures.count(before_ms=now_ms - round(OLD_SHARE * settings.keep_failures_s * 1000))
+    total, oldest_ms = runtime.failures.count(), runtime.failures.oldest_ms()
+    if not old or oldest_ms is None:
         yield ok(about, f"{total:,} kept")
         return
-    oldest_ms = int(client.zrange(keys("failures:by_time"), 0, 0, withscores=True)[0][1])
     left_s = max(0.0, settings.keep_failures_s - (now_ms - oldest_ms) / 1000)
     yield wrong(
         about,
@@ -109,28 +101,22 @@ def _waits_ms(lane: LaneView, now_ms: int) -> int:
 
 def _named_by_failures(runtime: RuntimeProtocol) -> Counter[str]:
     """How many of the newest failures name each unknown field."""
-    client, keys = runtime.store.client, runtime.store.keys
-    ids = client.zrevrange(keys("failures:by_time"), 0, NEWEST - 1)
     named: Counter[str] = Counter()
-    for start in range(0, len(ids), PAGE):
-        for blob in client.hmget(keys("failures"), ids[start : start + PAGE]):
-            about: Mapping[str, Any] = orjson.loads(blob.partition(b"\n")[0]) if blob else {}
-            field = str(about.get("reason", "")).partition(":")[0]
-            if about.get("code") == "unknown_field" and field.startswith(_CUSTOM):
-                named[field.removeprefix(_CUSTOM)] += 1
+    for failed in runtime.failures.newest(NEWEST):
+        field = failed.reason.partition(":")[0]
+        if failed.code == "unknown_field" and field.startswith(_CUSTOM):
+            named[field.removeprefix(_CUSTOM)] += 1
     return named
 
 
 def _named_by_waiting(runtime: RuntimeProtocol, table: FieldTable) -> Counter[str]:
     """How many of the first waiting records would be refused for each unknown field."""
-    client, keys = runtime.store.client, runtime.store.keys
     named: Counter[str] = Counter()
-    for lane in runtime.schedule.lanes():
-        for start in range(0, SAMPLE, PAGE):
-            for raw in client.lrange(keys(f"waiting:{lane}"), start, start + PAGE - 1):
-                field = _lacking(runtime, raw, table) if raw else ""
-                if field.startswith(_CUSTOM):
-                    named[field.removeprefix(_CUSTOM)] += 1
+    for lane in lane_names(runtime.store):
+        for raw in first_waiting(runtime.store, lane, SAMPLE):
+            field = _lacking(runtime, raw, table)
+            if field.startswith(_CUSTOM):
+                named[field.removeprefix(_CUSTOM)] += 1
     return named
 
 

@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, note, ok, wrong
 from contact_ingest.store.keys import SCHEMA
+from contact_ingest.store.migrations import read_schema, schema_problem
 from contact_ingest.store.redis_server import FULL_SHARE, Memory
 
 #: First release of each line in which no script can take over the server (CVE-2025-49844 and related ones).
@@ -142,14 +143,10 @@ def _check_clock(engine: EngineProtocol) -> Finding:
 
 def _check_schema(engine: EngineProtocol) -> Finding:
     """Whether the keys are of this program's schema. Unlike `Engine.check_schema`, this check writes no key."""
-    found = engine.client.get(f"{engine.settings.key_prefix}:schema")
-    if found is not None and found != str(SCHEMA).encode():
-        return wrong(
-            "schema",
-            f"the keys under {engine.settings.key_prefix} are of schema {found.decode()[:20]}, this program is of "
-            f"schema {SCHEMA}",
-            "run one release only, or give this one another CONTACT_INGEST_KEY_PREFIX",
-        )
+    found = read_schema(engine.client, engine.settings.key_prefix)
+    if found is not None and found != str(SCHEMA):
+        says, remedy = schema_problem(found)
+        return wrong("schema", f"the prefix is {engine.settings.key_prefix}: {says}", remedy)
     return ok("schema", str(SCHEMA))
 
 
