@@ -40,7 +40,7 @@ def notify(wakeups: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
 def _is_of_use(wakeup: WakeUp) -> bool:
     if wakeup.kind == Stage.AGGREGATE:
         return True  # the schedule limits them itself: one a lane
-    return current_engine().runtime(wakeup.target).schedule.may_ring(wakeup.kind, MOST_PENDING)
+    return current_engine().runtime(wakeup.target).schedule.may_notify(wakeup.kind, MOST_PENDING)
 
 
 def publish(wakeups: Iterable[WakeUp]) -> tuple[WakeUp, ...]:

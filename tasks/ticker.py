@@ -120,9 +120,9 @@ def log_silence(problem: RedisError) -> None:
 def notify_what_is_due(runtime: DestinationRuntime, slots: int, local_runner: LocalRunner) -> float:
     """Send wake-ups for what is due at one destination; returns the seconds until something else is due."""
     tick = runtime.schedule.tick(slots)
-    if tick.bells:
+    if tick.wakeups:
         failpoint("tick.found")
-        local_runner.add(publish(tick.bells))
+        local_runner.add(publish(tick.wakeups))
     return tick.nearest_ms / 1000
 
 
@@ -160,4 +160,4 @@ class Housekeeping:
         total = self._engine.workers.slots()
         runtimes = list(self._engine.runtimes())
         for runtime in runtimes:
-            runtime.schedule.set_slots(total if len(runtimes) == 1 else max(1, total - 1))
+            runtime.state.set_slots(total if len(runtimes) == 1 else max(1, total - 1))

@@ -36,14 +36,17 @@ from contact_ingest.pipeline.poll import Poller
 from contact_ingest.pipeline.retry import Retrier
 from contact_ingest.pipeline.settle import Settler
 from contact_ingest.providers.base import Provider
+from contact_ingest.store.account_cache import AccountCache
 from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.batches import BatchStore, LeasePolicy
+from contact_ingest.store.clock import Clock
 from contact_ingest.store.failures import Failures
-from contact_ingest.store.keys import SCHEMA, Keys
+from contact_ingest.store.keys import Keys
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits, append, append_async
-from contact_ingest.store.rate_limiter import RateLimiter
+from contact_ingest.store.migrations import claim_schema
+from contact_ingest.store.rate_limiter import CircuitBreaker, RateLimiter
 from contact_ingest.store.redis_server import connect, connect_async
-from contact_ingest.store.schedule import Schedule
+from contact_ingest.store.schedule import DestinationState, Schedule
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import BrokerQueue, Workers
 from contact_ingest.transport.auth import AuthenticatedClient
@@ -64,7 +67,11 @@ class DestinationRuntime:
     name: str
     store: Store
     provider: Provider
+    clock: Clock
     schedule: Schedule
+    state: DestinationState
+    rate_limiter: RateLimiter
+    breaker: CircuitBreaker
     batch_store: BatchStore
     failures: Failures
     retrier: Retrier
@@ -76,32 +83,35 @@ class DestinationRuntime:
     custom_fields: CustomFieldCache
     exchanger: Exchanger
 
-    @property
-    def rate_limiter(self) -> RateLimiter:
-        return self.exchanger.rate_limiter
-
 
 def build_runtime(name: str, config: Destination, settings: Settings, client: Redis) -> DestinationRuntime:
     """Join the parts of one destination."""
     provider = provider_of(name, config, settings)
     store = Store(client, Keys(settings.key_prefix, name))
-    schedule, failures, mapping = Schedule(store), Failures(store), _rules(name, config)
+    clock, schedule, state = Clock(store), Schedule(store), DestinationState(store)
+    failures, mapping = Failures(store), _rules(name, config)
     lease_ms, limits = round(settings.lease_s * 1000), _time_limits(settings)
     batch_store = BatchStore(store, LeasePolicy(lease_ms, limits.orphan_ms, SLOTS, settings.store_ack_replicas))
     rate_limiter = RateLimiter(
         store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000)
     )
+    breaker = CircuitBreaker(store, provider.account)
     http_client = AuthenticatedClient(HttpClient(deadline_s=settings.deadline_s), provider, store)
-    exchanger = Exchanger(http_client, rate_limiter, schedule, settings.deadline_s)
-    prober = Prober(exchanger, batch_store, provider)
-    settler = Settler(batch_store, schedule, provider.identifiers)
-    custom_fields = CustomFieldCache(exchanger, batch_store, provider, store, config.unknown_fields == "create")
+    exchanger = Exchanger(http_client, rate_limiter, breaker, clock, schedule, settings.deadline_s)
+    prober = Prober(exchanger, batch_store, provider, state)
+    settler = Settler(batch_store, state, provider.identifiers)
+    cache, creates = AccountCache(store), config.unknown_fields == "create"
+    custom_fields = CustomFieldCache(exchanger, batch_store, provider, state, cache, creates)
     policy = _aggregation_policy(name, provider, settings)
     return DestinationRuntime(
         name,
         store,
         provider,
+        clock,
         schedule,
+        state,
+        rate_limiter,
+        breaker,
         batch_store,
         failures,
         Retrier(failures),
@@ -249,8 +259,8 @@ class Engine:
         if loop not in self._async_clients:
             self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
         client, replicas = self._async_clients[loop], self.settings.store_ack_replicas
-        base = self.runtime(lane.destination).store.keys.base
-        return lambda call: append_async(client, base, call, replicas)
+        keys = self.runtime(lane.destination).store.keys
+        return lambda call: append_async(client, keys, call, replicas)
 
     async def aclose(self) -> None:
         """End the running event loop's connection; the next use makes a new one."""
@@ -288,17 +298,7 @@ class Engine:
 
     def check_schema(self) -> None:
         """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
-        name = f"{self.settings.key_prefix}:schema"
-        if self.client.get(name) is None:  # a script, since a worker has to start with full memory too
-            base = f"{self.settings.key_prefix}:"
-            Store(self.client, Keys("", "")).run("write", "none", "SET", "schema", SCHEMA, "NX", base=base)
-        found = int(self.client.get(name) or 0)
-        if found != SCHEMA:
-            raise SettingError(
-                f"{ENV_PREFIX}KEY_PREFIX",
-                f"the keys under it are of schema {found}, this program is of schema {SCHEMA}; "
-                "stop the others first, or use another prefix",
-            )
+        claim_schema(self.client, self.settings.key_prefix, self.destinations)
 
     def _room(self, limits: Limits) -> LaneLimits:
         return LaneLimits(

@@ -46,7 +46,7 @@ from contact_ingest.pipeline.enqueue import EnqueueBuffer
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store import books
-from contact_ingest.store.lanes import append
+from contact_ingest.store.lanes import append, lane_names
 
 MAX_PEAK_BYTES = 300_000_000
 KEY = "SG.hostile"
@@ -201,8 +201,8 @@ def all_totals(parts: Engine) -> Counter[str]:
 
 def settled(parts: Engine) -> bool:
     for runtime in parts.runtimes():
-        if runtime.schedule.state().get("state") == "stopped":
-            runtime.schedule.resume(None)  # as the person on call would
+        if runtime.state.read().get("state") == "stopped":
+            runtime.state.resume(None)  # as the person on call would
     found = all_totals(parts)
     return not any(found[name] for name in ("waiting", "held", "batched"))
 
@@ -375,12 +375,12 @@ def turn(harness: Alone, times: int) -> None:
     """Do what is due, then turn the clock by as much as any wait can last."""
     runtime = harness.runtime
     for _ in range(times):
-        for name in runtime.schedule.lanes():
+        for name in lane_names(runtime.store):
             runtime.aggregator.aggregate(name)
         for _ in range(4):
             runtime.dispatcher.dispatch(runtime.name)
             runtime.poller.poll(runtime.name)
-        runtime.schedule.resume(None)
+        runtime.state.resume(None)
         advance(runtime, 1_000)
 
 

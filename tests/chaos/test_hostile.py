@@ -193,7 +193,7 @@ def test_bytes_that_are_no_record_fail_with_a_reason_and_do_not_block_their_lane
 
     assert {c["email"] for c in sandbox.contacts()} == {"spaced@example.com", "good@example.com"}
     found = failures(harness)
-    assert {id_.rpartition(":")[2]: f.about["code"] for id_, f in found.items()} == {
+    assert {id_.rpartition(":")[2]: f.code for id_, f in found.items()} == {
         "0": "not_an_object",
         "1": "not_an_object",
         "2": "not_an_object",
@@ -246,9 +246,9 @@ def test_a_mistake_of_ours_over_one_record_fails_that_record_alone(harness, sand
 
     assert harness.books()["delivered"] == 3
     (failed,) = harness.runtime.failures
-    assert failed.about["code"] == "internal"
-    assert "KeyError" in failed.about["reason"]
-    assert CANARY not in failed.about["reason"]
+    assert failed.code == "internal"
+    assert "KeyError" in failed.reason
+    assert CANARY not in failed.reason
     (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "KeyError" in line.problem
     assert CANARY not in caplog.text
@@ -349,7 +349,7 @@ def test_a_mistake_over_a_report_is_asked_about_again_until_the_deadline(make_ha
         advance(runtime, 1_000)
         harness.pump()
 
-    assert {failed.about["code"] for failed in runtime.failures} == {"no_verdict"}
+    assert {failed.code for failed in runtime.failures} == {"no_verdict"}
     assert harness.books()["failed"] == 3
 
 

@@ -171,7 +171,7 @@ def test_status_says_that_a_key_was_refused_and_when_it_is_tried_again(cli, harn
     attended(harness)
     sandbox.dials(auth_down=True)
     enqueue(person(1))
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
 
     state, words = why(cli)
 
@@ -184,7 +184,7 @@ def test_status_says_that_the_rate_limit_is_waited_for(cli, harness, sandbox):
     attended(harness)
     sandbox.dials(script=["429"])
     enqueue(person(1))
-    harness.run_until(lambda: "wait_until" in harness.runtime.schedule.state())
+    harness.run_until(lambda: "wait_until" in harness.runtime.state.read())
 
     assert why(cli)[1].startswith("waiting for the rate limit, ")
 

@@ -357,7 +357,7 @@ def test_a_platform_that_cannot_be_reached_is_found(wire):
 
 
 def test_a_stopped_destination_is_found_with_the_reason(parts):
-    parts.runtime(LANE).schedule.stop("unauthorized", "the key was revoked")
+    parts.runtime(LANE).state.stop("unauthorized", "the key was revoked")
 
     says, remedy = wrong()["sendgrid: state"]
 
@@ -367,8 +367,8 @@ def test_a_stopped_destination_is_found_with_the_reason(parts):
 
 def test_a_paused_destination_and_a_paused_lane_are_found_with_the_reason(parts):
     enqueue({"email": "a@example.com"})
-    parts.runtime(LANE).schedule.pause(None, "moving house")
-    parts.runtime(LANE).schedule.pause(LANE, "wrong list")
+    parts.runtime(LANE).state.pause(None, "moving house")
+    parts.runtime(LANE).state.pause(LANE, "wrong list")
 
     found = wrong()
 
@@ -400,7 +400,7 @@ def test_imports_followed_past_their_deadline_are_found(wire, client, sandbox):
     runtime.aggregator.aggregate(LANE)
     runtime.dispatcher.dispatch(LANE)
     client.set(runtime.store.keys("clock_offset"), 41_000)
-    client.zadd(runtime.store.keys("due:poll"), {1: runtime.schedule.now_ms() + 60_000})
+    client.zadd(runtime.store.keys("due:poll"), {1: runtime.clock.now_ms() + 60_000})
     parts.workers.heartbeat("host:1", 4)
 
     assert "1 imports are past the deadline of 10 s" in wrong()["sendgrid: batches"][0]
@@ -417,7 +417,7 @@ def test_a_lane_that_is_due_and_that_nobody_cuts_is_found(parts, client):
 
     assert says.startswith("has been due for 90 s")
     assert "contacts.aggregate" in remedy
-    runtime.schedule.pause(LANE, "for a test")
+    runtime.state.pause(LANE, "for a test")
     assert wrong()["lane sendgrid"][0].startswith("paused")
 
 
@@ -445,7 +445,7 @@ def refused_for_a_field(parts, sandbox):
     runtime.custom_fields.ready_for({})
     runtime.aggregator.aggregate(LANE)
     assert len(list(runtime.failures)) == 3
-    runtime.schedule.pause(LANE, "for a test")
+    runtime.state.pause(LANE, "for a test")
     enqueue([{"email": "p4@example.com", "custom_fields": {"tier": "secret", "Known": "x"}}, {"email": "p5@x.example"}])
     return runtime
 
@@ -462,11 +462,11 @@ def test_custom_fields_that_the_account_lacks_are_found_by_failures_and_by_what_
 
 def test_fields_that_failures_name_are_told_though_the_account_does_not_answer(refused_for_a_field, sandbox):
     runtime = refused_for_a_field
-    runtime.schedule.resume(LANE)
+    runtime.state.resume(LANE)
     enqueue({"email": "p6@example.com", "custom_fields": {"Known": 7}})
     runtime.custom_fields.ready_for({})
     runtime.aggregator.aggregate(LANE)
-    assert {failure.about["code"] for failure in runtime.failures} == {"unknown_field", "too_long", "wrong_type"}
+    assert {failure.code for failure in runtime.failures} == {"unknown_field", "too_long", "wrong_type"}
     sandbox.dials(auth_down=True)
 
     assert wrong()["sendgrid: custom fields"][0] == "3 of the latest failures name what the account lacks: plan, tier"

@@ -7,6 +7,7 @@ import pytest
 from support.peer import Peer, advance, reply, speak_to
 
 from contact_ingest import enqueue
+from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.schedule import WakeUp
 
 LIST = "00000000-0000-4000-8000-000000000001"
@@ -56,7 +57,7 @@ def in_flight(harness, *records):
 
 
 def settle(harness):
-    for lane in harness.runtime.schedule.lanes():
+    for lane in lane_names(harness.runtime.store):
         harness.runtime.schedule.flush(lane)
     harness.run_until_settled()
 
@@ -91,7 +92,7 @@ def test_a_partial_body_waits_for_its_time_by_the_clock_and_needs_no_further_arr
 
     advance(slow.runtime, 31)
 
-    assert WakeUp("aggregate", "sendgrid") in slow.runtime.schedule.tick(4).bells
+    assert WakeUp("aggregate", "sendgrid") in slow.runtime.schedule.tick(4).wakeups
     assert run_round(slow) == 1
     assert [len(contacts_of(body)) for body in bodies(slow)] == [2]
 
@@ -148,22 +149,22 @@ def test_a_refused_record_fails_with_field_and_reason_keeps_its_id_and_can_be_re
     harness.run_until_settled()
 
     found = failures(harness)
-    assert {email: failed.about["code"] for email, failed in found.items()} == {
+    assert {email: failed.code for email, failed in found.items()} == {
         "p1@example.com": "too_long",
         "nobody": "bad_email",
         "p3@example.com": "null",
     }
     assert found["p1@example.com"].id == "sendgrid:1"
-    assert found["p1@example.com"].about["stage"] == "aggregate"
-    assert found["p1@example.com"].about["reason"].startswith("last_name: has 51 characters")
-    assert "x" * 51 not in found["p1@example.com"].about["reason"]
+    assert found["p1@example.com"].stage == "aggregate"
+    assert found["p1@example.com"].reason.startswith("last_name: has 51 characters")
+    assert "x" * 51 not in found["p1@example.com"].reason
     assert harness.runtime.failures.retry(list(harness.runtime.failures)) == 3
     harness.run_until_settled()
     again = failures(harness)["p1@example.com"]
-    assert (again.id, again.about["attempts"], again.about["first_ms"]) == (
+    assert (again.id, again.attempts, again.first_ms) == (
         "sendgrid:1",
         2,
-        found["p1@example.com"].about["first_ms"],
+        found["p1@example.com"].first_ms,
     )
     assert harness.books() | {"accepted": 4, "delivered": 1, "failed": 3} == harness.books()
     harness.assert_books_balance()
@@ -186,8 +187,8 @@ def test_a_contact_larger_than_the_cap_is_refused_with_its_size_not_sent_and_not
 
     assert harness.books() | {"failed": 1, "delivered": 2} == harness.books()
     failed = failures(harness)["p2@example.com"]
-    assert failed.about["code"] == "too_large"
-    assert str(CAP) not in failed.about["reason"].split("over")[0]
+    assert failed.code == "too_large"
+    assert str(CAP) not in failed.reason.split("over")[0]
     assert sandbox.totals()["max_body_bytes"] <= CAP
 
 
@@ -357,7 +358,7 @@ def test_a_lane_with_as_many_held_as_may_be_rests_until_one_is_free(slow):
         "a round with nothing to do stops the others"
     )
     due = runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid")
-    assert due - runtime.schedule.now_ms() > 30_000
+    assert due - runtime.clock.now_ms() > 30_000
     slow.assert_books_balance()
     settle(slow)
     assert slow.books() | {"delivered": 200} == slow.books()
@@ -383,7 +384,7 @@ def test_an_unknown_custom_field_follows_the_policy(make_harness, sandbox, polic
     stored = {contact["email"]: contact["custom_fields"] for contact in sandbox.contacts()}
     assert stored.get("p2@example.com", {}) == custom
     if policy == "refuse":
-        assert failures(harness)["p2@example.com"].about["code"] == "unknown_field"
+        assert failures(harness)["p2@example.com"].code == "unknown_field"
 
 
 def test_a_custom_field_that_appears_at_the_platform_is_found_on_retry(make_harness, sandbox):
@@ -410,12 +411,12 @@ def test_definitions_that_cannot_be_had_make_the_lane_wait_and_nobody_fail(harne
     assert run_round(harness) == 0
 
     assert harness.books() | {"waiting": 1, "failed": 0} == harness.books()
-    assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") > runtime.schedule.now_ms()
+    assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") > runtime.clock.now_ms()
 
 
 def test_a_learned_cap_is_kept_and_after_a_day_one_body_asks_again(slow):
     records = [person(number, postal_code="x" * 500) for number in range(400)]
-    slow.runtime.schedule.learn_cap(CAP // 2)
+    slow.runtime.state.learn_cap(CAP // 2)
     enqueue(records)
     run_round(slow)
     assert max(map(len, bodies(slow))) <= CAP // 2
@@ -428,10 +429,10 @@ def test_a_learned_cap_is_kept_and_after_a_day_one_body_asks_again(slow):
 
 
 def test_bodies_made_before_a_cap_was_learned_do_not_raise_it_again(slow):
-    slow.runtime.schedule.learn_cap(CAP // 2)
-    slow.runtime.schedule.learn_cap(CAP)
+    slow.runtime.state.learn_cap(CAP // 2)
+    slow.runtime.state.learn_cap(CAP)
 
-    assert slow.runtime.schedule.state()["cap_bytes"] == str(CAP // 2)
+    assert slow.runtime.state.read()["cap_bytes"] == str(CAP // 2)
 
 
 def test_of_two_rounds_on_one_version_one_commits_and_nothing_is_lost(harness):
@@ -485,26 +486,26 @@ def test_records_that_arrive_during_a_round_make_the_lane_due_again(harness):
     runtime.aggregator.aggregate("sendgrid")
     store.commit = apply
 
-    assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") <= runtime.schedule.now_ms()
+    assert runtime.store.client.zscore(runtime.store.keys("due:aggregate"), "sendgrid") <= runtime.clock.now_ms()
     harness.run_until_settled()
     assert harness.books()["delivered"] == 2
 
 
 @pytest.mark.parametrize("lane", ["sendgrid", None])
 def test_a_paused_lane_waits_and_goes_on_when_it_is_resumed(harness, lane):
-    harness.runtime.schedule.pause(lane, "a person said so")
+    harness.runtime.state.pause(lane, "a person said so")
     enqueue(person(1))
     assert run_round(harness) == 0
     assert harness.books()["waiting"] == 1
 
-    harness.runtime.schedule.resume(lane)
+    harness.runtime.state.resume(lane)
 
     harness.run_until_settled()
     assert harness.books()["delivered"] == 1
 
 
 def test_a_paused_lane_does_not_stop_its_neighbour(harness, sandbox):
-    harness.runtime.schedule.pause("sendgrid", "a person said so")
+    harness.runtime.state.pause("sendgrid", "a person said so")
     enqueue(person(1))
     enqueue(person(2), list_ids=[LIST])
 

@@ -19,8 +19,7 @@ from contact_ingest.operations import doctor
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store.batches import NoClaim
 from contact_ingest.store.keys import Keys
-from contact_ingest.store.rate_limiter import RateLimiter
-from contact_ingest.store.schedule import Schedule
+from contact_ingest.store.rate_limiter import CircuitBreaker, RateLimiter
 from contact_ingest.store.scripts import Store
 
 ENDPOINTS = ("upsert", "job", "definitions")
@@ -41,7 +40,7 @@ class Platform:
         speak_to(Peer(self.answer), harness, custom_fields=True)
 
     def answer(self, request):
-        self.heard.append((self.harness.runtime.schedule.now_ms(), request.endpoint))
+        self.heard.append((self.harness.runtime.clock.now_ms(), request.endpoint))
         if broken := self.broken(request):
             return reply(503) if broken is True else broken
         if request.method == "PUT":
@@ -64,24 +63,29 @@ def rate_limiter(harness):
     return RateLimiter(harness.runtime.store, harness.runtime.provider.account, {}, lease_ms=45_000)
 
 
+@pytest.fixture
+def breaker(harness):
+    return CircuitBreaker(harness.runtime.store, harness.runtime.provider.account)
+
+
 def fail(rate_limiter, endpoint="upsert", times=5, how="failed"):
     for _ in range(times):
         permit = rate_limiter.acquire(endpoint)
         assert permit.granted
-        rate_limiter.note(permit, HEADERS, how=how)
+        rate_limiter.report(permit, HEADERS, result=how)
 
 
 def is_open(harness):
-    return harness.runtime.rate_limiter.standing().open_until is not None
+    return harness.runtime.breaker.state().open_until is not None
 
 
 def pump(harness, seconds, step_s=1.0, condition=lambda: True):
     """Let simulated time pass while a worker works, at most so much of it; returns how much it was."""
-    began_ms = harness.runtime.schedule.now_ms()
-    while harness.runtime.schedule.now_ms() - began_ms < seconds * 1000 and condition():
+    began_ms = harness.runtime.clock.now_ms()
+    while harness.runtime.clock.now_ms() - began_ms < seconds * 1000 and condition():
         harness.pump()
         advance(harness.runtime, step_s)
-    return (harness.runtime.schedule.now_ms() - began_ms) / 1000
+    return (harness.runtime.clock.now_ms() - began_ms) / 1000
 
 
 def is_left(harness):
@@ -92,31 +96,31 @@ def is_left(harness):
 
 
 @pytest.mark.parametrize("how", ["failed", "unsent"])
-def test_five_failures_in_a_row_at_one_endpoint_hold_all_endpoints_of_the_account(rate_limiter, how):
+def test_five_failures_in_a_row_at_one_endpoint_hold_all_endpoints_of_the_account(rate_limiter, breaker, how):
     fail(rate_limiter, times=4, how=how)
     assert all(rate_limiter.acquire(endpoint, asks=True).granted for endpoint in ("job", "definitions"))
 
     fail(rate_limiter, times=1, how=how)
 
     assert not any(rate_limiter.acquire(endpoint, asks=True).granted for endpoint in ENDPOINTS)
-    assert 59_000 < rate_limiter.standing().blocked_ms("job") <= 60_000
+    assert 59_000 < breaker.state().blocked_ms("job") <= 60_000
 
 
 @pytest.mark.parametrize("how", ["answered", "refused"])
-def test_any_answer_starts_the_count_of_its_own_endpoint_anew(rate_limiter, how):
+def test_any_answer_starts_the_count_of_its_own_endpoint_anew(rate_limiter, breaker, how):
     fail(rate_limiter, "job", times=4)
-    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS, how=how)
-    assert rate_limiter.standing().open_until is None
-    rate_limiter.note(rate_limiter.acquire("job"), HEADERS, how=how, after_s=0.0)
+    rate_limiter.report(rate_limiter.acquire("upsert"), HEADERS, result=how)
+    assert breaker.state().open_until is None
+    rate_limiter.report(rate_limiter.acquire("job"), HEADERS, result=how, after_s=0.0)
 
     fail(rate_limiter, "job", times=4)
 
-    assert rate_limiter.standing().open_until is None
+    assert breaker.state().open_until is None
     fail(rate_limiter, "job", times=1)
-    assert rate_limiter.standing().open_until is not None
+    assert breaker.state().open_until is not None
 
 
-def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_limiter, harness):
+def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_limiter, breaker, harness):
     fail(rate_limiter)
     advance(harness.runtime, 61)
 
@@ -126,11 +130,11 @@ def test_after_the_pause_one_asks_and_all_others_wait_for_what_it_hears(rate_lim
 
     assert asking.granted
     assert not any(permit.granted or permit.asks_first for permit in others)
-    rate_limiter.note(asking, HEADERS, how="failed")
-    assert 59_000 < rate_limiter.standing().blocked_ms("upsert") <= 60_000
+    rate_limiter.report(asking, HEADERS, result="failed")
+    assert 59_000 < breaker.state().blocked_ms("upsert") <= 60_000
     assert not rate_limiter.acquire("job", asks=True).granted
     advance(harness.runtime, 61)
-    rate_limiter.note(rate_limiter.acquire("definitions", asks=True), HEADERS)
+    rate_limiter.report(rate_limiter.acquire("definitions", asks=True), HEADERS)
     assert all(rate_limiter.acquire(endpoint).granted for endpoint in ENDPOINTS)
 
 
@@ -151,58 +155,60 @@ def test_somebody_else_asks_where_the_one_who_was_to_ask_did_not(rate_limiter, h
 
 def test_an_answer_that_comes_late_closes_the_breaker_early(rate_limiter):
     late = rate_limiter.acquire("job")
-    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)  # from now on several at once
+    rate_limiter.report(rate_limiter.acquire("upsert"), HEADERS)  # from now on several at once
     flying = [rate_limiter.acquire("upsert") for _ in range(5)]
     for permit in flying:
-        rate_limiter.note(permit, HEADERS, how="failed")
+        rate_limiter.report(permit, HEADERS, result="failed")
     assert not rate_limiter.acquire("job").granted
 
-    rate_limiter.note(late, HEADERS)
+    rate_limiter.report(late, HEADERS)
 
     assert rate_limiter.acquire("job").granted
 
 
 def test_an_endpoint_that_fails_while_another_answers_waits_alone_and_is_tried_by_one_request_at_a_time(
-    rate_limiter, harness
+    rate_limiter, breaker, harness
 ):
-    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
+    rate_limiter.report(rate_limiter.acquire("upsert"), HEADERS)
     fail(rate_limiter)
     advance(harness.runtime, 61)
-    rate_limiter.note(rate_limiter.acquire("definitions", asks=True), HEADERS)
+    rate_limiter.report(rate_limiter.acquire("definitions", asks=True), HEADERS)
 
     trial = rate_limiter.acquire("upsert")
     assert (trial.granted, rate_limiter.acquire("upsert").granted) == (True, False)
-    rate_limiter.note(trial, HEADERS, how="failed")
+    rate_limiter.report(trial, HEADERS, result="failed")
 
     assert not rate_limiter.acquire("upsert").granted
     assert rate_limiter.acquire("job").granted
-    assert 59_000 < rate_limiter.standing().blocked_ms("upsert") <= 60_000
-    assert rate_limiter.standing().blocked_ms("job") == 0
+    assert 59_000 < breaker.state().blocked_ms("upsert") <= 60_000
+    assert breaker.state().blocked_ms("job") == 0
     advance(harness.runtime, 61)
-    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
+    rate_limiter.report(rate_limiter.acquire("upsert"), HEADERS)
     assert all(rate_limiter.acquire("upsert").granted for _ in range(5))
 
 
-def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(rate_limiter, harness):
-    rate_limiter.note(rate_limiter.acquire("upsert"), HEADERS)
+def test_requests_that_were_under_way_when_the_breaker_opened_do_not_make_the_pause_longer(
+    rate_limiter, breaker, harness
+):
+    rate_limiter.report(rate_limiter.acquire("upsert"), HEADERS)
     flying = [rate_limiter.acquire("upsert") for _ in range(10)]
     for permit in flying[:5]:
-        rate_limiter.note(permit, HEADERS, how="failed")
+        rate_limiter.report(permit, HEADERS, result="failed")
     advance(harness.runtime, 30)
 
     for permit in flying[5:]:
-        rate_limiter.note(permit, HEADERS, how="failed")
+        rate_limiter.report(permit, HEADERS, result="failed")
 
-    assert 29_000 < rate_limiter.standing().blocked_ms("upsert") <= 30_000
+    assert 29_000 < breaker.state().blocked_ms("upsert") <= 30_000
 
 
-def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, harness):
+def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, breaker, harness):
     store, base = harness.runtime.store, rate_limiter._keys.base
     for _ in range(4):
         permit = rate_limiter.acquire("upsert")
         for _ in range(3):  # the reply is lost twice
             store.run("limiter_report", permit.id, "upsert", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
-    assert rate_limiter.standing().open_until is None
+    assert breaker.state().open_until is None
     fail(rate_limiter, times=1)
     advance(harness.runtime, 61)
     asking = rate_limiter.acquire("definitions", asks=True)
@@ -210,7 +216,7 @@ def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, harness):
     for _ in range(2):
         store.run("limiter_report", asking.id, "definitions", "failed", 60_000, 0, 0, -1, -1, -1, -1, base=base)
 
-    assert rate_limiter.standing().open_until is not None
+    assert breaker.state().open_until is not None
     advance(harness.runtime, 61)
     again = rate_limiter._store.run("limiter_acquire", "me", "definitions", 0, 0, 45_000, "asks", base=base)
     assert (
@@ -220,26 +226,27 @@ def test_an_exchange_whose_note_is_repeated_counts_once(rate_limiter, harness):
     )
 
 
-def test_a_person_closes_it_at_once(rate_limiter):
+def test_a_person_closes_it_at_once(rate_limiter, breaker):
     fail(rate_limiter)
 
-    assert rate_limiter.close()
+    assert breaker.reset()
 
     assert all(rate_limiter.acquire(endpoint).granted for endpoint in ENDPOINTS)
-    assert not rate_limiter.close()
+    assert not breaker.reset()
 
 
 def test_it_works_without_any_memory_left():
     with EmbeddedServer() as server, Redis.from_url(server.url) as client:
-        rate_limiter = RateLimiter(Store(client, Keys("full", "sendgrid")), "account", {}, lease_ms=45_000)
+        store = Store(client, Keys("full", "sendgrid"))
+        rate_limiter, breaker = RateLimiter(store, "account", {}, lease_ms=45_000), CircuitBreaker(store, "account")
         client.config_set("maxmemory", 100_000)  # far less than there is
         with pytest.raises(OutOfMemoryError):
             client.set("one", b"more")
 
         fail(rate_limiter)
 
-        assert rate_limiter.standing().open_until is not None
-        assert rate_limiter.close()
+        assert breaker.state().open_until is not None
+        assert breaker.reset()
         fail(rate_limiter, times=1)
 
 
@@ -352,7 +359,7 @@ def test_a_stopped_destination_is_not_probed_while_the_platform_is_away(harness)
     platform = Platform(harness, lambda request: reply(401))
     enqueue(person(1))
     pump(harness, 3)
-    assert harness.runtime.schedule.state()["state"] == "stopped"
+    assert harness.runtime.state.read()["state"] == "stopped"
     platform.go_down()
     fail(harness.runtime.rate_limiter, "job")
     before = len(platform.heard)
@@ -391,7 +398,7 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_harne
     enqueue(person(-number) for number in range(1, 2_001))
     pump(harness, 60, 0.5, lambda: is_left(harness))
     platform.go_down()
-    down_ms, keys, memory = runtime.schedule.now_ms(), client.dbsize(), client.info("memory")["used_memory"]
+    down_ms, keys, memory = runtime.clock.now_ms(), client.dbsize(), client.info("memory")["used_memory"]
 
     for call in range(calls):
         each = total // calls
@@ -417,7 +424,7 @@ def test_an_hour_without_the_platform_costs_the_hour_and_nothing_else(make_harne
     assert grown < 1.2 * (lane + 2 * sum(int(batch[b"bytes"]) for batch in cut)) + 500_000
 
     platform.come_back()
-    back_ms = runtime.schedule.now_ms()
+    back_ms = runtime.clock.now_ms()
     pump(harness, 600, 0.25, lambda: is_left(harness))
 
     assert harness.books() | {"delivered": total + 2_000, "failed": 0} == harness.books()
@@ -464,7 +471,7 @@ def test_a_batch_that_alone_is_always_failed_ends_with_its_window_and_holds_nobo
     pump(harness, 2 * HOUR_S, 20.0, lambda: is_left(harness))
 
     [failed] = list(harness.runtime.failures)
-    assert (failed.about["code"], harness.books()["delivered"]) == ("gave_up", 1)
+    assert (failed.code, harness.books()["delivered"]) == ("gave_up", 1)
 
 
 def test_only_the_upserts_failing_leaves_imports_followed_and_is_tried_once_a_minute(harness):
@@ -578,7 +585,7 @@ def test_what_had_backed_off_for_long_goes_on_when_the_platform_answers_again(ha
     for number in (1, 2, 3):
         enqueue(person(number))
         runtime.aggregator.aggregate("sendgrid")
-    late = {1: runtime.schedule.now_ms() + 900_000, 2: runtime.schedule.now_ms() + 900_000}
+    late = {1: runtime.clock.now_ms() + 900_000, 2: runtime.clock.now_ms() + 900_000}
     client.zadd(runtime.store.keys("due:dispatch"), late)
     for number, told in ((1, 0), (2, 1)):
         client.hset(
@@ -623,7 +630,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(make_harness, back_s):
     enqueue(person(1))
     harness.pump()
     assert harness.books()["batched"] == 1
-    before_ms, wall_ms = runtime.schedule.now_ms(), runtime.schedule.wall_ms()
+    before_ms, wall_ms = runtime.clock.now_ms(), runtime.clock.wall_ms()
     runtime.store.client.set(runtime.store.keys("wakeup:dispatch"), 1, px=HOUR_S * 1000)
     runtime.store.client.set(runtime.store.keys("wakeup:aggregate:sendgrid"), 1, px=HOUR_S * 1000)
 
@@ -631,8 +638,8 @@ def test_a_clock_that_is_set_back_holds_nothing_up(make_harness, back_s):
     enqueue(person(2))
     harness.pump()
     harness.pump()
-    assert before_ms - 1000 <= runtime.schedule.now_ms() < before_ms + 60_000
-    assert abs(runtime.schedule.wall_ms() - (wall_ms - back_s * 1000)) < 60_000
+    assert before_ms - 1000 <= runtime.clock.now_ms() < before_ms + 60_000
+    assert abs(runtime.clock.wall_ms() - (wall_ms - back_s * 1000)) < 60_000
     assert len(platform.people) == 2, "what is due waits for the clock"
     advance(runtime, 6)
     harness.run_until_settled()
@@ -654,7 +661,7 @@ def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when
 
     set_clock(harness, -HOUR_S)
 
-    assert {bell.kind for bell in runtime.schedule.tick(4).bells} == {"aggregate", "dispatch", "poll"}
+    assert {bell.kind for bell in runtime.schedule.tick(4).wakeups} == {"aggregate", "dispatch", "poll"}
     assert enqueue(person(3)).accepted == 1
 
 
@@ -665,13 +672,13 @@ def test_a_clock_that_is_set_forward_only_ends_waits_early(make_harness, ahead_s
     enqueue(person(1))
     harness.pump()
     claimed = runtime.batch_store.claim("dispatch")
-    before_ms = runtime.schedule.now_ms()
+    before_ms = runtime.clock.now_ms()
 
     set_clock(harness, ahead_s)
     harness.pump()
 
-    assert runtime.schedule.now_ms() >= before_ms + ahead_s * 1000
-    assert runtime.schedule.wall_ms() - runtime.schedule.now_ms() in range(-5, 6)
+    assert runtime.clock.now_ms() >= before_ms + ahead_s * 1000
+    assert runtime.clock.wall_ms() - runtime.clock.now_ms() in range(-5, 6)
     assert claimed.why == "none"
     advance(runtime, 6)
     harness.run_until_settled()
@@ -698,12 +705,12 @@ def test_a_lease_and_a_permit_end_when_they_should_though_the_clock_is_set_back(
 
 
 def test_a_platform_is_told_the_time_as_it_is_after_the_clock_was_set_back(harness):
-    schedule = Schedule(harness.runtime.store)
+    schedule, clock = harness.runtime.schedule, harness.runtime.clock
     schedule.tick(4)
     set_clock(harness, -HOUR_S)
-    wall_ms = schedule.now_ms()
+    wall_ms = clock.now_ms()
 
     schedule.tick(4)
 
     assert abs(harness.runtime.exchanger.http_client._now_s() * 1000 - wall_ms) < 5_000
-    assert schedule.now_ms() - schedule.wall_ms() == pytest.approx(HOUR_S * 1000, abs=2_000)
+    assert clock.now_ms() - clock.wall_ms() == pytest.approx(HOUR_S * 1000, abs=2_000)

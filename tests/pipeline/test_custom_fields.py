@@ -30,4 +30,4 @@ def test_definitions_that_cannot_be_had_are_not_ready(make_harness, sandbox):
     sandbox.dials(auth_down=True)
 
     assert harness.runtime.custom_fields.ready_for({"plan": "pro"}) is None
-    assert harness.runtime.schedule.state()["state"] == "stopped"
+    assert harness.runtime.state.read()["state"] == "stopped"

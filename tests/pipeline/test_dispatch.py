@@ -9,6 +9,7 @@ from support.peer import Peer, advance, reply, speak_to
 from contact_ingest import enqueue
 from contact_ingest.errors import FateUnknown, NotSent
 from contact_ingest.model.batch import Settlement
+from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.schedule import PROBE_FIRST_MS, PROBE_LAST_MS
 
 LIST = "00000000-0000-4000-8000-000000000001"
@@ -19,7 +20,7 @@ def person(number, **more):
 
 
 def failures(harness):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in harness.runtime.failures}
+    return {orjson.loads(failed.raw)["email"]: failed.public(contents=False) for failed in harness.runtime.failures}
 
 
 def upserts(sandbox):
@@ -50,7 +51,7 @@ def busy(harness):
 
 def due_in_s(harness, number):
     runtime = harness.runtime
-    return (runtime.store.client.zscore(runtime.store.keys("due:dispatch"), number) - runtime.schedule.now_ms()) / 1000
+    return (runtime.store.client.zscore(runtime.store.keys("due:dispatch"), number) - runtime.clock.now_ms()) / 1000
 
 
 def contacts_of(request):
@@ -203,7 +204,7 @@ def test_refused_custom_field_ids_are_tried_again_before_their_records_fail(harn
     )
     platform = facing(harness, *[refusal] * 4)
     client, keys = harness.runtime.store.client, harness.runtime.store.keys
-    table = {"fields": {"plan": ["e9_T", "Text"]}, "fetched_ms": harness.runtime.schedule.now_ms()}
+    table = {"fields": {"plan": ["e9_T", "Text"]}, "fetched_ms": harness.runtime.clock.now_ms()}
     client.set(keys("custom_fields"), orjson.dumps(table))
     number = batch_on_its_way(harness, person(1, custom_fields={"plan": "pro"}), person(2))
 
@@ -242,7 +243,7 @@ def test_a_body_too_large_is_split_without_an_attempt_and_the_cap_is_learned(har
 
     assert harness.books()["delivered"] == len(list(sandbox.contacts())) == 600
     assert failures(harness) == {}
-    cap = int(harness.runtime.schedule.state()["cap_bytes"])
+    cap = int(harness.runtime.state.read()["cap_bytes"])
     assert 65_536 <= cap <= 200_000
     refused = len([entry for entry in upserts(sandbox) if entry["status"] == 413])
     enqueue(person(n, postal_code="x" * 500) for n in range(600))
@@ -287,7 +288,7 @@ def test_a_cap_is_never_learned_below_the_smallest(harness):
 
     dispatch(harness)
 
-    assert harness.runtime.schedule.state()["cap_bytes"] == "65536"
+    assert harness.runtime.state.read()["cap_bytes"] == "65536"
 
 
 def test_a_429_spends_no_attempt_and_everybody_waits(harness):
@@ -300,7 +301,7 @@ def test_a_429_spends_no_attempt_and_everybody_waits(harness):
     found = batch(harness, number)
     assert len(platform.sent) == 1, "sent again although the platform said wait"
     assert (found["attempts"], found["claims_count"]) == ("0", "0")
-    assert harness.runtime.schedule.tick(4).bells == ()
+    assert harness.runtime.schedule.tick(4).wakeups == ()
     advance(harness.runtime, 31)
     dispatch(harness)
     assert batch(harness, number)["state"] == "polling"
@@ -458,15 +459,15 @@ def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it
 
     dispatch(harness)
 
-    assert runtime.schedule.state()["state"] == "stopped"
+    assert runtime.state.read()["state"] == "stopped"
     assert harness.books() | {"failed": 0, "batched": 1} == harness.books()
     assert (batch(harness, number)["attempts"], batch(harness, number)["claims_count"]) == ("0", "0")
     dispatch(harness)
     assert len(platform.sent) == 1
     advance(runtime, 61)
-    assert [bell.kind for bell in runtime.schedule.tick(4).bells if bell.kind == "dispatch"] == ["dispatch"]
+    assert [bell.kind for bell in runtime.schedule.tick(4).wakeups if bell.kind == "dispatch"] == ["dispatch"]
     dispatch(harness)
-    assert "state" not in runtime.schedule.state()
+    assert "state" not in runtime.state.read()
     assert platform.peer.consume_wakeup[-1].method == "GET"
     harness.run_until_settled()
     assert harness.books()["delivered"] == 1
@@ -475,7 +476,7 @@ def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it
 def test_a_key_that_is_wrong_in_the_sandbox_stops_and_resumes_too(harness, sandbox):
     sandbox.dials(auth_down=True)
     enqueue(person(1))
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
     sandbox.dials(auth_down=False)
 
     advance(harness.runtime, 61)
@@ -492,7 +493,7 @@ def test_probes_that_fail_come_at_growing_gaps(harness):
     dispatch(harness)
 
     for _ in range(6):
-        gaps.append(int(runtime.schedule.state()["probe_at"]) - runtime.schedule.now_ms())
+        gaps.append(int(runtime.state.read()["probe_at"]) - runtime.clock.now_ms())
         advance(runtime, gaps[-1] / 1000 + 1)
         dispatch(harness)
 
@@ -503,9 +504,9 @@ def test_probes_that_fail_come_at_growing_gaps(harness):
 
 def test_several_requests_refused_at_once_do_not_lengthen_the_wait(harness):
     for _ in range(8):
-        harness.runtime.schedule.stop("unauthorized", "the key is wrong")
+        harness.runtime.state.stop("unauthorized", "the key is wrong")
 
-    wait = int(harness.runtime.schedule.state()["probe_at"]) - harness.runtime.schedule.now_ms()
+    wait = int(harness.runtime.state.read()["probe_at"]) - harness.runtime.clock.now_ms()
     assert wait <= PROBE_FIRST_MS
 
 
@@ -514,7 +515,7 @@ def test_a_person_resumes_a_stopped_destination_at_once(harness):
     batch_on_its_way(harness)
     dispatch(harness)
 
-    harness.runtime.schedule.resume(None)
+    harness.runtime.state.resume(None)
 
     harness.run_until_settled()
     assert harness.books()["delivered"] == 1
@@ -522,7 +523,7 @@ def test_a_person_resumes_a_stopped_destination_at_once(harness):
 
 def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refused(harness):
     def paused_meanwhile(_):
-        harness.runtime.schedule.pause(None, "a person said so")
+        harness.runtime.state.pause(None, "a person said so")
         return reply(401)
 
     speak_to(Peer(paused_meanwhile), harness)
@@ -530,7 +531,7 @@ def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refu
 
     dispatch(harness)
 
-    assert harness.runtime.schedule.state()["state"] == "paused"
+    assert harness.runtime.state.read()["state"] == "paused"
     assert harness.books()["batched"] == 1
 
 
@@ -538,9 +539,9 @@ def test_a_complaint_about_the_lists_stops_instead_of_failing_thousands(harness,
     sandbox.dials(list_error="named")
     enqueue((person(n) for n in range(100)), list_ids=[LIST])
 
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
 
-    assert harness.runtime.schedule.state()["code"] == "bad_list"
+    assert harness.runtime.state.read()["code"] == "bad_list"
     assert harness.books() | {"failed": 0, "batched": 100} == harness.books()
 
 
@@ -629,7 +630,7 @@ def test_three_crashes_of_a_deployment_blame_nobody(harness):
 
 def test_no_more_exchanges_are_under_way_than_there_are_slots(harness):
     platform = facing(harness)
-    harness.runtime.schedule.set_slots(1)
+    harness.runtime.state.set_slots(1)
     batch_on_its_way(harness)
     held = harness.runtime.batch_store.claim("dispatch").batch
     batch_on_its_way(harness, person(2))
@@ -646,9 +647,9 @@ def test_a_paused_lane_sends_nothing_and_its_neighbour_does(harness):
     platform = facing(harness)
     batch_on_its_way(harness)
     enqueue(person(2), list_ids=[LIST])
-    [lane] = [name for name in harness.runtime.schedule.lanes() if name != "sendgrid"]
+    [lane] = [name for name in lane_names(harness.runtime.store) if name != "sendgrid"]
     harness.runtime.aggregator.aggregate(lane)
-    harness.runtime.schedule.pause("sendgrid", "a person said so")
+    harness.runtime.state.pause("sendgrid", "a person said so")
 
     for _ in range(3):
         dispatch(harness)

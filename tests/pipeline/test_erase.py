@@ -116,7 +116,7 @@ def erase(cli, *args):
 
 
 def waits(harness, sandbox):
-    harness.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.state.pause("sendgrid", "for a test")
     enqueue([person(1), ada(), person(2)])
 
 
@@ -136,7 +136,7 @@ def is_held(harness, sandbox):
     harness.run_until(lambda: harness.books()["batched"] == 2)
     enqueue([ada(city="Planted"), person(1, city="here")])
     harness.run_until(lambda: harness.books()["held"] == 2)
-    harness.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.state.pause("sendgrid", "for a test")
     deadline = round(harness.engine.settings.poll_deadline_s) + 1
     advance(harness.runtime, deadline)
     harness.run_until(lambda: harness.books()["batched"] == 0)
@@ -152,7 +152,7 @@ def has_failed(harness, sandbox):
 
 def is_to_be_tried_again(harness, sandbox):
     has_failed(harness, sandbox)
-    harness.runtime.schedule.pause(None, "for a test")
+    harness.runtime.state.pause(None, "for a test")
     harness.runtime.failures.retry(list(harness.runtime.failures))
 
 
@@ -215,7 +215,7 @@ def test_a_contact_is_also_found_by_its_other_identifiers(cli, make_harness, cli
     enqueue([{field: value, "first_name": NAME}, {field: f"{value}0"}, person(1, first_name=value)])
     enqueue([person(2, **{field: value}, last_name=LONG), person(3, last_name=LONG)], to="sendgrid")
     harness.runtime.schedule.flush("sendgrid")
-    harness.runtime.schedule.pause(None, "for a test")
+    harness.runtime.state.pause(None, "for a test")
 
     said = erase(cli, option, value)
 
@@ -308,11 +308,11 @@ def test_what_is_in_flight_is_counted_and_erased_when_it_comes_back_as_a_failure
     assert counts(said) == {"held": 1}
     assert (said.json["in_flight"], said.json["bodies"], said.json["complete"]) == (1, 1, False)
     assert "1 record in 1 body being sent or followed; run it again, or with --wait" in cli("erase", ADA, "--yes").err
-    harness.runtime.schedule.pause(None, "for a test")
+    harness.runtime.state.pause(None, "for a test")
     timed_out = cli("erase", ADA, "--yes", "--wait", "--timeout", 0.2)
     assert timed_out.code == 3
     assert "warning: no worker is running\nwarning: sendgrid is paused\n" in timed_out.err
-    harness.runtime.schedule.resume(None)
+    harness.runtime.state.resume(None)
     assert harness.books()["batched"] == 2
 
     # The deadline ends the import without a verdict: both records come back.
@@ -427,14 +427,14 @@ def test_a_contact_is_erased_while_workers_run(cli, harness, client):
 
 def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(harness, monkeypatch):
     monkeypatch.setattr(scan, "CHUNK", 100)
-    harness.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.state.pause("sendgrid", "for a test")
     enqueue(person(n) for n in range(1000))
     seen = {}
 
     for first, raws in RecordScan(harness.runtime.store).waiting("sendgrid"):
         seen.update({first + at: orjson.loads(raw)["email"] for at, raw in enumerate(raws)})
         if first == 200:
-            harness.runtime.schedule.resume("sendgrid")
+            harness.runtime.state.resume("sendgrid")
             store = harness.runtime.store
             store.client.ltrim(store.keys("waiting:sendgrid"), 450, -1)
             store.client.hincrby(store.keys("lane:sendgrid"), "head", 450)
@@ -445,7 +445,7 @@ def test_a_lane_that_is_cut_while_it_is_read_is_read_in_full(harness, monkeypatc
 
 def test_long_records_are_read_a_few_at_a_time(harness, monkeypatch):
     monkeypatch.setattr(scan, "CHUNK_BYTES", 50_000)
-    harness.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.state.pause("sendgrid", "for a test")
     enqueue(person(n, first_name="x" * 10_000) for n in range(20))
 
     assert max(len(raws) for _, raws in RecordScan(harness.runtime.store).waiting("sendgrid")) == 4
@@ -454,7 +454,7 @@ def test_long_records_are_read_a_few_at_a_time(harness, monkeypatch):
 def test_a_pass_in_which_something_moved_is_not_the_last(harness, monkeypatch):
     """A failure that is retried right behind the look at the lane would be missed by a single pass."""
     has_failed(harness, None)
-    harness.runtime.schedule.pause(None, "for a test")
+    harness.runtime.state.pause(None, "for a test")
     erasure, runtime = harness.runtime.eraser, harness.runtime
     passes = []
 
@@ -537,7 +537,7 @@ def test_the_error_file_of_an_import_goes_with_its_batch(cli, harness, client):
 
 def test_a_contact_can_be_erased_from_a_server_without_any_memory_left(harness, client):
     has_failed(harness, None)
-    harness.runtime.schedule.pause("sendgrid", "for a test")
+    harness.runtime.state.pause("sendgrid", "for a test")
     enqueue([person(1), ada()])
     client.config_set("maxmemory", 100_000)
     try:

@@ -67,12 +67,12 @@ def held_up(harness, sandbox):
 
 def test_a_newer_record_of_another_lane_takes_its_fields_from_a_retried_one(held_up, sandbox, lists):
     mend(sandbox)
-    held_up.runtime.schedule.pause("sendgrid", "so that the other lane goes first")
+    held_up.runtime.state.pause("sendgrid", "so that the other lane goes first")
     enqueue(person(1, city="new"), list_ids=lists)
     held_up.run_until(lambda: held_up.books()["delivered"] == 2)
     held_up.assert_books_balance()
 
-    held_up.runtime.schedule.resume("sendgrid")
+    held_up.runtime.state.resume("sendgrid")
     held_up.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
@@ -103,9 +103,9 @@ def test_a_retried_record_can_be_cancelled(held_up):
 
 def test_a_retried_record_that_has_nothing_left_to_say_counts_as_merged(harness):
     fail(harness, person(1, city="old", last_name=LONG))
-    harness.runtime.schedule.pause("sendgrid", "a person said so")
+    harness.runtime.state.pause("sendgrid", "a person said so")
     retry(harness, "sendgrid:0")
-    harness.runtime.schedule.resume("sendgrid")
+    harness.runtime.state.resume("sendgrid")
     enqueue(person(1, city="new", last_name="short"))
 
     harness.run_until_settled()
@@ -203,11 +203,11 @@ def test_several_failures_of_one_contact_go_again_as_one_in_the_order_of_their_i
     fail(harness, person(1, city="2", **later))
     harness.runtime.exchanger.send(harness.runtime.provider.create_field("later", "x"), None)
     advance(harness.runtime, 60)
-    harness.runtime.schedule.pause("sendgrid", "until all are back")
+    harness.runtime.state.pause("sendgrid", "until all are back")
 
     for record_id in ("sendgrid:2", "sendgrid:0", "sendgrid:1"):
         assert retry(harness, record_id) == 1
-    harness.runtime.schedule.resume("sendgrid")
+    harness.runtime.state.resume("sendgrid")
     harness.run_until_settled()
 
     contact = stored(sandbox)["p1@example.com"]
@@ -356,7 +356,7 @@ def test_a_round_reads_a_part_of_the_crowd_and_the_next_ones_read_the_rest(crowd
 
     for _ in range(4):
         crowd.runtime.aggregator.aggregate("sendgrid")
-        due_ms = client.zscore(keys("due:aggregate"), "sendgrid") - crowd.runtime.schedule.now_ms()
+        due_ms = client.zscore(keys("due:aggregate"), "sendgrid") - crowd.runtime.clock.now_ms()
         seen.append((int(client.hget(keys("lane:sendgrid"), "retry_cursor")), due_ms <= 100))
 
     assert [at for at, _ in seen] == [MAX_RETRIES_IN_FLIGHT, 0, MAX_RETRIES_IN_FLIGHT, 0]

@@ -55,7 +55,7 @@ def harness(make_harness):
 def dispatch(harness, after_s=0.0):
     """Returns when that was, ms."""
     advance(harness.runtime, after_s)
-    now_ms = harness.runtime.schedule.now_ms()
+    now_ms = harness.runtime.clock.now_ms()
     with contextlib.suppress(Died):
         harness.runtime.dispatcher.dispatch("sendgrid")
     return now_ms
@@ -104,7 +104,7 @@ def no_verdict(harness):
     speak_to(Peer(Upstream(ends=False)), harness)
     dispatch(harness)
     advance(harness.runtime, 22_000)
-    now_ms = harness.runtime.schedule.now_ms()
+    now_ms = harness.runtime.clock.now_ms()
     harness.runtime.poller.poll("sendgrid")
     return now_ms
 
@@ -179,7 +179,7 @@ def test_however_a_body_ends_its_contacts_wait_for_the_orphan_and_what_is_newer_
     enqueue({"email": "p1@example.com", "city": "new"})
     harness.run_until(lambda: harness.books()["held"] == 1)
     harness.runtime.failures.retry(list(harness.runtime.failures))
-    advance(harness.runtime, (free_ms - harness.runtime.schedule.now_ms()) / 1000 - 5)
+    advance(harness.runtime, (free_ms - harness.runtime.clock.now_ms()) / 1000 - 5)
     harness.pump()
     assert client.hlen(keys("inflight")) == 2
     assert not harness.books()["batched"], "it left before the orphan could have ended"

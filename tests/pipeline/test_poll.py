@@ -21,7 +21,7 @@ def person(number, **more):
 
 
 def failures(harness):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in harness.runtime.failures}
+    return {orjson.loads(failed.raw)["email"]: failed.public(contents=False) for failed in harness.runtime.failures}
 
 
 def busy(harness):
@@ -225,7 +225,7 @@ def test_gaps_between_looks_grow_from_seconds_to_a_minute_and_no_further(make_ha
 
     for _ in range(15):
         [(_, at)] = runtime.store.client.zrange(runtime.store.keys("due:poll"), 0, -1, withscores=True)
-        gaps.append((at - runtime.schedule.now_ms()) / 1000)
+        gaps.append((at - runtime.clock.now_ms()) / 1000)
         poll(harness, gaps[-1] + 0.1)
 
     assert 4 < gaps[0] <= 5
@@ -422,9 +422,9 @@ def test_a_refused_key_while_following_stops_the_destination_and_loses_no_job(ha
     poll(harness)
     poll(harness)
 
-    assert harness.runtime.schedule.state()["state"] == "stopped"
+    assert harness.runtime.state.read()["state"] == "stopped"
     assert jobs.asked() == 1
-    harness.runtime.schedule.resume(None)
+    harness.runtime.state.resume(None)
     poll(harness)
     assert_books(harness, delivered=2, failed=0)
 
@@ -443,7 +443,7 @@ def test_a_worker_that_dies_while_it_asks_leaves_the_job_to_another(harness):
 
 def test_a_job_is_followed_while_its_destination_is_paused(harness):
     facing(harness, job("completed"))
-    harness.runtime.schedule.pause(None, "a person said so")
+    harness.runtime.state.pause(None, "a person said so")
 
     poll(harness)
 

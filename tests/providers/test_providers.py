@@ -162,7 +162,7 @@ def batches(harness):
 
 
 def failures(harness):
-    return {orjson.loads(failed.raw)["email"]: failed.about for failed in harness.runtime.failures}
+    return {orjson.loads(failed.raw)["email"]: failed.public(contents=False) for failed in harness.runtime.failures}
 
 
 def upsert_of(provider, *records):
@@ -273,7 +273,7 @@ def test_a_refused_key_stops_the_destination_and_fails_nobody(harness, platform,
     sandbox.dials(auth_down=True)
     enqueue(person(i) for i in range(3))
 
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
     spent = len(upserts(case, sandbox))
     harness.pump()
 
@@ -282,7 +282,7 @@ def test_a_refused_key_stops_the_destination_and_fails_nobody(harness, platform,
     assert (books["failed"], books["delivered"], books["waiting"] + books["batched"]) == (0, 0, 3)
 
     sandbox.dials(auth_down=False)
-    harness.runtime.schedule.resume(None)
+    harness.runtime.state.resume(None)
     harness.run_until_settled()
 
     assert len(stored(case, platform, sandbox)) == 3
@@ -293,9 +293,9 @@ def test_no_log_line_names_anybody_or_holds_a_key(harness, case, sandbox, caplog
     caplog.set_level("DEBUG")
     sandbox.dials(script=["503"], faults_on=[case.endpoint], auth_down=True)
     enqueue([person(1), person(2, last_name=TOO_LONG), person(3, last_name=case.marker)])
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
     sandbox.dials(auth_down=False)
-    harness.runtime.schedule.resume(None)
+    harness.runtime.state.resume(None)
     harness.run_until_settled()
 
     said = "\n".join(repr(vars(record)) + record.getMessage() for record in caplog.records)

@@ -79,7 +79,7 @@ def test_bad_records_of_a_registered_platform_fail_alone_with_its_reason(registe
 
     harness.run_until_settled()
 
-    failed = {orjson.loads(each.raw)["email"]: each.about for each in harness.runtime.failures}
+    failed = {orjson.loads(each.raw)["email"]: each.public(contents=False) for each in harness.runtime.failures}
     assert {mail: (about["stage"], about["code"]) for mail, about in failed.items()} == {
         "p3@example.com": ("dispatch", "refused"),
         "p5@example.com": ("aggregate", "too_long"),
@@ -105,7 +105,7 @@ def test_a_wrong_key_stops_a_registered_platform_and_fails_nobody(registered, ma
     harness = make_toy_engine(api_key="another")
     enqueue(person(1))
 
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
 
     assert harness.books()["failed"] == 0
     assert harness.books()["batched"] == 1

@@ -26,7 +26,7 @@ def lane(harness, sandbox):
     harness.run_until(lambda: harness.books()["batched"] == 2)
     enqueue(person(3, city="again"))
     harness.run_until(lambda: harness.books()["held"] == 1)
-    harness.runtime.schedule.pause("sendgrid", "a person said so")
+    harness.runtime.state.pause("sendgrid", "a person said so")
     enqueue([person(5), person(6)])
     return harness
 

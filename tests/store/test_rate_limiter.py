@@ -103,7 +103,7 @@ def test_a_permit_is_held_until_one_window_after_its_reply(rate_limiter, harness
     first, second, third = (rate_limiter.acquire("upsert") for _ in range(3))
 
     assert (first.granted, second.granted, third.granted) == (True, True, False)
-    rate_limiter.note(first, RateHeaders())
+    rate_limiter.report(first, RateHeaders())
     assert not rate_limiter.acquire("upsert").granted
     harness.engine.client.set(rate_limiter._keys("clock_offset"), 60_001)
     assert rate_limiter.acquire("upsert").granted
@@ -122,7 +122,7 @@ def test_a_request_that_was_not_made_gives_its_permit_back(rate_limiter):
 def test_a_refusal_blocks_everybody_for_as_long_as_the_reply_says(rate_limiter):
     permit = rate_limiter.acquire("upsert")
 
-    assert rate_limiter.note(permit, RateHeaders(), how="refused", after_s=7.0) == 7000
+    assert rate_limiter.report(permit, RateHeaders(), result="refused", after_s=7.0) == 7000
 
     waiting = rate_limiter.acquire("upsert")
     assert not waiting.granted
@@ -133,7 +133,7 @@ def test_refusals_that_do_not_say_how_long_back_off_further_each_time(rate_limit
     waits = []
     for number in range(3):
         harness.engine.client.set(rate_limiter._keys("clock_offset"), number * 120_000)
-        waits.append(rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(), how="refused"))
+        waits.append(rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(), result="refused"))
 
     assert waits == [2000, 4000, 8000]
 
@@ -141,7 +141,7 @@ def test_refusals_that_do_not_say_how_long_back_off_further_each_time(rate_limit
 def test_fewer_left_than_our_own_permits_explain_means_somebody_else_sends_too(harness):
     rate_limiter = RateLimiter(harness.runtime.store, "shared", {"upsert": (100, 60.0)}, lease_ms=45_000)
 
-    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=100, remaining=0, reset_s=5.0))
+    rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=100, remaining=0, reset_s=5.0))
 
     waiting = rate_limiter.acquire("upsert")
     assert not waiting.granted
@@ -154,7 +154,7 @@ def test_before_anything_is_known_one_request_goes_ahead(harness):
 
     assert first.granted
     assert not rate_limiter.acquire("upsert").granted
-    rate_limiter.note(first, RateHeaders())
+    rate_limiter.report(first, RateHeaders())
     assert all(rate_limiter.acquire("upsert").granted for _ in range(20))
 
 
@@ -168,7 +168,7 @@ def test_endpoints_have_limits_of_their_own(rate_limiter):
 
 def window_s(rate_limiter, harness):
     """How long a permit is held after its reply."""
-    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
+    rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=1.0))
     base = rate_limiter._keys
     [(_, until_ms)] = harness.engine.client.zrange(base("permits:upsert"), -1, -1, withscores=True)
     seconds, micros = harness.engine.client.time()
@@ -177,14 +177,14 @@ def window_s(rate_limiter, harness):
 
 def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(harness):
     rate_limiter = RateLimiter(harness.runtime.store, "learning", {}, lease_ms=45_000)
-    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+    rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
     assert 58 < window_s(rate_limiter, harness) <= 60
 
-    rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
+    rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
     assert window_s(rate_limiter, harness) > 890
     for hour in (1, 2):
         harness.engine.client.set(rate_limiter._keys("clock_offset"), hour * 3_601_000)
-        rate_limiter.note(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+        rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
         assert window_s(rate_limiter, harness) > (890 if hour == 1 else 58)
 
     assert window_s(rate_limiter, harness) <= 60

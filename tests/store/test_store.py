@@ -78,7 +78,7 @@ def test_no_interleaving_of_steps_does_so_on_a_real_server_either(redis_server):
 def test_a_script_that_the_server_has_forgotten_is_sent_again(harness):
     harness.runtime.store.client.script_flush()
 
-    assert harness.runtime.schedule.tick(4).bells == ()
+    assert harness.runtime.schedule.tick(4).wakeups == ()
 
 
 def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
@@ -105,7 +105,7 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
             parts.client.config_set("maxmemory", 100_000)  # far less than there is
             with pytest.raises(OutOfMemoryError):
                 parts.client.set("one", b"more")
-            bells = {bell.kind for bell in runtime.schedule.tick(4).bells}
+            bells = {bell.kind for bell in runtime.schedule.tick(4).wakeups}
             for kind, journey in (("dispatch", runtime.dispatcher.dispatch), ("poll", runtime.poller.poll)):
                 if kind in bells:
                     journey("sendgrid")

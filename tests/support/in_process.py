@@ -32,7 +32,7 @@ class Harness:
     def pump(self) -> int:
         """Look once, and do everything that follows from it at once; returns ms until something else is due."""
         ticks = [runtime.schedule.tick(4) for runtime in self.engine.runtimes()]
-        bells = deque(bell for tick in ticks for bell in tick.bells)
+        bells = deque(bell for tick in ticks for bell in tick.wakeups)
         while bells:
             bells.extend(self.ring(bells.popleft()))
         return min(tick.nearest_ms for tick in ticks)

@@ -23,6 +23,7 @@ from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine
 from contact_ingest.errors import Refused, StaleFence
 from contact_ingest.model.batch import Settlement
+from contact_ingest.model.failure import Failure
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.verdicts import FieldTable
@@ -36,8 +37,7 @@ from contact_ingest.providers.sendgrid.provider import SendGrid
 from contact_ingest.store import books
 from contact_ingest.store.aggregation import AggregationStore, LaneSnapshot
 from contact_ingest.store.batches import Claim
-from contact_ingest.store.failures import Failure
-from contact_ingest.store.inspect import QUEUES
+from contact_ingest.store.keys import DUE_BATCHES
 from contact_ingest.store.lanes import LaneLimits, append, cancel
 from contact_ingest.transport.auth import AuthenticatedClient
 
@@ -270,9 +270,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(lane=st.sampled_from([None, PLAIN.name, LISTED.name]), on=st.integers(0, 3))
     def pause_or_resume(self, lane, on):
         if on == 3:
-            self.runtime.schedule.pause(lane, "for a test")
+            self.runtime.state.pause(lane, "for a test")
         else:
-            self.runtime.schedule.resume(lane)
+            self.runtime.state.resume(lane)
 
     @rule(strict=st.booleans())
     def a_rule_is_mended_or_comes_back(self, strict):
@@ -336,7 +336,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert int(self.client.hget(k(f"batch:{root}"), "parts")) > 0
         for number in map(int, self.client.zrange(k("batches"), 0, -1)):
             state, root = self.client.hmget(k(f"batch:{number}"), "state", "root")
-            due = [zset for zset in QUEUES if self.client.zscore(k(zset), number) is not None]
+            due = [zset for zset in DUE_BATCHES if self.client.zscore(k(zset), number) is not None]
             assert len(due) == (state != b"done"), "a batch has to be due exactly once until it is done"
             if state != b"done":
                 assert self.client.ttl(k(f"batch:{int(root)}:body")) == -1
@@ -346,7 +346,7 @@ class StoreMachine(RuleBasedStateMachine):
         k = self.store.keys
         for number in map(int, self.client.zrange(k("batches"), 0, -1)):
             until = self.client.hget(k(f"batch:{number}"), "orphan_until")
-            if until and int(until) > self.runtime.schedule.now_ms() + 1_000:
+            if until and int(until) > self.runtime.clock.now_ms() + 1_000:
                 assert self.client.exists(k(f"batch:{number}:digests"))
 
     @invariant()
@@ -367,11 +367,11 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def whoever_has_failed_was_blamed_by_somebody(self):
         for failed in self.runtime.failures if self.lanes() else ():
-            if failed.about["stage"] == "aggregate":
-                made_of = [(failed.lane, seq) for seq in (failed.entry.seq, *failed.entry.merged)]
-                assert self.records.may_be_refused(made_of, orjson.loads(failed.raw)), failed.about
-            elif failed.about["code"] not in NOBODY:
-                assert who(orjson.loads(failed.raw)) in self.platform.blamed, failed.about
+            if failed.stage == "aggregate":
+                made_of = [(failed.lane, seq) for seq in (failed.queued.seq, *failed.queued.merged)]
+                assert self.records.may_be_refused(made_of, orjson.loads(failed.raw)), failed.public(contents=False)
+            elif failed.code not in NOBODY:
+                assert who(orjson.loads(failed.raw)) in self.platform.blamed, failed.public(contents=False)
 
     @invariant()
     def whatever_waits_will_be_looked_at(self):
@@ -466,8 +466,8 @@ class StoreMachine(RuleBasedStateMachine):
         """The same with what has failed, or is to be tried again."""
         found = self.on_lane()
         for key, blob in self.client.hgetall(self.store.keys("failures")).items():
-            failed = Failure.read(key.decode(), blob)
-            found |= {(failed.lane, seq) for seq in (failed.entry.seq, *failed.entry.merged)}
+            failed = Failure.from_bytes(key.decode(), blob)
+            found |= {(failed.lane, seq) for seq in (failed.queued.seq, *failed.queued.merged)}
         return found
 
     @contextlib.contextmanager
@@ -497,7 +497,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def settle(self):
         for lane in (None, PLAIN.name, LISTED.name):
-            self.runtime.schedule.resume(lane)
+            self.runtime.state.resume(lane)
         for _ in range(300):
             totals = books.totals(books.read(self.store))
             if not any(totals[name] for name in ("waiting", "held", "batched")):

@@ -49,7 +49,7 @@ OPERATORS = {
     "slot": "site.ledger.claim_slot()",
     "write": "site.schedule.arm('sendgrid', 0)",
     "sweep": "site.schedule.sweep(0, 10**12)",
-    "close": "site.rate_limiter.close()",
+    "close": "site.breaker.reset()",
     "hasten": "site.schedule.hasten()",
     "stage": "site.store.run('stage', 1_000, b'{}', b'', b'', b'')",  # a worker does it only while memory is full
 }
@@ -128,10 +128,7 @@ def recover(case: tuple[str, str], redis_url: str, directory: Path) -> Recovery:
                 stage.books(),
                 books.disagreements(stage.runtime.store, "sendgrid"),
                 [c["email"] for c in sandbox.contacts()],
-                {
-                    re.findall(rb'"email":"([^"@]+)', f.raw)[0].decode(): f.about["reason"]
-                    for f in stage.runtime.failures
-                },
+                {re.findall(rb'"email":"([^"@]+)', f.raw)[0].decode(): f.reason for f in stage.runtime.failures},
                 upserts(sandbox) - before,
                 struck.log,
             )
@@ -247,12 +244,12 @@ def proxy(redis_server: EmbeddedServer) -> Iterator[Proxy]:
 
 
 def test_every_script_that_writes_has_fail_points():
-    reads_only = {"common", "read", "recount"}
+    reads_only = {"common", "breaker", "read", "recount"}
 
     assert {path.stem for path in (ROOT / "worker/store/lua").glob("*.lua")} - reads_only == set(WRITERS)
 
 
-SCRIPTS = sorted({path.stem for path in (ROOT / "worker/store/lua").glob("*.lua")} - {"common"})
+SCRIPTS = sorted({path.stem for path in (ROOT / "worker/store/lua").glob("*.lua")} - {"common", "breaker"})
 
 
 @pytest.fixture
@@ -268,7 +265,7 @@ def lossy(client, redis_server, proxy, sandbox, tmp_path) -> Iterator[Stage]:
 
 def pump(stage: Stage, of: int = RECORDS) -> bool:
     """Do what is due, as bells would have it; true once all is settled."""
-    for bell in stage.runtime.schedule.tick(4).bells:
+    for bell in stage.runtime.schedule.tick(4).wakeups:
         stage.follow(bell.kind, bell.target)
     return stage.is_settled(of=of)
 
@@ -292,11 +289,11 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     cancelled = cancel(runtime.store, doomed.lane, doomed.ranges)
     wait_until(lambda: pump(lossy), 30, lossy.books)
     runtime.schedule.arm("sendgrid", 0)
-    runtime.rate_limiter.close()
+    runtime.breaker.reset()
     runtime.schedule.make_due_now()
-    runtime.schedule.may_ring("dispatch", 4)
+    runtime.schedule.may_notify("dispatch", 4)
     AggregationStore(runtime.store).read_held("sendgrid", 1)
-    runtime.retrier.retry(FailureFilter(code=next(iter(runtime.failures)).about["code"]))
+    runtime.retrier.retry(FailureFilter(code=next(iter(runtime.failures)).code))
     wait_until(lambda: pump(lossy), 30, lossy.books)
     runtime.store.run("failure_discard", *(failed.id for failed in runtime.failures))
     runtime.schedule.sweep(0, 0)

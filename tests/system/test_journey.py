@@ -35,7 +35,7 @@ def test_a_bad_record_of_each_kind_fails_alone_with_its_reason(harness, sandbox)
 
     harness.run_until_settled()
 
-    failed = {orjson.loads(f.raw)["email"]: f.about for f in harness.runtime.failures}
+    failed = {orjson.loads(f.raw)["email"]: f.public(contents=False) for f in harness.runtime.failures}
     assert set(failed) == {f"p{i}@example.com" for i in bad}
     assert failed["p900@example.com"]["stage"] == "aggregate"
     assert "last_name" in failed["p900@example.com"]["reason"]

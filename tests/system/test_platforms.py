@@ -33,7 +33,7 @@ def requests(sandbox, endpoint):
 
 
 def codes(harness, destination):
-    return Counter(failed.about["code"] for failed in harness.engine.runtime(destination).failures)
+    return Counter(failed.code for failed in harness.engine.runtime(destination).failures)
 
 
 def test_five_thousand_contacts_are_five_requests_and_each_bad_row_fails_by_its_own_code(three, sandbox):
@@ -75,9 +75,9 @@ def test_an_expired_wsse_clock_is_reported_as_such(make_harness, sandbox):
     harness.engine.client.set(harness.runtime.store.keys("clock_offset"), -600_000)
     enqueue({"email": "a@example.com"})
 
-    harness.run_until(lambda: harness.runtime.schedule.state().get("state") == "stopped")
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
 
-    assert "clock" in harness.runtime.schedule.state()["why"]
+    assert "clock" in harness.runtime.state.read()["why"]
     assert harness.books()["failed"] == 0
 
 
@@ -144,7 +144,7 @@ def test_what_a_platform_cannot_hold_is_refused_there_and_delivered_elsewhere(th
     harness.run_until(lambda: harness.books("sendgrid")["delivered"])
 
     (failed,) = harness.engine.runtime("loops").failures
-    assert failed.about["reason"].startswith("city: ")
+    assert failed.reason.startswith("city: ")
     assert orjson.loads(failed.raw)["city"] == "Ulm"
 
 

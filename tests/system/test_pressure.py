@@ -197,11 +197,9 @@ def test_a_lane_rests_and_says_so_when_not_even_a_small_body_finds_room(stage):
     stage.follow("aggregate", "sendgrid")
 
     assert stage.batches() == {}
-    [status] = lanes(read_destination(stage.runtime.store, stage.runtime.rate_limiter.standing()), attended=True)
+    [status] = lanes(read_destination(stage.runtime.store, stage.runtime.breaker.state()), attended=True)
     assert "no memory left" in status.why
-    due_ms = (
-        stage.client.zscore(stage.runtime.store.keys("due:aggregate"), "sendgrid") - stage.runtime.schedule.now_ms()
-    )
+    due_ms = stage.client.zscore(stage.runtime.store.keys("due:aggregate"), "sendgrid") - stage.runtime.clock.now_ms()
     assert due_ms > FULL_DELAY_MS / 2, "it is looked at again and again"
     stage.client.config_set("maxmemory", 0)
     stage.follow("aggregate", "sendgrid")
@@ -419,14 +417,14 @@ def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_wor
     with pytest.raises(LaneFull):
         intake.enqueue(map(large, itertools.count()), [(narrow, lambda call: append(stage.runtime.store, call))])
     before = stage.books()["accepted"]
-    stage.runtime.schedule.pause(None, "for a test")
+    stage.runtime.state.pause(None, "for a test")
     for part in range(3):
         records = [large(number) for number in range(10_000 + part * 200, 10_000 + part * 200 + 200)]
         bells.send_task("contacts.enqueue", [records], asked)
 
     with stage.worker(pool="solo") as worker:
         wait_until(lambda: stage.client.llen(stage.queue) == 0 or stage.books()["accepted"] > before, 5)
-        stage.runtime.schedule.resume(None)
+        stage.runtime.state.resume(None)
         wait_until(lambda: stage.is_settled(of=before + 600), 30, lambda: (stage.books(), worker.log[-3000:]))
         assert stage.books()["delivered"] == before + 600
         assert "@example.com" not in worker.log

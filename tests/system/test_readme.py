@@ -119,7 +119,7 @@ def test_null_empty_zero_and_false_mean_what_the_table_says(account, sandbox, pl
 
     harness.run_until_settled()
 
-    failed = [failure.about["stage"] for failure in harness.runtime.failures]
+    failed = [failure.stage for failure in harness.runtime.failures]
     assert failed == (["aggregate"] if outcome == "refused" else [])
     if outcome == "kept":
         assert str(stored(platform, sandbox)) == str(value)

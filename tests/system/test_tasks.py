@@ -222,7 +222,7 @@ def test_bells_carry_names_and_expire(app, stage):
 
     def follow() -> bool:
         """Ring what is due, look at the messages, then do what they say."""
-        publish(stage.runtime.schedule.tick(4).bells)
+        publish(stage.runtime.schedule.tick(4).wakeups)
         for message in stage.bells():
             args, kwargs, _ = orjson.loads(base64.b64decode(message["body"]))
             assert args == ["sendgrid"]
@@ -246,13 +246,13 @@ def test_no_more_bells_lie_unheard_than_there_are_workers_to_hear_them(app, stag
 
     set_engine(stage.engine)
     runtime = stage.runtime
-    runtime.schedule.set_slots(3)
+    runtime.state.set_slots(3)
     for number in range(10):
         stage.enqueue([person(number)])
         stage.follow("aggregate", "sendgrid")
 
     notify([WakeUp("dispatch", "sendgrid")] * 10)
-    publish(bell for bell in runtime.schedule.tick(8).bells if bell.kind == "dispatch")
+    publish(bell for bell in runtime.schedule.tick(8).wakeups if bell.kind == "dispatch")
     assert len(stage.bells()) == 3
 
     runtime.batch_store.claim("dispatch", consume_wakeup=False)  # a stretch goes on: nobody has taken a bell out

@@ -235,7 +235,7 @@ def dark_door(stage: Stage, url: str):
 def test_a_lost_bell_costs_only_a_moment(stage, bells):
     """The bell is rung, silences the next, and is gone from the broker before anybody hears it."""
     stage.enqueue(person(i) for i in range(10))
-    (bell,) = stage.runtime.schedule.tick(4).bells
+    (bell,) = stage.runtime.schedule.tick(4).wakeups
     bells.send_task(f"contacts.{bell.kind}", [bell.target])
     assert stage.client.delete(stage.queue) == 1
     lost_s = time.monotonic()

@@ -37,7 +37,7 @@ def batches(
     """List batches, newest first. A settled batch is listed for seven days."""
     shown: list[tuple[int, dict[str, Any]]] = []
     for runtime in runtimes_of(open_engine(), to, lane):
-        now_ms = runtime.schedule.now_ms()
+        now_ms = runtime.clock.now_ms()
         found = (b for b in inspect.newest_batches(runtime.store) if _is_meant(b, lane, state))
         shown += [(batch.count("created_ms"), batch.summary(now_ms)) for batch in islice(found, limit)]
     shown.sort(key=lambda pair: (pair[0], pair[1]["batch"]), reverse=True)
@@ -58,7 +58,7 @@ def batch(
 ) -> None:
     """Show everything about one batch: its state and why, its parents and children. Never its contents."""
     runtime, view = _one(runtimes_of(open_engine(), to), batch_id)
-    now_ms = runtime.schedule.now_ms()
+    now_ms = runtime.clock.now_ms()
     children = inspect.children(runtime.store, view)
     shown = {**view.detail(now_ms), "children": children, "why": why_batch(view, now_ms, children)}
     if json:

@@ -141,7 +141,7 @@ def _warn(engine: Engine) -> None:
     if all(member.silent_s >= GONE_S for member in engine.workers.members()):
         note("warning: no worker is running")
     for runtime in engine.runtimes():
-        state = runtime.schedule.state()
+        state = runtime.state.read()
         if state.get("state"):
             note(f"warning: {runtime.name} is {state['state']}")
 

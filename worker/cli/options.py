@@ -15,6 +15,7 @@ from contact_ingest.engine import DestinationRuntime, Engine, current_engine
 from contact_ingest.errors import SettingError
 from contact_ingest.model.lane import LaneName
 from contact_ingest.pipeline.retry import FailureFilter
+from contact_ingest.store.lanes import lane_names
 
 ToOption = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Only this destination.")]
 LaneOption = Annotated[str | None, typer.Option("--lane", metavar="LANE", help="Only this lane.")]
@@ -50,7 +51,7 @@ def runtimes_of(engine: Engine, to: str | None, lane: str | None = None) -> list
         destination = LaneName(lane).destination
         if to not in (None, destination):
             raise SettingError("--lane", f"{lane} is a lane of {destination}, not of {to}")
-    known = {name: runtime for runtime in engine.runtimes() for name in runtime.schedule.lanes()}
+    known = {name: runtime for runtime in engine.runtimes() for name in lane_names(runtime.store)}
     if lane not in known:
         raise SettingError("--lane", f"there is no lane {lane}; there is: {', '.join(sorted(known)) or 'none so far'}")
     return [known[lane]]
@@ -69,7 +70,7 @@ def lanes_of(engine: Engine, to: str | None, lane: str | None) -> list[tuple[Des
     return [
         (runtime, name)
         for runtime in runtimes_of(engine, to, lane)
-        for name in ([lane] if lane else runtime.schedule.lanes())
+        for name in ([lane] if lane else lane_names(runtime.store))
     ]
 
 
@@ -111,7 +112,7 @@ class FailureOptions:
         return any(option is not None for option in given)
 
     def filter_for(self, runtime: DestinationRuntime) -> FailureFilter:
-        now_ms = runtime.schedule.now_ms() if self._since or self._until else 0
+        now_ms = runtime.clock.now_ms() if self._since or self._until else 0
         return FailureFilter(
             code=self._code,
             batch=self._batch,

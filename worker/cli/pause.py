@@ -21,7 +21,7 @@ def pause(
 ) -> None:
     """Pause a lane, or a whole destination. Imports that have begun are still polled to their end."""
     runtime = runtime_of(open_engine(writes=True), to, lane)
-    runtime.schedule.pause(lane, why[:500])
+    runtime.state.pause(lane, why[:500])
     say(f"{lane or runtime.name} is paused.")
 
 
@@ -32,11 +32,11 @@ def resume(to: ToOption = None, lane: LaneOption = None) -> None:
     """
     runtime = runtime_of(open_engine(writes=True), to, lane)
     if lane is None:
-        runtime.rate_limiter.close()
+        runtime.breaker.reset()
         runtime.schedule.make_due_now()
-    runtime.schedule.resume(lane)
+    runtime.state.resume(lane)
     say(f"{lane or runtime.name} is resumed.")
-    view = read_destination(runtime.store, runtime.rate_limiter.standing())
+    view = read_destination(runtime.store, runtime.breaker.state())
     paused = [found.books.lane for found in view.lanes if found.paused is not None and lane in (None, found.books.lane)]
     if paused:
         say(f"Lanes with a pause of their own stay paused: {', '.join(paused)}")

@@ -60,7 +60,7 @@ def lane_statuses(engine: Engine, runtimes: list[DestinationRuntime], lane: str 
 
 
 def _read(runtime: DestinationRuntime) -> DestinationView:
-    return read_destination(runtime.store, runtime.rate_limiter.standing())
+    return read_destination(runtime.store, runtime.breaker.state())
 
 
 def as_json(found: list[LaneStatus]) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from email_validator import EmailNotValidError, validate_email
 
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
-from contact_ingest.model.identity import digests
+from contact_ingest.model.identity import digests, split_digests
 from contact_ingest.model.lane import RecordId
 from contact_ingest.model.record import QueuedRecord
-from contact_ingest.store.failures import Failures
+from contact_ingest.store.failures import FailedRecord, Failures
 from contact_ingest.store.lanes import cancel
-from contact_ingest.store.scan import FailedTrace, RecordScan
+from contact_ingest.store.scan import RecordScan
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import BrokerQueue
 
@@ -266,11 +266,11 @@ class Eraser:
         return sum(any(matcher.is_about(raw) for matcher in matchers) for raw in records)
 
 
-def _matching(traces: Iterable[FailedTrace], matcher: RecordMatcher, names: frozenset[bytes]) -> Iterator[str]:
+def _matching(traces: Iterable[FailedRecord], matcher: RecordMatcher, names: frozenset[bytes]) -> Iterator[str]:
     """The ids of the failures that match, by the record or by the identity digests stored with the failure."""
     for trace in traces:
-        keys = {trace.digests[at : at + 8] for at in range(0, len(trace.digests), 8)}
-        if not keys.isdisjoint(names) or matcher.is_about(trace.blob.split(b"\n", 2)[1]):
+        keys = set(split_digests(trace.digests))
+        if not keys.isdisjoint(names) or matcher.is_about(trace.failure.raw):
             yield trace.id
 
 

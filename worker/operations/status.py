@@ -169,9 +169,9 @@ def _paused(what: str, why: str) -> str:
 def _moving(view: DestinationView, lane: LaneView, mine: Sequence[BatchView]) -> tuple[LaneState, str]:
     """State and reason of a lane that is neither idle nor halted. `mine` are the lane's batches in flight."""
     to_send = [batch for batch in mine if batch.state in (BatchState.READY, BatchState.SENDING)]
-    if view.standing.open_until is not None:
+    if view.breaker.open_until is not None:
         state = LaneState.SENDING if to_send else LaneState.IMPORTING if mine else LaneState.WAITING
-        return state, f"the platform does not answer; asked again {soon(view.standing.open_until, view.standing.now)}"
+        return state, f"the platform does not answer; asked again {soon(view.breaker.open_until, view.breaker.now)}"
     if to_send:
         return LaneState.SENDING, _sending(view, to_send)
     if mine:
@@ -190,7 +190,7 @@ def _sending(view: DestinationView, to_send: Sequence[BatchView]) -> str:
     limit_ms = int(view.state.get("wait_until", 0))
     if len(ready) < len(to_send):
         return f"sending: {_counted(len(to_send), 'batch', 'batches')} to go"
-    if blocked_ms := view.standing.blocked_ms("upsert"):
+    if blocked_ms := view.breaker.blocked_ms("upsert"):
         return f"the platform answers, and fails to take batches in; tried again in {span(blocked_ms / 1000)}"
     if due and limit_ms > now_ms:
         return f"waiting for the rate limit, {span(-((now_ms - limit_ms) // 1000))} more"
@@ -253,8 +253,8 @@ def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], stat
         events.append((lane.due_ms, "cut"))
     if not events:
         return None
-    if view.standing.open_until is not None:
-        return f"ask {soon(view.standing.open_until, view.standing.now)}"
+    if view.breaker.open_until is not None:
+        return f"ask {soon(view.breaker.open_until, view.breaker.now)}"
     at_ms, what = min(events)
     return what if what == "answer" else f"{what} {soon(at_ms, view.now_ms)}"
 

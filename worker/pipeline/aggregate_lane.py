@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from contact_ingest.errors import FieldsNeeded, StoreFull
 from contact_ingest.failpoints import failpoint
-from contact_ingest.model.failure import FailureReason, FailureStage
+from contact_ingest.model.failure import Failure, FailureReason, FailureStage
 from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
@@ -27,7 +27,7 @@ from contact_ingest.store.aggregation import (
     LaneSnapshot,
     StagedBody,
 )
-from contact_ingest.store.failures import FailedRecord, Failure, failure
+from contact_ingest.store.failures import FailedRecord, failure
 from contact_ingest.store.schedule import CAP_BELIEVED_MS, WakeUp
 
 #: Most records a round refuses: their failures travel inside the commit.
@@ -312,4 +312,4 @@ class RetryQueueReader:
     def _read(self, seqs: list[int]) -> list[EncodedRecord]:
         ids = [format_record_id(self._lane, seq) for seq in seqs]
         blobs = zip(ids, self._store.read_failures(ids), strict=True)
-        return [self._encoder.encode(Failure.read(id_, blob).entry) for id_, blob in blobs if blob is not None]
+        return [self._encoder.encode(Failure.from_bytes(id_, blob).queued) for id_, blob in blobs if blob is not None]

@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import orjson
-
 from contact_ingest.errors import Refused
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.verdicts import FieldTable, Stop
 from contact_ingest.pipeline.exchange import Exchanger
 from contact_ingest.providers.base import Provider
+from contact_ingest.store.account_cache import AccountCache
 from contact_ingest.store.batches import BatchStore
-from contact_ingest.store.scripts import Store
+from contact_ingest.store.schedule import DestinationState
 
 #: A table younger than this is not fetched again, ms: what it lacks is missing at the platform.
 FRESH_MS = 30_000
-#: A table is believed for so long, ms. A field that is deleted meanwhile shows as a refusal that names its id.
-BELIEVED_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +23,13 @@ class CustomFieldCache:
     exchanger: Exchanger
     batch_store: BatchStore
     provider: Provider
-    store: Store
+    state: DestinationState
+    cache: AccountCache
     creates: bool
 
     def cached(self) -> FieldTable:
         """The table as it was fetched last; an empty one if none is cached."""
-        text = self.store.client.get(self.store.keys("custom_fields"))
-        if text is None:
-            return FieldTable()
-        found = orjson.loads(text)
-        return FieldTable({name: (ident, kind) for name, (ident, kind) in found["fields"].items()}, found["fetched_ms"])
+        return self.cache.field_table()
 
     def ready_for(self, samples: Mapping[str, object]) -> frozenset[str] | None:
         """Fetch the table. If it is fresh and still lacks some of these names, create those fields first.
@@ -57,10 +51,10 @@ class CustomFieldCache:
             self.batch_store.release_claim(token)
 
     def _may_create(self) -> bool:
-        return self.creates and self.exchanger.rate_limiter.standing().open_until is None
+        return self.creates and self.exchanger.breaker.state().open_until is None
 
     def _now_ms(self) -> int:
-        return self.exchanger.schedule.now_ms()
+        return self.exchanger.clock.now_ms()
 
     def _refresh(self) -> bool:
         reply = self.exchanger.ask(self.provider.definitions())
@@ -68,11 +62,10 @@ class CustomFieldCache:
             return False
         table = self.provider.read_definitions(reply, self._now_ms())
         if isinstance(table, Stop):
-            self.exchanger.schedule.stop(table.code, table.why)
+            self.state.stop(table.code, table.why)
         if not isinstance(table, FieldTable):
             return False
-        content = {"fields": table.by_name, "fetched_ms": table.fetched_ms}
-        self.store.run("write", "none", "PSETEX", "custom_fields", BELIEVED_MS, orjson.dumps(content))
+        self.cache.keep_field_table(table)
         return True
 
     def _create(self, samples: Mapping[str, object]) -> None:

@@ -97,13 +97,13 @@ class Dispatcher:
             not_found,
             _request_id(reply) if isinstance(reply, Response) else "",
             request.length,
-            self.exchanger.rate_limiter.standing() if needs_breaker else BreakerState(),
+            self.exchanger.breaker.state() if needs_breaker else BreakerState(),
             random.random(),
         )
 
     def _read(self, reply: Response | TransportError) -> verdicts.Verdict:
         if isinstance(reply, Response):
-            return self.provider.read_upsert(reply, self.exchanger.schedule.wall_ms() / 1000)
+            return self.provider.read_upsert(reply, self.exchanger.clock.wall_ms() / 1000)
         if isinstance(reply, NoToken) and reply.refused:
             return verdicts.Stop("unauthorized", "the credentials were refused a token")
         return verdicts.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
@@ -112,7 +112,7 @@ class Dispatcher:
         """Our own code, or the provider's, failed over the request or its reply. That is no crash of a worker, so it
         must not end as poison: the same bytes go again at growing gaps, and `status` says why."""
         self.settler.log_bug(claim.batch, problem)
-        breaker = self.exchanger.rate_limiter.standing()
+        breaker = self.exchanger.breaker.state()
         answer = Answer(verdicts.Retry("internal", unknown=True), breaker=breaker, jitter=random.random())
         try:
             self.settler.settle(claim.batch, decide(claim.batch, answer, claim.now_ms, self.limits), claim.now_ms)

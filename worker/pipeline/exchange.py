@@ -10,8 +10,9 @@ from contact_ingest.errors import FateUnknown, NoToken, TransportError
 from contact_ingest.model.http_message import RateHeaders, Request, Response, rate_headers
 from contact_ingest.providers.base import Provider
 from contact_ingest.store.batches import BatchStore, NoClaim
-from contact_ingest.store.rate_limiter import Permit, RateLimiter
-from contact_ingest.store.schedule import Schedule, WakeUp
+from contact_ingest.store.clock import Clock
+from contact_ingest.store.rate_limiter import CircuitBreaker, Permit, RateLimiter, Result
+from contact_ingest.store.schedule import DestinationState, Schedule, WakeUp
 from contact_ingest.transport.auth import AuthenticatedClient
 
 #: How long to wait while somebody else asks, or while the request that would ask has to wait itself, ms.
@@ -26,6 +27,8 @@ class Exchanger:
 
     http_client: AuthenticatedClient
     rate_limiter: RateLimiter
+    breaker: CircuitBreaker
+    clock: Clock
     schedule: Schedule
     deadline_s: float
 
@@ -44,8 +47,8 @@ class Exchanger:
             self._report_problem(permit, problem, is_late=not left_s)
             return problem
         if permit is not None and response.status != 429:
-            result = "failed" if is_in_trouble(response) else "answered"
-            self.rate_limiter.note(permit, self._rate(response), how=result)
+            result: Result = "failed" if is_in_trouble(response) else "answered"
+            self.rate_limiter.report(permit, self._rate(response), result=result)
         return response
 
     def ask(self, request: Request) -> Response | TransportError | None:
@@ -58,12 +61,12 @@ class Exchanger:
         reply = self.send(request, permit)
         if isinstance(reply, Response) and reply.status == 429:
             rate = self._rate(reply)
-            self.rate_limiter.note(permit, rate, how="refused", after_s=rate.retry_after_s)
+            self.rate_limiter.report(permit, rate, result="refused", after_s=rate.retry_after_s)
         return reply
 
     def limited(self, stage: str, permit: Permit, response: Response, after_s: float | None) -> None:
         """The platform refused by its rate limit: the stage waits, at every worker."""
-        blocked_ms = self.rate_limiter.note(permit, self._rate(response), how="refused", after_s=after_s)
+        blocked_ms = self.rate_limiter.report(permit, self._rate(response), result="refused", after_s=after_s)
         self.schedule.defer(stage, blocked_ms)
 
     def _report_problem(self, permit: Permit | None, problem: TransportError, *, is_late: bool) -> None:
@@ -72,11 +75,11 @@ class Exchanger:
         if is_late or problem.reason in _OUR_OWN_REASONS or (isinstance(problem, NoToken) and problem.refused):
             self.rate_limiter.release(permit)
         else:
-            result = "failed" if isinstance(problem, FateUnknown) else "unsent"
-            self.rate_limiter.note(permit, RateHeaders(), how=result)
+            result: Result = "failed" if isinstance(problem, FateUnknown) else "unsent"
+            self.rate_limiter.report(permit, RateHeaders(), result=result)
 
     def _rate(self, response: Response) -> RateHeaders:
-        return rate_headers(response.headers, self.schedule.wall_ms() / 1000)
+        return rate_headers(response.headers, self.clock.wall_ms() / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Prober:
     exchanger: Exchanger
     batch_store: BatchStore
     provider: Provider
+    state: DestinationState
 
     def wait_or_ask(self, stage: str, permit: Permit, destination: str) -> tuple[WakeUp, ...]:
         """No permit was granted, so the stage waits. Where the breaker is half-open, this worker asks first; if the
@@ -100,15 +104,14 @@ class Prober:
 
     def ask_after_stop(self, stage: str, claim: NoClaim, destination: str) -> tuple[WakeUp, ...]:
         """A stopped destination is asked whether it accepts requests again. `claim` is the claim of this question."""
-        schedule = self.exchanger.schedule
         reply = self.exchanger.ask(self.provider.probe())
         self.batch_store.release_claim(claim.token)
         if isinstance(reply, Response) and 200 <= reply.status < 300:
-            schedule.resume(None)
+            self.state.resume(None)
             return (WakeUp(stage, destination),)
         if reply is not None:
-            state = schedule.state()
-            schedule.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
+            state = self.state.read()
+            self.state.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
         return ()
 
     def _answers(self) -> bool:

@@ -79,7 +79,7 @@ class Poller:
 
     def _read(self, reply: Response | TransportError) -> verdicts.JobReport:
         if isinstance(reply, Response):
-            return self.provider.read_job(reply, self.exchanger.schedule.wall_ms() / 1000)
+            return self.provider.read_job(reply, self.exchanger.clock.wall_ms() / 1000)
         return verdicts.Retry(reply.reason)
 
     def _fetch_error_file(self, batch: Batch) -> ErrorFileRead | ErrorFileUnavailable:
@@ -108,7 +108,7 @@ class Poller:
             return ()
 
     def _settle(self, claim: Claim, report: PollReport) -> None:
-        breaker = BreakerState() if isinstance(report, verdicts.JobEnded) else self.exchanger.rate_limiter.standing()
+        breaker = BreakerState() if isinstance(report, verdicts.JobEnded) else self.exchanger.breaker.state()
         settlement = decide_poll(claim.batch, report, breaker, claim.now_ms, self.limits)
         self.settler.settle(claim.batch, settlement, claim.now_ms)
 

@@ -17,7 +17,7 @@ from contact_ingest.model.identity import digests, identities
 from contact_ingest.model.row_ranges import size, without
 from contact_ingest.store.batches import BatchStore
 from contact_ingest.store.failures import FailedRecord, failure
-from contact_ingest.store.schedule import Schedule, WakeUp
+from contact_ingest.store.schedule import DestinationState, WakeUp
 
 log = logging.getLogger("contact_ingest.batches")
 
@@ -32,7 +32,7 @@ class Settler:
     """Writes down what became of batches of one destination. `identifiers` are those of the platform."""
 
     batch_store: BatchStore
-    schedule: Schedule
+    state: DestinationState
     identifiers: Sequence[str]
 
     def settle(self, batch: Batch, settlement: Settlement, now_ms: int, sent_bytes: int = 0) -> None:
@@ -57,9 +57,9 @@ class Settler:
 
     def _tell_destination(self, settlement: Settlement) -> None:
         if settlement.stop is not None:
-            self.schedule.stop(settlement.stop.code, settlement.stop.why)
+            self.state.stop(settlement.stop.code, settlement.stop.why)
         if settlement.max_body_bytes is not None:
-            self.schedule.learn_cap(settlement.max_body_bytes)
+            self.state.learn_cap(settlement.max_body_bytes)
         if settlement.custom_fields_stale:
             self.batch_store.forget_custom_fields()
 

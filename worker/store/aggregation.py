@@ -20,7 +20,9 @@ from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.packing.payload import PackedBytes
 from contact_ingest.store import redis_server
+from contact_ingest.store.clock import now_of, request_now
 from contact_ingest.store.failures import FailedRecord
+from contact_ingest.store.keys import BODY_PARTS
 from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.scripts import Arg, Store
 
@@ -33,8 +35,6 @@ CHUNK_BYTES = 4_000_000
 HEAVY_BYTES = 32_000_000
 #: Bytes of a body in one write.
 PIECE_BYTES = 1_000_000
-#: The parts of a staged batch; each lies under `batch:<n>:<part>`.
-PARTS = ("body", "offsets", "records", "digests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,7 @@ class AggregationStore:
             self._store.run("write", "none", "SET", "identity_salt", secrets.token_bytes(16), "NX")
         pipe = self._client.pipeline(transaction=True)
         pipe.get(k("version"))
-        pipe.time()
-        pipe.get(k("clock_offset"))
+        request_now(pipe, k)
         pipe.hget(k("lanes"), lane)
         pipe.hgetall(k(f"lane:{lane}"))
         pipe.llen(k(f"waiting:{lane}"))
@@ -192,7 +191,7 @@ class AggregationStore:
         in_flight, failed, unsent, polls, salt, *arrivals = rest
         return LaneSnapshot(
             version=version or b"0",
-            now_ms=time[0] * 1000 + time[1] // 1000 + int(offset or 0),
+            now_ms=now_of(time, offset),
             known=options is not None,
             options=orjson.loads(options or b"{}"),
             head=int(of_lane.get(b"head", 0)),
@@ -283,7 +282,7 @@ class AggregationStore:
         number = 0
         try:
             number = int(self._client.incr(self._keys("batch_seq")))
-            for part, value in zip(PARTS, (packed.body, packed.offsets, record_lines, digests), strict=True):
+            for part, value in zip(BODY_PARTS, (packed.body, packed.offsets, record_lines, digests), strict=True):
                 self._put(self._keys(f"batch:{number}:{part}"), value)
         except OutOfMemoryError:
             self.unstage([number])
@@ -298,7 +297,7 @@ class AggregationStore:
 
     def unstage(self, batches: Iterable[int]) -> None:
         """Delete staged bodies that will not be committed."""
-        names = [self._keys(f"batch:{number}:{part}") for number in batches for part in PARTS]
+        names = [self._keys(f"batch:{number}:{part}") for number in batches for part in BODY_PARTS]
         if names:
             self._client.delete(*names)
 

@@ -23,7 +23,7 @@ from contact_ingest.model.row_ranges import Ranges
 from contact_ingest.packing.bisect import slices
 from contact_ingest.packing.payload import read_offsets
 from contact_ingest.store.failures import FailedRecord
-from contact_ingest.store.schedule import BELL_SILENCE_MS
+from contact_ingest.store.schedule import WAKEUP_SILENCE_MS
 from contact_ingest.store.scripts import Arg, Store
 
 log = logging.getLogger("contact_ingest.batches")
@@ -80,7 +80,7 @@ class BatchStore:
         and which permits are spent."""
         token = uuid4().hex
         terms = self._terms
-        args = (stage, terms.lease_ms, token, terms.orphan_ms, terms.slots, BELL_SILENCE_MS if consume_wakeup else 0)
+        args = (stage, terms.lease_ms, token, terms.orphan_ms, terms.slots, WAKEUP_SILENCE_MS if consume_wakeup else 0)
         acknowledged = True
         if terms.replicas:
             answer, acknowledged = self._store.run_acknowledged(terms.replicas, "batch_claim", *args)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from contact_ingest.store.keys import BOOKS
+from contact_ingest.store.keys import BOOKS, EXTRA_COUNTERS
+from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.scripts import Store
 
 
@@ -29,12 +30,12 @@ def totals(lanes: list[LaneBooks]) -> dict[str, int]:
 
 def read(store: Store) -> list[LaneBooks]:
     """The books of every lane of the destination, read in one step."""
-    lanes = sorted(name.decode() for name in store.client.hkeys(store.keys("lanes")))
+    lanes = lane_names(store)
     pipe = store.client.pipeline(transaction=True)
     for lane in lanes:
         pipe.hgetall(store.keys(f"books:{lane}"))
     return [
-        LaneBooks(lane, {name: int(found.get(name.encode(), 0)) for name in (*BOOKS, "repeated", "dropped")})
+        LaneBooks(lane, {name: int(found.get(name.encode(), 0)) for name in (*BOOKS, *EXTRA_COUNTERS)})
         for lane, found in zip(lanes, pipe.execute(), strict=True)
     ]
 

@@ -1,28 +1,35 @@
-"""What waits in a lane: appending records, cancelling them, reading them for aggregation.
+"""The lanes of a destination: which there are, appending records to one, cancelling records in one.
 
-Appending is one script and one round trip; `Append` only holds its arguments, so that a blocking and an asyncio client
-share everything but the call itself.
+A lane is a list `waiting:<lane>` of records as JSON. The number of a record is its place in the lane since the lane
+began: the first element has the number `head` of `lane:<lane>`. Appending is one script and one round trip, on a
+blocking client (`append`) or an asyncio client (`append_async`).
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from redis import asyncio as aio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from contact_ingest.store.keys import Keys
 from contact_ingest.store.redis_server import FULL_SHARE
 from contact_ingest.store.scripts import ACK_MS, PAUSES_S, Arg, Store, run_async
 
-#: How long a call id is remembered: for a reply lost on the wire, and for a producer that comes back with a key.
+#: How long the id of a call is remembered: for a reply that was lost, and for a producer that repeats a call by its
+#: key.
 CALL_TTL_MS = 60_000
 KEYED_CALL_TTL_MS = 86_400_000
+#: Numbers that one script cancels: it looks at each of them.
+CANCEL_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """What a lane may hold and when it is due: bytes waiting, longest wait, and what makes a full body."""
+    """What a lane may hold, and when it is due: bytes that wait, the longest wait, and what fills a body."""
 
     max_bytes: int
     max_wait_ms: int
@@ -32,7 +39,8 @@ class LaneLimits:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EnqueueCall:
-    """One call of the enqueue script. `wait_ms` is how long its producer may go on repeating it."""
+    """One call of the script lane_append. `call` is its id: `<lane>:<key or random id>:<number of the call>`. `keyed`
+    says that the producer gave the key. `wait_ms` is how long the producer may go on repeating the call."""
 
     call: str
     lane: str
@@ -61,7 +69,8 @@ class EnqueueCall:
 
 @dataclass(frozen=True, slots=True)
 class EnqueueReply:
-    """What the script answered: `what` is ok, again (counted before), lane or memory (no room)."""
+    """The answer. `what` is ok; again (the call was counted before); lane (the lane is full); or memory (Redis is).
+    The records have `count` numbers from `first` on."""
 
     what: str
     first: int
@@ -73,9 +82,19 @@ class EnqueueReply:
         return cls(bytes(what).decode() if isinstance(what, bytes) else str(what), int(first), int(count))
 
 
+def lane_names(store: Store) -> list[str]:
+    """Every lane of the destination that ever had a record, in alphabetical order."""
+    return sorted(name.decode() for name in store.client.hkeys(store.keys("lanes")))
+
+
+def lane_options(store: Store, lane: str) -> dict[str, Any]:
+    """What the platform takes per request for this lane, such as {"list_ids": ["1f2e..."]}."""
+    return dict(orjson.loads(store.client.hget(store.keys("lanes"), lane) or b"{}"))
+
+
 def append(store: Store, call: EnqueueCall, replicas: int = 0) -> EnqueueReply:
-    """Make the call. With `replicas`, so many of them must have it before this returns; too few within a second is a
-    time-out, although the records are in the lane: the same call again counts nothing twice."""
+    """Append the records of a call. With `replicas`, so many of them must have the records before this returns. Too few
+    within a second raises a time-out although the records are in the lane. The same call again counts nothing twice."""
     if not replicas:
         return EnqueueReply.read(store.run("lane_append", *call.arguments()))
     answer, acknowledged = store.run_acknowledged(replicas, "lane_append", *call.arguments())
@@ -85,29 +104,30 @@ def append(store: Store, call: EnqueueCall, replicas: int = 0) -> EnqueueReply:
 
 
 def cancel(store: Store, lane: str, ranges: Sequence[tuple[int, int]]) -> int:
-    """Discard what of these closed ranges still waits; returns how many records that were."""
+    """Discard the records of these closed ranges that wait, are held or are to be tried again; returns how many."""
     gone = 0
     for first, last in ranges:
-        for start in range(first, last + 1, 1000):
-            gone += int(store.run("lane_cancel", lane, start, min(start + 999, last)))
+        for start in range(first, last + 1, CANCEL_AT_ONCE):
+            gone += int(store.run("lane_cancel", lane, start, min(start + CANCEL_AT_ONCE - 1, last)))
     return gone
 
 
-async def append_async(client: aio.Redis, base: str, append: EnqueueCall, replicas: int = 0) -> EnqueueReply:
-    """The enqueue script, repeated by its call id when a reply is lost; see `append` for `replicas`."""
-    if replicas:
-        async with client.client() as one:
-            appended = await _append(one, base, append)
-            if await one.wait(replicas, ACK_MS) < replicas:
-                raise RedisTimeoutError(f"fewer than {replicas} replicas have it")
-        return appended
-    return await _append(client, base, append)
+async def append_async(client: aio.Redis, keys: Keys, call: EnqueueCall, replicas: int = 0) -> EnqueueReply:
+    """The same as `append` on an asyncio client."""
+    if not replicas:
+        return await _append_until_answered(client, keys, call)
+    async with client.client() as one:  # WAIT speaks of what was written on its own connection
+        reply = await _append_until_answered(one, keys, call)
+        if await one.wait(replicas, ACK_MS) < replicas:
+            raise RedisTimeoutError(f"fewer than {replicas} replicas have it")
+    return reply
 
 
-async def _append(client: aio.Redis, base: str, append: EnqueueCall) -> EnqueueReply:
+async def _append_until_answered(client: aio.Redis, keys: Keys, call: EnqueueCall) -> EnqueueReply:
+    """Make the call again, under its id, when its reply was lost."""
     for pause_s in PAUSES_S:
         try:
-            return EnqueueReply.read(await run_async(client, "lane_append", base, append.arguments()))
+            return EnqueueReply.read(await run_async(client, "lane_append", keys.base, call.arguments()))
         except (RedisConnectionError, RedisTimeoutError):
             await asyncio.sleep(pause_s)
-    return EnqueueReply.read(await run_async(client, "lane_append", base, append.arguments()))
+    return EnqueueReply.read(await run_async(client, "lane_append", keys.base, call.arguments()))

@@ -1,25 +1,32 @@
-"""What is due and who must wait: the ticker's look, pausing and resuming, stops and probes, flushes.
+"""What is due and when (`Schedule`), and whether a destination runs (`DestinationState`).
 
-Due times are data in sorted sets on the server's clock; a bell only says that somebody should look.
+Due times are scores of sorted sets on the destination's clock. A wake-up (`WakeUp`) only tells a worker to look; losing
+one costs at most `WAKEUP_SILENCE_MS`, after which the next tick sends another.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contact_ingest.store.keys import Keys
+from contact_ingest.store.clock import Clock
+from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.scripts import Arg, Store
 
-#: An unheard bell keeps others of its kind from being rung for this long: what a lost one costs.
-BELL_SILENCE_MS = 2_000
-#: A cap that a 413 has taught is doubted once a day.
+#: A wake-up that was not consumed keeps others of its kind from being sent for this long. That is the cost of a lost
+#: one.
+WAKEUP_SILENCE_MS = 2_000
+#: How long a body size learned from a 413 is believed: one day.
 CAP_BELIEVED_MS = 86_400_000
+#: The pause before the first probe of a stopped destination; it doubles with each probe that fails, up to the last.
 PROBE_FIRST_MS = 60_000
 PROBE_LAST_MS = 600_000
+#: Settled batches and failures that one sweep takes at most.
+SWEEP_MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """`kind` is aggregate (target: a lane), dispatch or poll (target: a destination)."""
+    """A message that tells a worker to look. `kind` is aggregate (target: a lane), or dispatch or poll (target: a
+    destination). Example: `WakeUp("aggregate", "newsletter+1f2e3d4c")`."""
 
     kind: str
     target: str
@@ -27,121 +34,126 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Bells to ring, and how long until something else is due."""
+    """What one tick found: wake-ups to send, and milliseconds until something else is due."""
 
-    bells: tuple[WakeUp, ...]
+    wakeups: tuple[WakeUp, ...]
     nearest_ms: int
 
 
 class Schedule:
-    """The clockwork of one destination."""
+    """What is due at one destination."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._keys: Keys = store.keys
+        self._keys = store.keys
+        self._clock = Clock(store)
 
     def tick(self, most: int) -> Tick:
-        nearest, dispatch, poll, *lanes = self._store.run("schedule_tick", BELL_SILENCE_MS, most)
+        """Look for what is due. `most` limits the wake-ups of a kind while no worker has said how many exchanges the
+        destination may have at once."""
+        nearest, dispatch, poll, *lanes = self._store.run("schedule_tick", WAKEUP_SILENCE_MS, most)
         name = self._keys.destination
-        bells = [WakeUp("dispatch", name)] * int(dispatch) + [WakeUp("poll", name)] * int(poll)
-        return Tick((*(WakeUp("aggregate", lane.decode()) for lane in lanes), *bells), int(nearest))
+        wakeups = [WakeUp("dispatch", name)] * int(dispatch) + [WakeUp("poll", name)] * int(poll)
+        return Tick((*(WakeUp("aggregate", lane.decode()) for lane in lanes), *wakeups), int(nearest))
 
-    def may_ring(self, kind: str, most: int) -> bool:
-        """Whether one more dispatch or poll bell is of use, and count it. `most` is for as long as no worker has said
-        how many of them there are."""
-        return bool(self._store.run("wakeup_allow", kind, BELL_SILENCE_MS, most))
-
-    def now_ms(self) -> int:
-        return self._clock()[0]
-
-    def wall_ms(self) -> int:
-        """The server's clock as it is, for what a platform reads or says: `now_ms` runs ahead of it where it was set
-        back."""
-        now_ms, lead_ms = self._clock()
-        return now_ms - lead_ms
-
-    def _clock(self) -> tuple[int, int]:
-        pipe = self._store.client.pipeline(transaction=False)
-        pipe.time()
-        pipe.mget(self._keys("clock_offset"), self._keys("clock_setback"))
-        (seconds, micros), (offset, lead) = pipe.execute()
-        return int(seconds) * 1000 + int(micros) // 1000 + int(offset or 0), int(lead or 0)
+    def may_notify(self, kind: str, most: int) -> bool:
+        """Whether one more wake-up for dispatch or poll is of use; it is counted if so. `most` as in `tick`."""
+        return bool(self._store.run("wakeup_allow", kind, WAKEUP_SILENCE_MS, most))
 
     def arm(self, lane: str, delay_ms: int) -> None:
-        """Look at a lane again after a while."""
-        self._store.run("write", f"aggregate:{lane}", "ZADD", "due:aggregate", self.now_ms() + delay_ms, lane)
+        """Aggregate a lane after a delay."""
+        due_ms = self._clock.now_ms() + delay_ms
+        self._store.run("write", f"aggregate:{lane}", "ZADD", "due:aggregate", due_ms, lane)
 
     def defer(self, kind: str, wait_ms: int) -> None:
-        """The limiter said wait: no bells of this kind before."""
+        """Send no wake-ups for dispatch, or for poll, for so long: the rate limiter said wait."""
         name = "wait_until" if kind == "dispatch" else "poll_wait_until"
-        self._store.run("write", kind, "HSET", "state", name, self.now_ms() + wait_ms)
+        self._store.run("write", kind, "HSET", "state", name, self._clock.now_ms() + wait_ms)
 
     def make_due_now(self) -> int:
-        """What waits after passing trouble need not wait any longer; returns how many batches that were."""
+        """Make batches due that wait after passing trouble; returns how many."""
         return int(self._store.run("batch_make_due"))
 
-    def state(self) -> Mapping[str, str]:
+    def flush(self, lane: str) -> None:
+        """Let everything leave now that waits now, however few records these are."""
+        pipe = self._store.client.pipeline(transaction=True)
+        pipe.hget(self._keys(f"lane:{lane}"), "head")
+        pipe.llen(self._keys(f"waiting:{lane}"))
+        head, length = pipe.execute()
+        _set_fields(self._store, f"lane:{lane}", {"flush": int(head or 0) + length, "held_at": 0})
+        self.arm(lane, 0)
+
+    def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
+        """Forget settled batches and discard failures older than so many ms; returns how many of each."""
+        batches, failures = self._store.run("retention_sweep", batches_ms, failures_ms, SWEEP_MOST)
+        return int(batches), int(failures)
+
+
+class DestinationState:
+    """Whether one destination runs, is paused by a person or stopped by a refusal; and what it has learned."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys = store.keys
+        self._clock = Clock(store)
+        self._schedule = Schedule(store)
+
+    def read(self) -> Mapping[str, str]:
+        """The fields of the hash `state` (see keys.py). Example: {"state": "paused", "why": "a wrong list"}."""
         found = self._store.client.hgetall(self._keys("state"))
         return {name.decode(): value.decode() for name, value in found.items()}
 
+    def paused_lanes(self) -> Mapping[str, str]:
+        """Lanes that a person has paused, and why."""
+        lanes = lane_names(self._store)
+        pipe = self._store.client.pipeline(transaction=False)
+        for lane in lanes:
+            pipe.hget(self._keys(f"lane:{lane}"), "paused")
+        return {lane: why.decode() for lane, why in zip(lanes, pipe.execute(), strict=True) if why is not None}
+
     def pause(self, lane: str | None, why: str) -> None:
-        """Hold a lane, or the whole destination; what is in flight is still followed to its end."""
+        """Pause a lane, or without one the whole destination. Imports under way are still followed to their end."""
         if lane is not None:
-            self._write("none", f"lane:{lane}", {"paused": why})
+            _set_fields(self._store, f"lane:{lane}", {"paused": why})
         else:
-            self._write("none", "state", {"state": "paused", "why": why})
+            _set_fields(self._store, "state", {"state": "paused", "why": why})
 
     def resume(self, lane: str | None) -> None:
-        """Go on at once, also after a stop."""
+        """Go on at once after a pause, or without a lane after a stop too."""
         if lane is not None:
             self._store.client.hdel(self._keys(f"lane:{lane}"), "paused")
         else:
             names = ("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until")
             self._store.client.hdel(self._keys("state"), *names)
-        for name in [lane] if lane is not None else self.lanes():
-            self.arm(name, 0)
+        for name in [lane] if lane is not None else lane_names(self._store):
+            self._schedule.arm(name, 0)
 
     def stop(self, code: str, why: str, *, probed: bool = False) -> None:
-        """The destination refuses us: nothing is sent until a probe gets through, or somebody resumes it. Only a
-        probe that failed makes the gap to the next one longer. What a person has paused stays paused."""
-        state = self.state()
+        """Stop the destination, since the platform refuses us: nothing is sent until a probe succeeds or a person
+        resumes it. `probed` says that a probe failed just now; only that makes the gap to the next probe longer. A
+        destination that a person has paused stays paused."""
+        state = self.read()
         if state.get("state") == "paused" or (state.get("state") == "stopped" and not probed):
             return
-        gap = min(int(state.get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
-        at_ms = self.now_ms() + gap
-        self._write(
-            "dispatch", "state", {"state": "stopped", "code": code, "why": why, "probe_gap": gap, "probe_at": at_ms}
-        )
+        gap_ms = min(int(state.get("probe_gap", PROBE_FIRST_MS // 2)) * 2, PROBE_LAST_MS)
+        fields: dict[str, Arg] = {"state": "stopped", "code": code, "why": why, "probe_gap": gap_ms}
+        _set_fields(self._store, "state", {**fields, "probe_at": self._clock.now_ms() + gap_ms}, wakeup="dispatch")
 
     def learn_cap(self, max_bytes: int) -> None:
-        """A body was too large: no larger ones for a day. Bodies cut before that are refused too, and teach nothing."""
-        state, now_ms = self.state(), self.now_ms()
+        """Remember that bodies must not be larger than this, for a day. Bodies packed before that are refused too; they
+        do not raise the cap."""
+        state, now_ms = self.read(), self._clock.now_ms()
         if "cap_bytes" in state and now_ms - int(state["cap_at"]) <= CAP_BELIEVED_MS:
             max_bytes = min(max_bytes, int(state["cap_bytes"]))
-        self._write("dispatch", "state", {"cap_bytes": max_bytes, "cap_at": now_ms})
-
-    def _write(self, bell: str, key: str, fields: Mapping[str, Arg]) -> None:
-        """Set fields of a hash, with full memory too; `bell` may ring again."""
-        changes = [part for name, value in fields.items() for part in ("HSET", key, name, value)]
-        self._store.run("write", bell, *changes)
-
-    def lanes(self) -> list[str]:
-        return sorted(name.decode() for name in self._store.client.hkeys(self._keys("lanes")))
-
-    def flush(self, lane: str) -> None:
-        """Everything that waits now leaves now, however little it is."""
-        pipe = self._store.client.pipeline(transaction=True)
-        pipe.hget(self._keys(f"lane:{lane}"), "head")
-        pipe.llen(self._keys(f"waiting:{lane}"))
-        head, length = pipe.execute()
-        self._write("none", f"lane:{lane}", {"flush": int(head or 0) + length, "held_at": 0})
-        self.arm(lane, 0)
-
-    def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
-        """Forget settled batches and discard failures past their age; returns how many of each."""
-        batches, failures = self._store.run("retention_sweep", batches_ms, failures_ms, 500)
-        return int(batches), int(failures)
+        _set_fields(self._store, "state", {"cap_bytes": max_bytes, "cap_at": now_ms}, wakeup="dispatch")
 
     def set_slots(self, slots: int) -> None:
-        """How many exchanges this destination may have under way, so that a silent one cannot take every worker."""
-        self._write("none", "state", {"slots": slots})
+        """Limit the exchanges that this destination may have at once, so that a silent platform cannot take every
+        worker."""
+        _set_fields(self._store, "state", {"slots": slots})
+
+
+def _set_fields(store: Store, key: str, fields: Mapping[str, Arg], wakeup: str = "none") -> None:
+    """Set fields of a hash, with full memory too. `wakeup` names a kind of wake-up that may be sent again at once."""
+    changes = [part for name, value in fields.items() for part in ("HSET", key, name, value)]
+    store.run("write", wakeup, *changes)

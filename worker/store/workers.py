@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from contact_ingest.store.clock import server_s
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.scripts import Store
 
@@ -56,8 +57,7 @@ class Workers:
         return time.time() - self._now_s()
 
     def _now_s(self) -> float:
-        seconds, micros = self._client.time()
-        return float(seconds) + float(micros) / 1e6
+        return server_s(self._client)
 
 
 #: The task whose messages carry records.
@@ -82,10 +82,9 @@ class BrokerQueue:
     def overdue_s(self) -> float:
         """How long ago the oldest bell that nobody took has expired; 0 if none has. Whoever takes one that has expired
         drops it, so that it lies there says that none was taken for as long as bells last, and longer."""
-        seconds, micros = self._client.time()
         oldest = self._client.lrange(self._queue, -OLDEST, -1)
         ends = [_expires_s(message) for message in map(_read, oldest) if message]
-        now_s = seconds + micros / 1e6
+        now_s = server_s(self._client)
         return float(max([0.0, *(now_s - end for end in ends if end is not None)]))
 
     def records(self) -> Iterator[bytes]:

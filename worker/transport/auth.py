@@ -8,14 +8,14 @@ and sends the request once more.
 import secrets
 import time
 
-import orjson
 from redis.exceptions import RedisError
 
 from contact_ingest.errors import BUGS, FateUnknown, NoToken
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.verdicts import Stop
 from contact_ingest.providers.base import Provider, SigningContext, Token
-from contact_ingest.store.schedule import Schedule
+from contact_ingest.store.account_cache import AccountCache
+from contact_ingest.store.clock import Clock
 from contact_ingest.store.scripts import Store
 from contact_ingest.transport.client import HttpClient
 
@@ -26,8 +26,8 @@ class AuthenticatedClient:
     def __init__(self, http_client: HttpClient, provider: Provider, store: Store) -> None:
         self._http_client = http_client
         self._provider = provider
-        self._store = store
-        self._schedule = Schedule(store)
+        self._cache = AccountCache(store)
+        self._clock = Clock(store)
 
     def exchange(self, request: Request, *, deadline_s: float) -> Response:
         """Send a signed request and read the reply. `deadline_s` covers everything, a new token and a second try
@@ -54,7 +54,7 @@ class AuthenticatedClient:
         rejects the time can be recognised. Only the doctor sends requests while Redis does not answer; the doctor
         uses this machine's clock then."""
         try:
-            return self._schedule.wall_ms() / 1000
+            return self._clock.wall_ms() / 1000
         except RedisError:
             return time.time()
 
@@ -69,8 +69,7 @@ class AuthenticatedClient:
         return stored if stored and stored != refused else self._fetch(ends_s)
 
     def _stored(self) -> str:
-        found = self._store.client.get(self._store.keys("access_token"))
-        return "" if found is None else str(orjson.loads(found))
+        return self._cache.token()
 
     def _fetch(self, ends_s: float) -> str:
         request = self._provider.token_request()
@@ -84,8 +83,7 @@ class AuthenticatedClient:
             raise NoToken("token_internal") from None
         if not isinstance(given, Token):
             raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
-        lasts_ms = max(1_000, round(given.lasts_s * 1000))
-        self._store.run("write", "none", "PSETEX", "access_token", lasts_ms, orjson.dumps(given.value))
+        self._cache.keep_token(given.value, given.lasts_s)
         return given.value
 
 

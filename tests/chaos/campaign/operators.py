@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from contact_ingest.engine import DestinationRuntime, current_engine
 from contact_ingest.errors import StoreFull
 from contact_ingest.pipeline.retry import FailureFilter
-from contact_ingest.store.lanes import cancel
+from contact_ingest.store.lanes import cancel, lane_names
 
 AGAIN_S = 0.2
 
@@ -94,7 +94,7 @@ def operate() -> None:
 
 def _retry(runtime: DestinationRuntime, codes: list[str]) -> dict[str, Any]:
     """Tells of what it found, also of what it then could not move."""
-    found = [(f.id, f.about["code"], f.about["merged"]) for f in runtime.failures if f.about["code"] in codes]
+    found = [(f.id, f.code, f.merged) for f in runtime.failures if f.code in codes]
     return {"failed": found, "moved": sum(runtime.retrier.retry(FailureFilter(code=code)) for code in codes)}
 
 
@@ -107,19 +107,19 @@ def _discard(runtime: DestinationRuntime, ids: list[str]) -> dict[str, Any]:
 
 
 def _pause(runtime: DestinationRuntime, lane: str | None) -> dict[str, Any]:
-    runtime.schedule.pause(lane, "the campaign")
+    runtime.state.pause(lane, "the campaign")
     return {}
 
 
 def _resume(runtime: DestinationRuntime, lane: str | None) -> dict[str, Any]:
     if lane is None:
-        runtime.rate_limiter.close()
-    runtime.schedule.resume(lane)
+        runtime.breaker.reset()
+    runtime.state.resume(lane)
     return {}
 
 
 def _flush(runtime: DestinationRuntime) -> dict[str, Any]:
-    for lane in runtime.schedule.lanes():
+    for lane in lane_names(runtime.store):
         runtime.schedule.flush(lane)
     return {}
 

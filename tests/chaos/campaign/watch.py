@@ -114,10 +114,7 @@ class Sampler:
     def look_at_failures(self) -> list[Failed]:
         now_s = time.monotonic()
         merged = ((f, f.id.rpartition(":")[0]) for f in Failures(self._world.store))
-        found = [
-            Failed(f.id, f.about["code"], tuple(f"{lane}:{seq}" for seq in f.about["merged"]), now_s)
-            for f, lane in merged
-        ]
+        found = [Failed(f.id, f.code, tuple(f"{lane}:{seq}" for seq in f.merged), now_s) for f, lane in merged]
         for failed in found:
             self.saw(failed)
         return found

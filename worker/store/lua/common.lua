@@ -45,7 +45,7 @@ end
 
 local function digests_of(blob)
   local out = {}
-  for at = 1, #blob, 8 do out[#out + 1] = string.sub(blob, at, at + 7) end
+  for at = 1, #blob, DIGEST_BYTES do out[#out + 1] = string.sub(blob, at, at + DIGEST_BYTES - 1) end
   return out
 end
 

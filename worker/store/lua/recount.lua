@@ -1,9 +1,7 @@
 -- Count a lane's records from the keys, beside its books, in one step. ARGV: lane. Slow by nature: for checks only.
 local lane = ARGV[1]
-local names = {'accepted', 'waiting', 'held', 'batched', 'delivered', 'merged', 'unchanged', 'failed', 'discarded',
-  'unattributed'}
 local books = {}
-for i, name in ipairs(names) do books[i] = tonumber(redis.call('HGET', k('books:' .. lane), name) or 0) end
+for i, name in ipairs(BOOKS) do books[i] = tonumber(redis.call('HGET', k('books:' .. lane), name) or 0) end
 local length, waiting = redis.call('LLEN', k('waiting:' .. lane)), 0
 for from = 0, length - 1, 1000 do
   for _, raw in ipairs(redis.call('LRANGE', k('waiting:' .. lane), from, from + 999)) do
