@@ -24,6 +24,7 @@ from contact_ingest.engine import Engine
 from contact_ingest.errors import Refused, StaleFence
 from contact_ingest.model.batch import Settlement
 from contact_ingest.model.failure import Failure
+from contact_ingest.model.identity import split_digests
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.verdicts import FieldTable
@@ -323,7 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
             name = self.store.keys(f"batch:{root}:digests")
             if self.client.ttl(name) == -1:
                 blob = self.client.get(name)
-                keys = [blob[at : at + 8] for at in range(0, len(blob), 8)]
+                keys = split_digests(blob)
                 assert expected.keys().isdisjoint(keys), "a contact is in flight twice"
                 expected |= dict.fromkeys(keys, str(root).encode())
         assert self.client.hgetall(self.store.keys("inflight")) == expected
@@ -359,8 +360,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert ids == listed | again
         by = {}
         for record_id, blob in self.client.hgetall(k("failures:digests")).items():
-            for at in range(0, len(blob), 8):
-                by.setdefault(blob[at : at + 8], set()).add(record_id.decode())
+            for digest in split_digests(blob):
+                by.setdefault(digest, set()).add(record_id.decode())
         found = self.client.hgetall(k("failures:by_digest"))
         assert {digest: set(text.decode().split()) for digest, text in found.items()} == by
 
