@@ -1,5 +1,6 @@
--- The platform answers again: batches that wait after passing trouble are due now, behind those that are due already.
--- Not those for which the platform named the time, and none that somebody has in hand. Returns how many there were.
+-- The platform answers again: batches that wait after passing trouble become due now, behind those that are due already.
+-- Two kinds stay as they are: those for which the platform named the time, and those that a worker has.
+-- Returns how many became due.
 local now, moved = steady(), 0
 redis.call('DEL', k('wakeup:dispatch')) -- runs with full memory, and lets what follows run
 for _, zset in ipairs({'due:dispatch', 'due:dispatch:low'}) do

@@ -1,17 +1,20 @@
--- Write down what became of a claimed batch. ARGV: batch, fence, claim token, plan JSON, failures as id, digests, blob.
--- Plan: set {field: text}, ended, zset, delay_ms, delivered, unattributed, refund (the claim was no delivery),
---       orphan_ms, children [{set, zset, delay_ms}], failed (how many failures follow).
--- Returns {'ok', children...} or {'stale'}.
+-- Write down what became of a claimed batch.
+-- ARGV: batch, fence, claim token, plan as JSON, then failures: record id, digests, three lines each.
+-- The plan: set {field: text}; ended; zset and delay_ms (where and when the batch is due again, if it has not ended);
+--       delivered, failed, unattributed (rows; so many failures follow); refund (the claim sent nothing); orphan_ms (a
+--       request of unknown fate may act for so long, 0: there is none); children [{set, zset, delay_ms}].
+-- Returns {'ok', number of each child...}, or {'stale'}: another worker has claimed the batch since.
 local n, name, plan, now = ARGV[1], k('batch:' .. ARGV[1]), cjson.decode(ARGV[4]), steady()
 redis.call('ZREM', k('claims'), ARGV[3]) -- runs with full memory, and lets what follows run
--- The token tells a batch from another of the same number: a server that was restored from an older state counts anew.
+-- The token tells a batch from another one of the same number: a server that was restored from an older state gives
+-- numbers out again.
 local held = redis.call('HMGET', name, 'fence', 'token')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return {'stale'} end
--- The fence moves on, so that a repeat of this very call, its reply lost, changes nothing.
+-- The fence grows, so that a repeat of this very call, after its reply was lost, changes nothing.
 redis.call('HINCRBY', name, 'fence', 1)
 local lane, root = unpack(redis.call('HMGET', name, 'lane', 'root'))
 local rootname = k('batch:' .. root)
-for _, zset in ipairs({'due:dispatch', 'due:dispatch:low', 'due:poll', 'due:poll:low'}) do redis.call('ZREM', k(zset), n) end
+for _, zset in ipairs(DUE_BATCHES) do redis.call('ZREM', k(zset), n) end
 for field, value in pairs(plan.set) do redis.call('HSET', name, field, value) end
 if plan.refund then
   redis.call('HINCRBY', name, 'claims_count', -1)
@@ -40,7 +43,7 @@ if not plan.ended then
   redis.call('ZADD', k(plan.zset), now + plan.delay_ms, n)
   return answer
 end
--- What quotes those it refused, and the link that leads there.
+-- The error file quotes records, and errors_url leads to it: neither stays.
 redis.call('DEL', name .. ':error_file')
 redis.call('HDEL', name, 'errors_url')
 redis.call('HSET', name, 'state', 'done', 'ended_ms', now)

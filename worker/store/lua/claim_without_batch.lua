@@ -1,4 +1,6 @@
--- One exchange that concerns no batch. ARGV: lease ms, token, slots. Returns 1 if it may be made, 0 if too many are.
+-- Ask for one exchange that concerns no batch.
+-- ARGV: lease ms, claim token, exchanges at once where no worker has said how many.
+-- Returns 1 if it may be made, 0 if the destination has enough exchanges under way.
 local now = clock()
 if redis.call('ZSCORE', k('claims'), ARGV[2]) then return 1 end -- granted before, and the reply lost
 redis.call('ZREMRANGEBYSCORE', k('claims'), '-inf', now)

@@ -1,4 +1,5 @@
--- Put in front of every script. KEYS[1] is the destination's base; see keys.py for what lies under it.
+-- Put in front of every script, behind the constants that scripts.py adds. KEYS[1] is the base of a destination or of an
+-- account; keys.py lists what lies under it.
 local base = KEYS[1]
 local function k(name) return base .. name end
 
@@ -9,20 +10,20 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000) + (offset and tonumber(offset) or 0)
 end
 
--- The same clock for scripts that run all the time and write: it never goes back. Where the server's clock is set back,
--- or a failover lands on a machine whose clock is behind, everything due, every lease and every permit would wait for
--- as long. So the last moment seen is kept, to the second, and what is missing to it is added to the offset for good.
--- A clock set forward looks just like workers that were away, so nothing is done about it: leases lapse early (they
--- are fenced, repeats are counted), and so do permits and quarantines.
+-- The same clock for scripts that run often and write: it never goes back. When the server's clock is set back, or a
+-- failover leads to a machine whose clock is behind, everything due, every lease and every permit would wait for that
+-- long. So the latest moment seen is kept, to the second, and the difference is added to the offset for good. A clock
+-- that is set forward looks like workers that were away, and nothing is done about it: leases end early (they are
+-- fenced, and repeats are counted), and so do permits and quarantines.
 local function steady()
   local now, seen = clock(), tonumber(redis.call('GET', k('clock_last')) or 0)
   if math.abs(now - seen) < 1000 then return math.max(now, seen) end
-  redis.call('DEL', k('clock_last')) -- a first write that runs with full memory
+  redis.call('DEL', k('clock_last')) -- runs with full memory, and lets what follows run
   redis.call('SET', k('clock_last'), math.max(now, seen))
   if now > seen then return now end
   redis.call('INCRBY', k('clock_offset'), seen - now)
   redis.call('INCRBY', k('clock_setback'), seen - now)
-  -- What expires by the server's own clock now stays for longer: nothing would be rung, and no producer let in.
+  -- What expires by the server's own clock would stay too long: no wake-up would be sent, and no producer let in.
   redis.call('DEL', k('intake_allowance'), k('wakeup:dispatch'), k('wakeup:poll'))
   for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do redis.call('DEL', k('wakeup:aggregate:' .. lane)) end
   return seen
@@ -36,22 +37,24 @@ local function book(lane, ...)
   end
 end
 
--- Run a command over many arguments in calls that unpack can bear.
+-- Run a command over many arguments: unpack takes a few thousand at a time.
 local function each(command, key, args)
   for from = 1, #args, 4000 do
     redis.call(command, key, unpack(args, from, math.min(from + 3999, #args)))
   end
 end
 
+-- A text of digests, each DIGEST_BYTES long, as a list.
 local function digests_of(blob)
   local out = {}
   for at = 1, #blob, DIGEST_BYTES do out[#out + 1] = string.sub(blob, at, at + DIGEST_BYTES - 1) end
   return out
 end
 
+-- The lane of a record id: `newsletter` of `newsletter:17`.
 local function lane_of(id) return string.match(id, '^(.*):%d+$') end
 
--- The digests of a record that is gone lead to it no more.
+-- Remove a record from the index of failures by digest.
 local function unindex(id, keys)
   for _, digest in ipairs(digests_of(keys)) do
     local ids = redis.call('HGET', k('failures:by_digest'), digest)
@@ -67,8 +70,8 @@ local function unindex(id, keys)
   end
 end
 
--- Take a record away that has failed, or that is to be tried again. Returns which of the two it was, as the books call
--- it (failed, held), or false if it is not there (any more).
+-- Remove a record that has failed or is to be tried again. Returns the counter of the books that it stood under (failed
+-- or held), or false if it is not there.
 local function forget_failure(id)
   if redis.call('HDEL', k('failures'), id) == 0 then return false end
   local keys = redis.call('HGET', k('failures:digests'), id)
@@ -79,8 +82,9 @@ local function forget_failure(id)
   return 'held'
 end
 
+-- Store a failure: record id, its digests, its three lines. It replaces what the record was before it was tried again.
 local function record_failure(id, keys, blob, now)
-  forget_failure(id) -- as it was before it was tried again
+  forget_failure(id)
   redis.call('HSET', k('failures'), id, blob)
   redis.call('ZADD', k('failures:by_time'), now, id)
   redis.call('HSET', k('failures:digests'), id, keys)
@@ -90,7 +94,7 @@ local function record_failure(id, keys, blob, now)
   end
 end
 
--- Contacts of a root stop being busy; lanes with something held may go on.
+-- The contacts of an ended root leave `inflight`; lanes in which something is held or retried become due.
 local function release(root, now)
   local keys = redis.call('GET', k('batch:' .. root .. ':digests'))
   if keys then each('HDEL', k('inflight'), digests_of(keys)) end

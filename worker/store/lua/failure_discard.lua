@@ -1,4 +1,6 @@
--- Failed records end for good. ARGV: id... Returns how many there were. What is to be tried again is not failed.
+-- Discard failed records. A record that is to be tried again is not failed, and stays.
+-- ARGV: record id...
+-- Returns how many were discarded.
 local gone = 0
 for _, id in ipairs(ARGV) do
   if redis.call('ZSCORE', k('failures:by_time'), id) and forget_failure(id) then

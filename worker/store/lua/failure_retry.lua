@@ -1,5 +1,7 @@
--- Put failed records back in front of their lane. They stay where newer records find them, and leave only the list of
--- failures. ARGV: lane, then the number of each. Returns how many were still failed.
+-- Put failed records back in front of their lane. They leave the list of failures only, so that newer records of the
+-- same contact still find them.
+-- ARGV: lane, then the number of each record.
+-- Returns how many were still failed.
 local lane, moved = ARGV[1], 0
 redis.call('DEL', k('wakeup:aggregate:' .. lane))
 for at = 2, #ARGV do

@@ -1,7 +1,8 @@
 -- Append records to a lane, once for each call id.
 -- ARGV: call id, its ttl ms, lane, options JSON, max lane bytes, max wait ms, full-body count, full-body bytes,
 --       bytes of the records, share of memory to which intake goes, record...
--- Returns {what, first, count}: 'ok', 'again' (this call was counted before), 'lane' or 'memory' (no room).
+-- Returns {what, first, count}: 'ok' and the numbers the records have; 'again' and those they have since the first time;
+-- 'lane' (the lane is full) or 'memory' (the share of memory is used up), and zeros.
 local seen = redis.call('GET', k('idempotency:' .. ARGV[1]))
 if seen then
   redis.call('DEL', k('wakeup:aggregate:' .. ARGV[3])) -- runs with full memory, and lets what follows run
@@ -14,11 +15,11 @@ local state = redis.call('HMGET', k('lane:' .. lane), 'head', 'bytes')
 local head, bytes = tonumber(state[1] or 0), tonumber(state[2] or 0)
 if bytes + ARGV[9] > tonumber(ARGV[5]) then return {'lane', 0, 0} end
 local before, count = redis.call('LLEN', k('waiting:' .. lane)), #ARGV - 10
--- Memory is measured once a second at most, and again when what was left then has been taken.
+-- Memory is measured once a second at most, and again when what was left then has been used up.
 local takes = math.floor(ARGV[9] + 16 * count + 300)
 if tonumber(redis.call('GET', k('intake_allowance')) or 0) < takes then
   local info, left = redis.pcall('INFO', 'memory'), 1e15
-  if type(info) == 'string' then -- an ACL may forbid it: Redis refuses by itself then, when it is full
+  if type(info) == 'string' then -- an ACL may forbid INFO: then Redis itself refuses, when it is full
     local most = tonumber(string.match(info, 'maxmemory:(%d+)') or 0)
     if most > 0 then left = math.floor(most * ARGV[10]) - tonumber(string.match(info, 'used_memory:(%d+)')) end
   end
@@ -35,8 +36,8 @@ redis.call('HINCRBY', k('lane:' .. lane), 'bytes', ARGV[9])
 redis.call('HSET', k('lane:' .. lane), 'max_wait', ARGV[6])
 redis.call('HSETNX', k('lanes'), lane, ARGV[4])
 book(lane, 'accepted', count, 'waiting', count)
-local mark = redis.call('LINDEX', k('arrivals:' .. lane), -1)
-if not mark or now - tonumber(string.match(mark, ':(%d+)$')) >= 1000 then
+local latest = redis.call('LINDEX', k('arrivals:' .. lane), -1)
+if not latest or now - tonumber(string.match(latest, ':(%d+)$')) >= 1000 then
   redis.call('RPUSH', k('arrivals:' .. lane), string.format('%d:%d', first, now))
 end
 local full = before + count >= tonumber(ARGV[7]) or bytes + ARGV[9] >= tonumber(ARGV[8])

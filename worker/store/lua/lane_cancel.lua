@@ -1,5 +1,6 @@
--- Records that still wait, are held or are to be tried again leave as discarded. ARGV: lane, then first, last of ranges.
--- Returns how many left.
+-- Discard records that wait, are held or are to be tried again.
+-- ARGV: lane, then first and last number of each range.
+-- Returns how many were discarded.
 local lane, gone, freed = ARGV[1], 0, 0
 redis.call('DEL', k('wakeup:aggregate:' .. lane))
 local head = tonumber(redis.call('HGET', k('lane:' .. lane), 'head') or 0)

@@ -1,4 +1,7 @@
--- Count a lane's records from the keys, beside its books, in one step. ARGV: lane. Slow by nature: for checks only.
+-- Count the records of a lane from the keys, and read its books, in one step. It reads everything that lies there, so it
+-- is slow: for checks only.
+-- ARGV: lane.
+-- Returns {the counters of BOOKS, {accepted, waiting, held, batched, failed as counted}}.
 local lane = ARGV[1]
 local books = {}
 for i, name in ipairs(BOOKS) do books[i] = tonumber(redis.call('HGET', k('books:' .. lane), name) or 0) end

@@ -1,4 +1,5 @@
--- Retention. ARGV: settled batches older than this (ms), failures older than this (ms), most of each to take at a time.
+-- Forget settled batches and discard failures after their time.
+-- ARGV: age of batches, ms; age of failures, ms; most of each to take at a time.
 -- Returns {batches forgotten, failures discarded}.
 local now, batches, failures = clock(), 0, 0
 for _, n in ipairs(redis.call('ZRANGEBYSCORE', k('batches'), '-inf', now - ARGV[1], 'LIMIT', 0, ARGV[3])) do
