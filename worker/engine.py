@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 from redis import Redis
 from redis import asyncio as aio
 
-from contact_ingest import providers
 from contact_ingest.config.redis_url import is_redis
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.errors import SettingError
@@ -35,7 +34,8 @@ from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.poll import Poller
 from contact_ingest.pipeline.retry import Retrier
 from contact_ingest.pipeline.settle import Settler
-from contact_ingest.providers.base import Provider
+from contact_ingest.providers import registry
+from contact_ingest.providers.base import CustomFields, ImportJobs, Provider
 from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.batches import BatchStore, LeasePolicy
 from contact_ingest.store.failures import Failures
@@ -72,7 +72,8 @@ class DestinationRuntime:
     field_mapping: FieldMapping
     aggregator: Aggregator
     dispatcher: Dispatcher
-    poller: Poller
+    #: None for a platform without import jobs.
+    poller: Poller | None
     custom_fields: CustomFieldCache
     exchanger: Exchanger
 
@@ -95,7 +96,10 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     exchanger = Exchanger(http_client, rate_limiter, schedule, settings.deadline_s)
     prober = Prober(exchanger, batch_store, provider)
     settler = Settler(batch_store, schedule, provider.identifiers)
-    custom_fields = CustomFieldCache(exchanger, batch_store, provider, store, config.unknown_fields == "create")
+    with_fields = provider if isinstance(provider, CustomFields) else None
+    custom_fields = CustomFieldCache(exchanger, batch_store, with_fields, store, config.unknown_fields == "create")
+    with_jobs = provider if isinstance(provider, ImportJobs) else None
+    poller = Poller(batch_store, with_jobs, exchanger, prober, settler, limits) if with_jobs else None
     policy = _aggregation_policy(name, provider, settings)
     return DestinationRuntime(
         name,
@@ -109,7 +113,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
         mapping,
         Aggregator(AggregationStore(store), provider, mapping, policy, custom_fields, schedule),
         Dispatcher(batch_store, provider, exchanger, prober, settler, limits),
-        Poller(batch_store, provider, exchanger, prober, settler, limits),
+        poller,
         custom_fields,
         exchanger,
     )
@@ -135,14 +139,14 @@ def _max_unsent(name: str, provider: Provider, max_open: int) -> int:
 def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
     """The provider of a destination. Raises `SettingError` with the destination's name in front."""
     given = {**config.account, "unknown_fields": config.unknown_fields}
-    if settings.max_body_bytes is not None and providers.takes(config.platform, "max_body_bytes"):
+    if settings.max_body_bytes is not None and registry.takes(config.platform, "max_body_bytes"):
         given["max_body_bytes"] = settings.max_body_bytes
     if config.rate_limit is not None or config.rate_window_s is not None:
         if config.rate_limit is None or config.rate_window_s is None:
             raise SettingError(f"destinations.{name}.rate_limit", "give rate_limit and rate_window_s together")
         given["rates"] = {"upsert": (config.rate_limit, config.rate_window_s)}
     try:
-        return providers.build(config.platform, **given)
+        return registry.build(config.platform, **given)
     except SettingError as wrong:
         shared = wrong.name == "max_body_bytes"
         label = f"{ENV_PREFIX}MAX_BODY_BYTES" if shared else config.label(name, wrong.name)

@@ -94,6 +94,11 @@ Verdict = Pending | Done | Named | Rejected | AllFailed | TooLarge | Limited | R
 
 
 @dataclass(frozen=True, slots=True)
+class Healthy:
+    """The reply to a probe: the platform answers and accepts the credentials."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRunning:
     """Not finished, or in a state this product does not know."""
 

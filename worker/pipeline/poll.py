@@ -19,7 +19,7 @@ from contact_ingest.pipeline.decide import ErrorFileRead, ErrorFileUnavailable, 
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.locate import locate_rows
 from contact_ingest.pipeline.settle import Settler, run_for_slice
-from contact_ingest.providers.base import Provider
+from contact_ingest.providers.base import ImportJobs
 from contact_ingest.store.batches import BatchStore, Claim, NoClaim
 from contact_ingest.store.rate_limiter import BreakerState, Permit
 from contact_ingest.store.schedule import WakeUp
@@ -34,7 +34,7 @@ class Poller:
     """Follows the import jobs of one destination."""
 
     batch_store: BatchStore
-    provider: Provider
+    provider: ImportJobs
     exchanger: Exchanger
     prober: Prober
     settler: Settler

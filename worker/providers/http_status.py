@@ -1,11 +1,11 @@
-"""What a status means where it says nothing of the contacts sent, and what a platform without imports leaves out."""
+"""HTTP statuses that say nothing of the contacts in the request: limits, outages, wrong credentials or addresses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from contact_ingest.model.http_message import Request, Response, rate_headers
-from contact_ingest.model.verdicts import JobReport, Limited, Retry, RowError, Stop
+from contact_ingest.model.http_message import Response, rate_headers
+from contact_ingest.model.verdicts import Limited, Retry, Stop
 
-#: A gateway answered in the platform's place: what lies behind it may have acted.
+#: A gateway answered in the platform's place: the platform behind it may have acted.
 GATEWAY = frozenset({502, 504})
 
 
@@ -21,23 +21,3 @@ def beside_the_contacts(
     if status >= 500 or status in try_again:
         return Retry(f"http_{status}", rate.retry_after_s, unknown=status in GATEWAY)
     return Stop(*stops.get(status, (f"http_{status}", f"the platform answered {status}: check base_url")))
-
-
-class AnswersAtOnce:
-    """The part of a provider that is about import jobs, for a platform that has none: the engine never asks."""
-
-    def job(self, job: str) -> Request:
-        del job
-        raise AssertionError(f"{type(self).__name__} answers at once: it has no import jobs")
-
-    def read_job(self, response: Response, now_s: float) -> JobReport:
-        del response, now_s
-        raise AssertionError(f"{type(self).__name__} answers at once: it has no import jobs")
-
-    def error_file(self, url: str) -> Request:
-        del url
-        raise AssertionError(f"{type(self).__name__} answers at once: it has no import jobs")
-
-    def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
-        del content, rows
-        raise AssertionError(f"{type(self).__name__} answers at once: it has no import jobs")

@@ -59,7 +59,7 @@ class OAuth:
     def user(self) -> str:
         return self.client_id.get_secret_value()
 
-    def token_request(self) -> Request | None:
+    def token_request(self) -> Request:
         pair = f"{self.user}:{self.client_secret.get_secret_value()}".encode()
         headers = {
             "authorization": f"Basic {base64.b64encode(pair).decode()}",
@@ -89,9 +89,6 @@ class Wsse:
     @property
     def user(self) -> str:
         return self.username.get_secret_value()
-
-    def token_request(self) -> Request | None:
-        return None
 
     def sign(self, request: Request, signing: SigningContext) -> Request:
         created = datetime.fromtimestamp(int(signing.now_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,72 +7,22 @@ Sources: PUT /v2/contact of the official Swagger file, the developer documentati
 fields; checked 2026-11-22.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from contact_ingest.errors import Refused, SettingError
+from contact_ingest.errors import Refused
 from contact_ingest.model.verdicts import FieldTable, RowError
-from contact_ingest.providers.base import Prepared
+from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import MAX_EMAIL, address
-from contact_ingest.providers.emarsys.fields import (
-    MAX_TEXT,
-    NEUTRAL,
-    NEUTRAL_BY_ID,
-    READ_ONLY,
-    UnknownFields,
-    checked,
-    translate,
-)
+from contact_ingest.providers.emarsys.fields import MAX_TEXT, NEUTRAL, checked, translate
+from contact_ingest.providers.emarsys.identity import EMAIL_ID, Identity
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
 
-#: Ids that Emarsys gives. They cannot be set on creation, nor be the key then: such a destination only updates.
-#: Source: reply codes 2004 and 2007 of the vendor's registry, checked 2026-11-22.
-ASSIGNED = frozenset({"id", "uid"})
-EMAIL_ID = NEUTRAL["email"][0]
 #: The type of the field is not known here; a key longer than the longest typed text is none.
 MAX_EXTERNAL_ID = MAX_TEXT["longtext"]
-
-_ID = re.compile(r"[1-9]\d{0,9}", re.ASCII).fullmatch
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """How contacts are told apart, and marked. `key_field` is `email` or `external_id`; `external_id_field` says where
-    an `external_id` lives: the number of a custom field (indexed, if it is the key), or `uid` or `id`. `source_id` goes
-    into every contact."""
-
-    key_field: str = "email"
-    external_id_field: str = ""
-    source_id: int | None = None
-
-    def __post_init__(self) -> None:
-        field = self.external_id_field
-        if self.key_field not in ("email", "external_id"):
-            raise SettingError("key_field", "must be email or external_id")
-        if self.key_field == "external_id" and not field:
-            raise SettingError("external_id_field", "is needed where external_id is the key: a field's number, or uid")
-        if field and field not in ASSIGNED and (not _ID(field) or field in NEUTRAL_BY_ID or field in READ_ONLY):
-            raise SettingError("external_id_field", "must be the number of a field of your own, or uid, or id")
-        if field in ASSIGNED and self.key_field == "email":
-            raise SettingError(
-                "external_id_field", "cannot be uid or id unless external_id is the key: Emarsys gives it"
-            )
-        if self.source_id is not None and (type(self.source_id) is not int or self.source_id < 1):
-            raise SettingError("source_id", "must be a whole number from 1")
-
-    @property
-    def key_id(self) -> str:
-        return EMAIL_ID if self.key_field == "email" else self.external_id_field
-
-    @property
-    def creates(self) -> bool:
-        """Whether contacts that are not there yet are created."""
-        return self.key_id not in ASSIGNED
 
 
 def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFields) -> Prepared:

@@ -9,15 +9,14 @@ Sources: the developer documentation on system fields, on creating and listing f
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
 from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
-
-UnknownFields = Literal["refuse", "drop", "create"]
 
 #: Neutral names, the fields they are and the types of these. `phone` is the telephone (15), never the mobile (37): a
 #: number there can be sent text messages, so only a record that names that field sets it.
@@ -117,8 +116,7 @@ def definition(name: str, value: object) -> bytes:
 
 
 def table_of(data: object, now_ms: int) -> FieldTable | None:
-    """The fields in the data of a reply; None if they cannot be read. The probe's reply is an object without fields:
-    that is a table never fetched."""
+    """The fields in the data of a reply; None if there are none that can be read."""
     entries = data if isinstance(data, list) else list(data.values()) if isinstance(data, Mapping) else None
     if entries is None:
         return None
@@ -135,9 +133,7 @@ def table_of(data: object, now_ms: int) -> FieldTable | None:
         others[field_id] = found
         if isinstance(string_id := entry.get("string_id"), str) and string_id:
             others.setdefault(string_id.lower(), found)
-    if not others:
-        return FieldTable() if isinstance(data, Mapping) else None
-    return FieldTable({**others, **names}, now_ms)
+    return FieldTable({**others, **names}, now_ms) if others else None
 
 
 def _check_place(name: str, field_id: str, kind: str) -> None:

@@ -16,6 +16,7 @@ from contact_ingest.model.verdicts import (
     AllFailed,
     Done,
     FieldTable,
+    Healthy,
     Limited,
     Named,
     Rejected,
@@ -81,6 +82,16 @@ def read_upsert(response: Response, now_s: float, *, wsse: bool) -> Verdict:
     if status in (400, 422):
         return Rejected(f"http_{status}", f"Emarsys answered {status} and gave no reason")
     return _elsewhere(response, now_s, wsse=wsse)
+
+
+def read_probe(response: Response, now_s: float, *, wsse: bool) -> Healthy | Limited | Retry | Stop:
+    """The reply to `GET settings`: the account's settings as an object."""
+    if not 200 <= response.status < 300:
+        return _elsewhere(response, now_s, wsse=wsse)
+    envelope = _envelope(response)
+    if envelope is not None and envelope.code:
+        return Retry(f"reply_{envelope.code}")
+    return Healthy() if envelope is not None and isinstance(envelope.data, Mapping) else Retry("unreadable_reply")
 
 
 def read_definitions(response: Response, now_ms: int, *, wsse: bool) -> FieldTable | Limited | Retry | Stop:

@@ -15,8 +15,7 @@ import orjson
 from contact_ingest.errors import Refused
 from contact_ingest.model.record import FIELDS
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.providers.base import Prepared
-from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import address
 from contact_ingest.providers.loops.fields import fits, too_long, translate
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code

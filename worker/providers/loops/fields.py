@@ -16,7 +16,7 @@ import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
 
 #: "Each key and value": so many characters of JSON, the quotes included, which leaves 498 for plain text. Whether

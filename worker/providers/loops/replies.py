@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from contact_ingest.model.http_message import Response
-from contact_ingest.model.verdicts import Done, FieldTable, Limited, Rejected, Retry, Stop, Verdict
+from contact_ingest.model.verdicts import Done, FieldTable, Healthy, Limited, Rejected, Retry, Stop, Verdict
 from contact_ingest.providers.error_file.columns import MAX_REASON, without_addresses
 from contact_ingest.providers.http_status import beside_the_contacts
 from contact_ingest.providers.json_guard import decode
@@ -44,15 +44,20 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
     return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
 
 
+def read_probe(response: Response, now_s: float) -> Healthy | Limited | Retry | Stop:
+    """The reply to `GET /v1/api-key`: `{"success": true, "teamName": "..."}`."""
+    if not 200 <= response.status < 300:
+        return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+    payload = _payload(response)
+    works = isinstance(payload, dict) and payload.get("success") is True
+    return Healthy() if works else Retry("unreadable_reply")
+
+
 def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
-    """The custom properties of the team, or why they are not to be had at the moment. A good key's own reply has none
-    and counts as a table never fetched."""
+    """The custom properties of the team, or why they cannot be had now."""
     if not 200 <= response.status < 300:
         return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
-    payload = _payload(response)
-    if isinstance(payload, dict) and payload.get("success") is True:
-        return FieldTable()
-    return table_of(payload, now_ms) or Retry("unreadable_reply")
+    return table_of(_payload(response), now_ms) or Retry("unreadable_reply")
 
 
 def _refused(status: int, said: dict[str, Any]) -> Rejected:

@@ -17,8 +17,7 @@ from msgspec import UNSET, UnsetType
 from contact_ingest.errors import Refused
 from contact_ingest.model.record import FIELDS
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.providers.base import Prepared
-from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import address
 from contact_ingest.providers.refusal_text import field_label, kind_of
 from contact_ingest.providers.sendgrid.fields import translate
