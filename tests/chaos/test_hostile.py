@@ -434,7 +434,7 @@ def test_the_text_of_an_exception_is_not_logged_only_its_kind_and_place(formatte
     assert CANARY not in text
     assert "builtins.KeyError: (its text is not logged)" in text
     assert "test_hostile.py" in text
-    record.exc_info = (Refused, Refused("email", "has 9 characters"), None)
+    record.exc_info = (Refused, Refused("email", "has 9 characters", "too_long"), None)
     assert "has 9 characters" in formatter.format(record)
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from contact_ingest.model.failure_codes import FailureCode
+
 
 class FailureStage(StrEnum):
     """The stage of the pipeline at which a record failed."""
@@ -17,7 +19,7 @@ class FailureReason:
     """What happened to a record, in the words of the one who says so. `batch` and `request_id` are empty where no
     request was involved."""
 
-    code: str
+    code: FailureCode | str
     reason: str
     stage: str
     batch: int | None = None

@@ -8,6 +8,7 @@ import re
 from email_validator import EmailNotValidError, validate_email
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 
 #: Longest address that mail can be sent to, and the longest part before its @.
 #: Source: RFC 5321, 4.5.3.1 (a path has 256 octets, two of them brackets), checked 2026-11-22.
@@ -22,11 +23,11 @@ _PLAIN = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*+@(?:[a-z0-9]++(?:-++[a-z0-9]++)*+
 def address(text: str, field: str) -> str:
     """Raises `Refused`."""
     if len(text) > MAX_EMAIL:
-        raise Refused(field, f"has {len(text)} characters, over the {MAX_EMAIL} allowed", "too_long")
+        raise Refused(field, f"has {len(text)} characters, over the {MAX_EMAIL} allowed", FailureCode.TOO_LONG)
     lower = text.lower()
     if _PLAIN(lower) and lower.index("@") <= MAX_LOCAL:
         return lower
     try:
         return validate_email(text, check_deliverability=False, strict=True).normalized.lower()
     except (EmailNotValidError, UnicodeError):
-        raise Refused(field, f"is not an e-mail address ({len(text)} characters)", "bad_email") from None
+        raise Refused(field, f"is not an e-mail address ({len(text)} characters)", FailureCode.BAD_EMAIL) from None

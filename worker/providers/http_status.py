@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from contact_ingest.model.failure_codes import http_code
 from contact_ingest.model.http_message import Response, rate_headers
 from contact_ingest.model.verdicts import Limited, Retry, Stop
 
@@ -19,5 +20,5 @@ def beside_the_contacts(
         reset_s = rate.reset_s if rate.remaining in (0, None) else None
         return Limited(rate.retry_after_s if rate.retry_after_s is not None else reset_s)
     if status >= 500 or status in try_again:
-        return Retry(f"http_{status}", rate.retry_after_s, unknown=status in GATEWAY)
-    return Stop(*stops.get(status, (f"http_{status}", f"the platform answered {status}: check base_url")))
+        return Retry(http_code(status), rate.retry_after_s, unknown=status in GATEWAY)
+    return Stop(*stops.get(status, (http_code(status), f"the platform answered {status}: check base_url")))

@@ -2,6 +2,8 @@
 
 import re
 
+from contact_ingest.model.failure_codes import FailureCode
+
 #: Other text may be somebody's address or number in the wrong place.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _CUSTOM = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]{0,99}")
@@ -24,4 +26,4 @@ def kind_of(value: object) -> str:
 
 def type_code(value: object) -> str:
     """The code of a refusal because of a value's type."""
-    return "null" if value is None else "wrong_type"
+    return FailureCode.NULL if value is None else FailureCode.WRONG_TYPE

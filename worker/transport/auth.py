@@ -12,6 +12,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from contact_ingest.errors import BUGS, FateUnknown, NoToken
+from contact_ingest.model.failure_codes import FailureCode, token_code
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.verdicts import Stop
 from contact_ingest.providers.base import Provider, SigningContext, Token, TokenAuth
@@ -75,11 +76,12 @@ class AuthenticatedClient:
             given = tokens.read_token(self._http_client.exchange(tokens.token_request(), deadline_s=_left(ends_s)))
         except FateUnknown as problem:
             # Only the fate of the token request is unknown. The request that needs the token has not been sent.
-            raise NoToken(f"token_{problem.reason}") from None
+            raise NoToken(token_code(problem.reason)) from None
         except BUGS:
-            raise NoToken("token_internal") from None
+            raise NoToken(token_code(FailureCode.INTERNAL)) from None
         if not isinstance(given, Token):
-            raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
+            is_refused = isinstance(given, Stop)
+            raise NoToken(token_code("refused") if is_refused else FailureCode.NO_TOKEN, refused=is_refused)
         lasts_ms = max(1_000, round(given.lasts_s * 1000))
         self._store.run("write", "none", "PSETEX", "access_token", lasts_ms, orjson.dumps(given.value))
         return given.value

@@ -9,6 +9,7 @@ import orjson
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
@@ -116,7 +117,7 @@ def _named_by_failures(runtime: RuntimeProtocol) -> Counter[str]:
         for blob in client.hmget(keys("failures"), ids[start : start + PAGE]):
             about: Mapping[str, Any] = orjson.loads(blob.partition(b"\n")[0]) if blob else {}
             field = str(about.get("reason", "")).partition(":")[0]
-            if about.get("code") == "unknown_field" and field.startswith(_CUSTOM):
+            if about.get("code") == FailureCode.UNKNOWN_FIELD and field.startswith(_CUSTOM):
                 named[field.removeprefix(_CUSTOM)] += 1
     return named
 
@@ -139,7 +140,7 @@ def _lacking(runtime: RuntimeProtocol, raw: bytes, table: FieldTable) -> str:
     try:
         runtime.provider.prepare(runtime.field_mapping.apply(raw), table)
     except Refused as refused:
-        return refused.field if refused.code == "unknown_field" else ""
+        return refused.field if refused.code == FailureCode.UNKNOWN_FIELD else ""
     except FieldsNeeded:
         return ""  # they will be created
     return ""

@@ -18,6 +18,7 @@ import orjson
 from pydantic import SecretStr
 
 from contact_ingest.errors import SettingError
+from contact_ingest.model.failure_codes import FailureCode, token_code
 from contact_ingest.model.http_message import Request, Response, rate_headers
 from contact_ingest.model.verdicts import Limited, Retry, Stop
 from contact_ingest.providers.base import SigningContext, Token
@@ -125,15 +126,15 @@ def read_token(response: Response) -> Token | Limited | Retry | Stop:
     """The token and for how long to use it, or why there is none."""
     status = response.status
     if 200 <= status < 300:
-        return _token(response) or Retry("unreadable_token")
+        return _token(response) or Retry(FailureCode.UNREADABLE_TOKEN)
     rate = rate_headers(response.headers, server_s(response.headers) or 0.0)
     if status == 429:
         return Limited(rate.retry_after_s if rate.retry_after_s is not None else rate.reset_s)
     if status >= 500 or status in _TRY_AGAIN:
-        return Retry(f"token_{status}", rate.retry_after_s)
+        return Retry(token_code(status), rate.retry_after_s)
     if status in (400, 401, 403):
-        return Stop("unauthorized", "Emarsys gives no token: check client_id, client_secret and token_url")
-    return Stop(f"token_{status}", f"the token address answered {status}: check token_url")
+        return Stop(FailureCode.UNAUTHORIZED, "Emarsys gives no token: check client_id, client_secret and token_url")
+    return Stop(token_code(status), f"the token address answered {status}: check token_url")
 
 
 def server_s(headers: Mapping[str, str]) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable, RowError
 from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import MAX_EMAIL, address
@@ -29,14 +30,18 @@ def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFi
     """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know."""
     record = _decoded(raw)
     if identity.key_field not in record:
-        raise Refused(identity.key_field, "is this destination's key, and every record needs it", "no_identifier")
+        raise Refused(
+            identity.key_field, "is this destination's key, and every record needs it", FailureCode.NO_IDENTIFIER
+        )
     sent: dict[str, Any] = {identity.key_id: None}
     for name, value in record.items():
         if name != "custom_fields":
             field_id, checked_value = _neutral(name, value, identity)
             # `phone` and `phone_number` are one field here.
             if sent.get(field_id) not in (None, checked_value):
-                raise Refused(name, "differs from what the record says of it elsewhere: give one", "given_twice")
+                raise Refused(
+                    name, "differs from what the record says of it elsewhere: give one", FailureCode.GIVEN_TWICE
+                )
             sent[field_id] = checked_value
     dropped: tuple[str, ...] = ()
     if "custom_fields" in record:
@@ -46,7 +51,9 @@ def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFi
         values, dropped = translate(custom, table, policy)
         if identity.external_id_field in values:
             raise Refused(
-                "custom_fields", "holds this destination's external_id: give it by that name", "reserved_field"
+                "custom_fields",
+                "holds this destination's external_id: give it by that name",
+                FailureCode.RESERVED_FIELD,
             )
         sent.update(values)
     if identity.source_id is not None:
@@ -72,9 +79,9 @@ def _decoded(raw: bytes) -> Mapping[str, Any]:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refused("record", "is not JSON", "not_an_object") from None
+        raise Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT) from None
     if not isinstance(record, dict):
-        raise Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+        raise Refused("record", f"must be an object, not {kind_of(record)}", FailureCode.NOT_AN_OBJECT)
     return record
 
 
@@ -85,10 +92,10 @@ def _neutral(name: str, value: object, identity: Identity) -> tuple[str, Any]:
     if name == "external_id" and identity.external_id_field:
         return identity.external_id_field, _identifier(name, value, MAX_EXTERNAL_ID)
     if name == "external_id":
-        raise Refused(name, "has no place at this destination: set external_id_field", "unknown_field")
+        raise Refused(name, "has no place at this destination: set external_id_field", FailureCode.UNKNOWN_FIELD)
     if name not in NEUTRAL:
         rule = "is not a field that Emarsys knows: own fields go into custom_fields"
-        raise Refused(field_label(name), rule, "unknown_field")
+        raise Refused(field_label(name), rule, FailureCode.UNKNOWN_FIELD)
     field_id, kind = NEUTRAL[name]
     return field_id, checked(name, value, kind)
 
@@ -97,7 +104,7 @@ def _identifier(name: str, value: object, most: int) -> str:
     if not isinstance(value, str):
         raise Refused(name, f"must be text, not {kind_of(value)}", type_code(value))
     if not value:
-        raise Refused(name, "is empty: leave the field out", "empty")
+        raise Refused(name, "is empty: leave the field out", FailureCode.EMPTY)
     if len(value) > most:
-        raise Refused(name, f"has {len(value)} characters, over the {most} allowed", "too_long")
+        raise Refused(name, f"has {len(value)} characters, over the {most} allowed", FailureCode.TOO_LONG)
     return value

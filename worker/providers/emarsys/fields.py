@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
@@ -74,12 +75,12 @@ def translate(
         plain = type(value) is str and len(value) <= MAX_TEXT.get(kind, -1)
         sent = value if plain else checked(label(name), value, kind)
         if values.setdefault(field_id, sent) != sent:
-            raise Refused(label(name), "is given twice under two names, with two values", "given_twice")
+            raise Refused(label(name), "is given twice under two names, with two values", FailureCode.GIVEN_TWICE)
     if not unknown or policy == "drop":
         return values, tuple(unknown)
     for name in unknown:
         if policy == "refuse":
-            raise Refused(label(name), "is not a field of this account", "unknown_field")
+            raise Refused(label(name), "is not a field of this account", FailureCode.UNKNOWN_FIELD)
         definition(name, given[name])
     raise FieldsNeeded({name: given[name] for name in unknown})
 
@@ -89,13 +90,13 @@ def checked(name: str, value: object, kind: str) -> Any:
     if type(value) is str and len(value) <= MAX_TEXT.get(kind, -1):
         return value
     if value is None:
-        raise Refused(name, "null cannot be sent: leave the field out, or empty it with empty text", "null")
+        raise Refused(name, "null cannot be sent: leave the field out, or empty it with empty text", FailureCode.NULL)
     if kind == "multichoice":
         return _choices(name, value)
     if kind == "optin":
         return _opt_in(name, value)
     if type(value) not in (str, int, float):
-        raise Refused(name, f"takes text or a number, not {kind_of(value)}", "wrong_type")
+        raise Refused(name, f"takes text or a number, not {kind_of(value)}", FailureCode.WRONG_TYPE)
     return value if value == "" else _CHECKS.get(kind, _text)(name, value, kind)
 
 
@@ -103,7 +104,7 @@ def definition(name: str, value: object) -> bytes:
     """The body that creates a field of the type that suits a value. Choices cannot be created over the interface."""
     if not name.strip() or not name.isprintable() or len(name) > MAX_TEXT["longtext"] or _ID(name):
         rule = f"a name is printable, not a number, and at most {MAX_TEXT['longtext']} characters"
-        raise Refused(label(name), f"cannot be created: {rule}", "unknown_field")
+        raise Refused(label(name), f"cannot be created: {rule}", FailureCode.UNKNOWN_FIELD)
     if type(value) in (int, float):
         kind = "numeric"
     elif not isinstance(value, str):
@@ -139,19 +140,21 @@ def table_of(data: object, now_ms: int) -> FieldTable | None:
 def _check_place(name: str, field_id: str, kind: str) -> None:
     """Raises `Refused` for a field that custom fields may not set."""
     if kind == SEVERAL:
-        raise Refused(label(name), "is the name of several fields: give the number of the one", "ambiguous_field")
+        raise Refused(
+            label(name), "is the name of several fields: give the number of the one", FailureCode.AMBIGUOUS_FIELD
+        )
     if field_id in NEUTRAL_BY_ID:
         raise Refused(
-            label(name), f"is a field of every record: give it as {NEUTRAL_BY_ID[field_id]}", "reserved_field"
+            label(name), f"is a field of every record: give it as {NEUTRAL_BY_ID[field_id]}", FailureCode.RESERVED_FIELD
         )
     if field_id in READ_ONLY or kind in _READ_ONLY_KINDS:
-        raise Refused(label(name), "is read-only: Emarsys keeps it by itself", "read_only")
+        raise Refused(label(name), "is read-only: Emarsys keeps it by itself", FailureCode.READ_ONLY)
 
 
 def _text(name: str, value: Any, kind: str) -> Any:
     length, most = len(str(value)), MAX_TEXT.get(kind)
     if most and length > most:
-        raise Refused(name, f"has {length} characters, over the {most} allowed", "too_long")
+        raise Refused(name, f"has {length} characters, over the {most} allowed", FailureCode.TOO_LONG)
     return value
 
 
@@ -159,10 +162,12 @@ def _number(name: str, value: Any, kind: str) -> Any:
     if isinstance(value, int):
         return value  # 64 bits are 20 digits at most
     if isinstance(value, str) and not _NUMBER(value):
-        raise Refused(name, f"is a {kind} field and takes digits, not these {len(value)} characters", "bad_number")
+        raise Refused(
+            name, f"is a {kind} field and takes digits, not these {len(value)} characters", FailureCode.BAD_NUMBER
+        )
     digits = sum(map(str.isdigit, value if isinstance(value, str) else f"{value:f}".rstrip("0")))
     if digits > MAX_DIGITS:
-        raise Refused(name, f"has {digits} digits, over the {MAX_DIGITS} allowed", "too_long")
+        raise Refused(name, f"has {digits} digits, over the {MAX_DIGITS} allowed", FailureCode.TOO_LONG)
     return value
 
 
@@ -170,7 +175,7 @@ def _date(name: str, value: Any, kind: str) -> Any:
     day = _day(value) if isinstance(value, str) else ""
     if not day:
         rule = f"these {len(value)} characters" if isinstance(value, str) else "a number"
-        raise Refused(name, f"is a {kind} field and takes YYYY-MM-DD, not {rule}", "bad_date")
+        raise Refused(name, f"is a {kind} field and takes YYYY-MM-DD, not {rule}", FailureCode.BAD_DATE)
     return day
 
 
@@ -185,18 +190,18 @@ def _day(text: str) -> str:
 
 def _choice(name: str, value: Any, kind: str) -> Any:
     if isinstance(value, float) or (isinstance(value, int) and value < 0) or not _CHOICE(str(value)):
-        raise Refused(name, f"is a {kind} field and takes the number of a choice, not its text", "bad_choice")
+        raise Refused(name, f"is a {kind} field and takes the number of a choice, not its text", FailureCode.BAD_CHOICE)
     return value
 
 
 def _choices(name: str, value: object) -> Any:
     if not isinstance(value, list):
-        raise Refused(name, f"takes a list of numbers of choices, not {kind_of(value)}", "wrong_type")
+        raise Refused(name, f"takes a list of numbers of choices, not {kind_of(value)}", FailureCode.WRONG_TYPE)
     if not value:
-        raise Refused(name, "is an empty list, which Emarsys refuses: leave the field out", "empty")
+        raise Refused(name, "is an empty list, which Emarsys refuses: leave the field out", FailureCode.EMPTY)
     for item in value:
         if type(item) not in (int, str):
-            raise Refused(name, f"takes a list of numbers of choices, not of {kind_of(item)}", "wrong_type")
+            raise Refused(name, f"takes a list of numbers of choices, not of {kind_of(item)}", FailureCode.WRONG_TYPE)
         _choice(name, item, "multichoice")
     return value
 
@@ -206,7 +211,9 @@ def _opt_in(name: str, value: object) -> Any:
     if value not in (1, 2, "1", "2") or type(value) not in (int, str):
         what = "empty text" if value == "" else kind_of(value)
         rule = "takes 1 (yes) or 2 (no)"
-        raise Refused(name, f"{rule}, not {'another value' if type(value) in (int, float) else what}", "bad_opt_in")
+        raise Refused(
+            name, f"{rule}, not {'another value' if type(value) in (int, float) else what}", FailureCode.BAD_OPT_IN
+        )
     return value
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode, http_code, reply_code
 from contact_ingest.model.http_message import Response, rate_headers
 from contact_ingest.model.verdicts import (
     AllFailed,
@@ -49,10 +50,10 @@ _TRY_AGAIN = frozenset({408, 409, 423, 425})
 #: A gateway answered in the platform's place: what lies behind it may have acted.
 _GATEWAY = frozenset({502, 504})
 _STOPS = {
-    401: ("unauthorized", "Emarsys does not accept the credentials"),
-    402: ("payment", "Emarsys wants the account's payment settled"),
-    403: ("forbidden", "the API user lacks a permission: it needs those for contact, field and settings"),
-    404: ("not_found", "Emarsys does not know the path: check base_url"),
+    401: (FailureCode.UNAUTHORIZED, "Emarsys does not accept the credentials"),
+    402: (FailureCode.PAYMENT, "Emarsys wants the account's payment settled"),
+    403: (FailureCode.FORBIDDEN, "the API user lacks a permission: it needs those for contact, field and settings"),
+    404: (FailureCode.NOT_FOUND, "Emarsys does not know the path: check base_url"),
 }
 
 
@@ -73,14 +74,14 @@ def read_upsert(response: Response, now_s: float, *, wsse: bool) -> Verdict:
     status, envelope = response.status, _envelope(response)
     if 200 <= status < 300:
         if envelope is None:
-            return Retry("unreadable_reply", unknown=True)
+            return Retry(FailureCode.UNREADABLE_REPLY, unknown=True)
         return _applied(envelope) if envelope.code == 0 else _refused(200, envelope)
     if status == 413:
         return TooLarge()
     if envelope is not None and (status == 400 or (status == 404 and envelope.code in _NOT_FOUND)):
         return _refused(status, envelope)
     if status in (400, 422):
-        return Rejected(f"http_{status}", f"Emarsys answered {status} and gave no reason")
+        return Rejected(http_code(status), f"Emarsys answered {status} and gave no reason")
     return _elsewhere(response, now_s, wsse=wsse)
 
 
@@ -90,29 +91,33 @@ def read_probe(response: Response, now_s: float, *, wsse: bool) -> Healthy | Lim
         return _elsewhere(response, now_s, wsse=wsse)
     envelope = _envelope(response)
     if envelope is not None and envelope.code:
-        return Retry(f"reply_{envelope.code}")
-    return Healthy() if envelope is not None and isinstance(envelope.data, Mapping) else Retry("unreadable_reply")
+        return Retry(reply_code(envelope.code))
+    return (
+        Healthy()
+        if envelope is not None and isinstance(envelope.data, Mapping)
+        else Retry(FailureCode.UNREADABLE_REPLY)
+    )
 
 
 def read_definitions(response: Response, now_ms: int, *, wsse: bool) -> FieldTable | Limited | Retry | Stop:
     """The fields of the account, or why they are not to be had at the moment."""
     envelope = _envelope(response)
     if envelope is not None and (response.status, envelope.code) in _PASSING:
-        return Retry(f"reply_{envelope.code}")
+        return Retry(reply_code(envelope.code))
     if not 200 <= response.status < 300:
         return _elsewhere(response, now_ms / 1000, wsse=wsse)
     if envelope is None:
-        return Retry("unreadable_reply")
+        return Retry(FailureCode.UNREADABLE_REPLY)
     if envelope.code:
-        return Retry(f"reply_{envelope.code}")
-    return table_of(envelope.data, now_ms) or Retry("unreadable_reply")
+        return Retry(reply_code(envelope.code))
+    return table_of(envelope.data, now_ms) or Retry(FailureCode.UNREADABLE_REPLY)
 
 
 def _applied(envelope: Envelope) -> Verdict:
     """Success as a whole; rows may have failed inside it. It has to speak of somebody."""
     rows = _rows(envelope.errors)
     if rows is None or not isinstance(envelope.data, Mapping) or not (rows or envelope.data.get("ids")):
-        return Retry("unreadable_reply", unknown=True)
+        return Retry(FailureCode.UNREADABLE_REPLY, unknown=True)
     shared = _shared(rows)
     return shared or Done(*_parted(rows))
 
@@ -125,14 +130,14 @@ def _refused(status: int, envelope: Envelope) -> Verdict:
         return shared
     if failed:
         return Named(failed)
-    at, code = (status, envelope.code), f"reply_{envelope.code}"
+    at, code = (status, envelope.code), reply_code(envelope.code)
     reason = _short(envelope.text) or f"Emarsys answered with reply code {envelope.code} and gave no reason"
     if again or at in _PASSING:
-        return Retry(f"reply_{RACE}" if again else code)
+        return Retry(reply_code(RACE) if again else code)
     if at == _TOO_MANY:
         return TooLarge()
     if at == _WRONG_METHOD:
-        return Stop("wrong_method", "Emarsys does not take an update at this path: check base_url")
+        return Stop(FailureCode.WRONG_METHOD, "Emarsys does not take an update at this path: check base_url")
     return AllFailed(code, reason) if at in _SHARED else Rejected(code, reason)
 
 
@@ -144,8 +149,8 @@ def _elsewhere(response: Response, now_s: float, *, wsse: bool) -> Limited | Ret
         reset_s = rate.reset_s if rate.remaining in (0, None) else None
         return Limited(rate.retry_after_s if rate.retry_after_s is not None else reset_s)
     if status >= 500 or status in _TRY_AGAIN:
-        return Retry(f"http_{status}", rate.retry_after_s, unknown=status in _GATEWAY)
-    code, why = _STOPS.get(status, (f"http_{status}", f"Emarsys answered {status}: check base_url"))
+        return Retry(http_code(status), rate.retry_after_s, unknown=status in _GATEWAY)
+    code, why = _STOPS.get(status, (http_code(status), f"Emarsys answered {status}: check base_url"))
     return Stop(code, f"{why}: {_credentials(response, now_s, wsse=wsse)}" if status == 401 else why)
 
 
@@ -179,7 +184,7 @@ class _Row:
     text: str
 
     def error(self) -> RowError:
-        code = "reply_unknown" if self.code is None else f"reply_{self.code}"
+        code = FailureCode.REPLY_UNKNOWN if self.code is None else reply_code(self.code)
         return RowError(code, _short(self.text, self.key) or "Emarsys gives no reason", self.key)
 
 

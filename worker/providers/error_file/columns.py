@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import RowError
 
 Known = Callable[[str], bool]
@@ -38,7 +39,7 @@ def named(rows: list[Row], known: Known) -> list[RowError]:
         value = next((hits[name] for name in who if name in hits), "")
         if value and found.get(value, NO_REASON) == NO_REASON:
             found[value] = _reason(row, why, known)
-    return [RowError("import_error", reason, value) for value, reason in found.items()]
+    return [RowError(FailureCode.IMPORT_ERROR, reason, value) for value, reason in found.items()]
 
 
 def without_addresses(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import FIELDS
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import Prepared, UnknownFields
@@ -51,7 +52,7 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields, source: str) -
             dropped.append(name)
     identities = tuple(f"{name}:{contact[NAMES[name]]}" for name in IDENTIFIERS if NAMES[name] in contact)
     if not identities:
-        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", FailureCode.NO_IDENTIFIER)
     if source:
         contact.setdefault("source", source)
     if CUSTOM in record:
@@ -65,9 +66,9 @@ def _record(raw: bytes) -> dict[str, Any]:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refused("record", "is not JSON", "not_an_object") from None
+        raise Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT) from None
     if not isinstance(record, dict):
-        raise Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+        raise Refused("record", f"must be an object, not {kind_of(record)}", FailureCode.NOT_AN_OBJECT)
     return record
 
 
@@ -85,11 +86,11 @@ def _checked(name: str, value: Any) -> Any:
 
 def _text(name: str, value: Any) -> str:
     if value is None:
-        raise Refused(name, "null cannot be sent: leave the field out", "null")
+        raise Refused(name, "null cannot be sent: leave the field out", FailureCode.NULL)
     if not isinstance(value, str):
-        raise Refused(name, f"must be text, not {kind_of(value)}", "wrong_type")
+        raise Refused(name, f"must be text, not {kind_of(value)}", FailureCode.WRONG_TYPE)
     if not value and name in IDENTIFIERS:
-        raise Refused(name, "is empty: leave the field out", "empty")
+        raise Refused(name, "is empty: leave the field out", FailureCode.EMPTY)
     if name == "email":
         return address(value, name)
     if not fits(value):
@@ -103,7 +104,7 @@ def _lists(value: Any) -> dict[str, bool]:
         raise Refused(name, f"must be an object of list ids, not {kind_of(value)}", type_code(value))
     for place, (list_id, joins) in enumerate(value.items(), 1):
         if not list_id:
-            raise Refused(name, f"list {place} has no id", "empty")
+            raise Refused(name, f"list {place} has no id", FailureCode.EMPTY)
         if not fits(list_id):
             raise too_long(name, list_id)
         if not isinstance(joins, bool):
@@ -114,12 +115,12 @@ def _lists(value: Any) -> dict[str, bool]:
 def _check_absent(name: str, policy: UnknownFields) -> None:
     """A field that Loops does not have: left out if that is the policy, but only if its name is no mistake."""
     if name in _NEUTRAL:
-        raise Refused(name, f"is called {_NEUTRAL[name]} in a record", "unknown_field")
+        raise Refused(name, f"is called {_NEUTRAL[name]} in a record", FailureCode.UNKNOWN_FIELD)
     if name not in FIELDS:
         rule = "is not a field that Loops knows: own fields go into custom_fields"
-        raise Refused(field_label(name), rule, "unknown_field")
+        raise Refused(field_label(name), rule, FailureCode.UNKNOWN_FIELD)
     if policy != "drop":
-        raise Refused(name, "Loops has no such field: put it into custom_fields", "unknown_field")
+        raise Refused(name, "Loops has no such field: put it into custom_fields", FailureCode.UNKNOWN_FIELD)
 
 
 def _custom(value: Any) -> dict[str, Any]:

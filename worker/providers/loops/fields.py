@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
@@ -56,7 +57,9 @@ def fits(text: str) -> bool:
 
 
 def too_long(field: str, text: str) -> Refused:
-    return Refused(field, f"has {characters(text)} characters as JSON, over the {MAX_CHARACTERS} allowed", "too_long")
+    return Refused(
+        field, f"has {characters(text)} characters as JSON, over the {MAX_CHARACTERS} allowed", FailureCode.TOO_LONG
+    )
 
 
 def translate(
@@ -75,11 +78,13 @@ def translate(
         if found is None:
             unknown[name] = value
         elif found[0] in values:
-            raise Refused(custom_label(name), "is given twice, under names that differ in letter case", "twice")
+            raise Refused(
+                custom_label(name), "is given twice, under names that differ in letter case", FailureCode.TWICE
+            )
         else:
             values[found[0]] = _checked(name, value, found[1])
     if unknown and policy == "refuse":
-        raise Refused(custom_label(min(unknown)), "is not a custom property of this team", "unknown_field")
+        raise Refused(custom_label(min(unknown)), "is not a custom property of this team", FailureCode.UNKNOWN_FIELD)
     if policy == "create":
         _ask_for({name: value for name, value in unknown.items() if value is not None})
     return values, tuple(unknown)
@@ -90,7 +95,7 @@ def definition(name: str, value: object) -> bytes:
     _check_kept(name)
     if not _NAME.fullmatch(name):
         rule = f"letters and digits in camelCase, a small letter first; this has {len(name)} characters"
-        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", "unknown_field")
+        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", FailureCode.UNKNOWN_FIELD)
     if isinstance(value, bool):
         kind = "boolean"
     elif isinstance(value, int | float):
@@ -136,7 +141,7 @@ def iso_date(text: str) -> str | None:
 def _check_kept(name: str) -> None:
     """A custom field must not become what Loops reads as something else: consent, or who the contact is."""
     if name.lower() in _KEPT:
-        raise Refused(custom_label(name), "is a name that Loops keeps for itself", "reserved")
+        raise Refused(custom_label(name), "is a name that Loops keeps for itself", FailureCode.RESERVED)
 
 
 def _ask_for(samples: dict[str, Any]) -> None:
@@ -156,7 +161,9 @@ def _checked(name: str, value: Any, kind: str) -> Any:
     label = custom_label(name)
     takes, types = _TAKES.get(kind, _ANY)
     if type(value) not in types:
-        raise Refused(label, f"is a {kind or 'custom'} property and takes {takes}, not {kind_of(value)}", "wrong_type")
+        raise Refused(
+            label, f"is a {kind or 'custom'} property and takes {takes}, not {kind_of(value)}", FailureCode.WRONG_TYPE
+        )
     if isinstance(value, str) and not fits(value):
         raise too_long(label, value)
     return value
@@ -179,12 +186,12 @@ def _date(name: str, value: Any) -> Any:
         rule = "is a date property and takes milliseconds since 1970"
         near = abs(int(value)) < EARLIEST_MS
         hint = "these look like seconds: use 2026-01-31, or 13 digits" if near else "these lie beyond the year 9999"
-        raise Refused(label, f"{rule}; {hint}", "bad_date")
+        raise Refused(label, f"{rule}; {hint}", FailureCode.BAD_DATE)
     if not isinstance(value, str):
         rule = f"takes text or whole milliseconds, not {kind_of(value)}"
-        raise Refused(label, f"is a date property and {rule}", "wrong_type")
+        raise Refused(label, f"is a date property and {rule}", FailureCode.WRONG_TYPE)
     when = iso_date(value)
     if when is None:
         rule = f"takes 2026-01-31, 2026-01-31T23:59:59Z or null, not these {len(value)} characters"
-        raise Refused(label, f"is a date property and {rule}", "bad_date")
+        raise Refused(label, f"is a date property and {rule}", FailureCode.BAD_DATE)
     return when

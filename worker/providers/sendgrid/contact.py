@@ -15,6 +15,7 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import FIELDS
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import Prepared, UnknownFields
@@ -79,7 +80,7 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields) -> Prepared:
     changed: dict[str, Any] = {}
     identities = _identities(contact, changed)
     if not identities:
-        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", FailureCode.NO_IDENTIFIER)
     if contact.phone is not UNSET or contact.phone_number is not UNSET:
         _rename_phone(contact, changed)
     if contact.alternate_emails is not UNSET:
@@ -105,7 +106,7 @@ def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
                 record[name] = value
         return orjson.dumps(record)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        raise Refused("record", "holds a number beyond 64 bits", "not_json") from None
+        raise Refused("record", "holds a number beyond 64 bits", FailureCode.NOT_JSON) from None
 
 
 def _identities(contact: Any, changed: dict[str, Any]) -> list[str]:
@@ -130,7 +131,7 @@ def _phone(text: str, field: str) -> str:
         raise Refused(
             field,
             "is not in E.164 form (+ and 7 to 15 digits): give --region US (or the like), or write it as +…",
-            "bad_phone",
+            FailureCode.BAD_PHONE,
         )
     return text
 
@@ -142,7 +143,9 @@ def _rename_phone(contact: Any, changed: dict[str, Any]) -> None:
     elif contact.phone_number is UNSET or contact.phone_number == contact.phone:
         number = contact.phone
     else:
-        raise Refused("phone", "differs from phone_number, which is the same field at SendGrid: give one", "bad_phone")
+        raise Refused(
+            "phone", "differs from phone_number, which is the same field at SendGrid: give one", FailureCode.BAD_PHONE
+        )
     if number:
         _phone(number, "phone")
     if contact.phone is not UNSET:
@@ -155,23 +158,23 @@ def _refusal(raw: bytes) -> Refused:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return Refused("record", "is not JSON", "not_an_object")
+        return Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT)
     if not isinstance(record, Mapping):
-        return Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+        return Refused("record", f"must be an object, not {kind_of(record)}", FailureCode.NOT_AN_OBJECT)
     for name, value in record.items():
         if problem := _problem(name, value):
             rule, code = problem
             return Refused(field_label(name), rule, code)
-    return Refused("record", "is not a contact that SendGrid takes", "invalid")
+    return Refused("record", "is not a contact that SendGrid takes", FailureCode.INVALID)
 
 
 def _problem(name: str, value: Any) -> tuple[str, str] | None:
     if name not in TEXT_FIELDS and name not in ("alternate_emails", "custom_fields"):
-        return _absence(name), "unknown_field"
+        return _absence(name), FailureCode.UNKNOWN_FIELD
     if value is None:
-        return "null cannot be sent: leave the field out", "null"
+        return "null cannot be sent: leave the field out", FailureCode.NULL
     if name == "custom_fields":
-        return None if isinstance(value, dict) else (f"must be an object, not {kind_of(value)}", "wrong_type")
+        return None if isinstance(value, dict) else (f"must be an object, not {kind_of(value)}", FailureCode.WRONG_TYPE)
     if name == "alternate_emails":
         return _list_problem(value)
     return _text_problem(value, TEXT_FIELDS[name], required=name in IDENTIFIERS)
@@ -187,9 +190,9 @@ def _absence(name: str) -> str:
 
 def _list_problem(value: Any) -> tuple[str, str] | None:
     if not isinstance(value, list):
-        return f"must be a list of addresses, not {kind_of(value)}", "wrong_type"
+        return f"must be a list of addresses, not {kind_of(value)}", FailureCode.WRONG_TYPE
     if len(value) > MAX_ALTERNATES:
-        return f"has {len(value)} items, over the {MAX_ALTERNATES} allowed", "too_many"
+        return f"has {len(value)} items, over the {MAX_ALTERNATES} allowed", FailureCode.TOO_MANY
     for place, item in enumerate(value, 1):
         if problem := _text_problem(item, MAX_EMAIL, required=True):
             rule, code = problem
@@ -199,9 +202,9 @@ def _list_problem(value: Any) -> tuple[str, str] | None:
 
 def _text_problem(value: Any, most: int, *, required: bool) -> tuple[str, str] | None:
     if not isinstance(value, str):
-        return f"must be text, not {kind_of(value)}", "null" if value is None else "wrong_type"
+        return f"must be text, not {kind_of(value)}", FailureCode.NULL if value is None else FailureCode.WRONG_TYPE
     if most and len(value) > most:
-        return f"has {len(value)} characters, over the {most} allowed", "too_long"
+        return f"has {len(value)} characters, over the {most} allowed", FailureCode.TOO_LONG
     if required and not value:
-        return "is empty: leave the field out", "empty"
+        return "is empty: leave the field out", FailureCode.EMPTY
     return None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import RowError
 from contact_ingest.providers.error_file.columns import ADDRESS, MAX_REASON, without_addresses
 
@@ -92,7 +93,7 @@ def _path(item: dict[str, Any]) -> str:
 def _named(entry: Entry) -> Iterator[RowError]:
     if match := _FIELD_IDS.search(entry.message):
         if ids := tuple(dict.fromkeys(_FIELD_ID.findall(match[1][:10_000]))):
-            yield RowError("unknown_field_id", _short(entry.message), fields=ids)
+            yield RowError(FailureCode.UNKNOWN_FIELD_ID, _short(entry.message), fields=ids)
         return
     values = _values(entry)
     match = _INDEX.search(entry.field) or _INDEX.search(entry.message)
@@ -100,7 +101,7 @@ def _named(entry: Entry) -> Iterator[RowError]:
     if not values and hint is None:
         return
     about = values or ("",)
-    code = "bad_identifier" if values or _IDENTIFIER.search(entry.field) else "bad_contact"
+    code = FailureCode.BAD_IDENTIFIER if values or _IDENTIFIER.search(entry.field) else FailureCode.BAD_CONTACT
     for value in about:
         yield RowError(code, _short(entry.message, value), value, hint if len(about) == 1 else None)
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
@@ -61,7 +62,7 @@ def translate(
     samples = {name: given[name] for name in unknown}
     for name, value in samples.items():
         if policy == "refuse":
-            raise Refused(custom_label(name), "is not a custom field of this account", "unknown_field")
+            raise Refused(custom_label(name), "is not a custom field of this account", FailureCode.UNKNOWN_FIELD)
         definition(name, value)
     raise FieldsNeeded(samples)
 
@@ -70,9 +71,9 @@ def check_name(name: str) -> None:
     """Refuse a name under which SendGrid would not create a field."""
     if not NAME.fullmatch(name):
         rule = f"letters, digits and underscores, not a digit first, 1 to 100 of them; this has {len(name)} characters"
-        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", "unknown_field")
+        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", FailureCode.UNKNOWN_FIELD)
     if name.lower() in RESERVED:
-        raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", "unknown_field")
+        raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", FailureCode.UNKNOWN_FIELD)
 
 
 def definition(name: str, value: object) -> bytes:
@@ -121,20 +122,24 @@ def _checked(name: str, value: object, kind: str) -> object:
     """The slow way: dates, types that are new to us, and everything that is refused."""
     kind = kind.title()
     if value is None:
-        raise Refused(custom_label(name), "null cannot be sent: leave the field out", "null")
+        raise Refused(custom_label(name), "null cannot be sent: leave the field out", FailureCode.NULL)
     if kind not in ("Text", "Number", "Date") and type(value) in (str, int, float):
         return value
     if kind == "Number" and type(value) in (int, float):
         return value
     if kind == "Number" or not isinstance(value, str):
         takes = "a number" if kind == "Number" else "text"
-        raise Refused(custom_label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", "wrong_type")
+        raise Refused(
+            custom_label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", FailureCode.WRONG_TYPE
+        )
     if len(value) > MAX_TEXT:
-        raise Refused(custom_label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", "too_long")
+        raise Refused(
+            custom_label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", FailureCode.TOO_LONG
+        )
     if kind != "Date":
         return value
     when = us_date(value)
     if when is None:
         rule = f"takes MM/DD/YYYY or an ISO 8601 date, not these {len(value)} characters"
-        raise Refused(custom_label(name), f"is a Date field and {rule}", "bad_date")
+        raise Refused(custom_label(name), f"is a Date field and {rule}", FailureCode.BAD_DATE)
     return when
