@@ -1,37 +1,32 @@
-"""Where the parts are joined: settings in, the rooms of every destination out.
+"""Joins the parts of one process: `Engine` for all of it, `DestinationRuntime` for each destination.
 
-One wiring a process, made when it is first asked for and made anew after a fork: no connection is ever shared between
-processes.
+A process has one engine, made from the settings when it is first asked for. After a fork the child makes its own: no
+connection is ever shared between processes. A process that only enqueues needs no engine (see pipeline/producer.py).
 """
 
-import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-from weakref import WeakKeyDictionary
 
 from redis import Redis
-from redis import asyncio as aio
 
 from contact_ingest.config.redis_url import is_redis
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
-from contact_ingest.model.lane import Lane, lane_name
+from contact_ingest.model.lane import Lane
 from contact_ingest.model.record import CONSENT
 from contact_ingest.operations.erase import DestinationEraser
-from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.aggregate import Aggregator
 from contact_ingest.pipeline.aggregate_lane import AggregationPolicy
 from contact_ingest.pipeline.backoff import TimeLimits
 from contact_ingest.pipeline.custom_fields import CustomFieldCache
 from contact_ingest.pipeline.dispatch import Dispatcher
-from contact_ingest.pipeline.enqueue import EnqueueOptions, RefusedRecord
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.poll import Poller
+from contact_ingest.pipeline.producer import Producer, label_of, set_producer
 from contact_ingest.pipeline.retry import Retrier
 from contact_ingest.pipeline.settle import Settler
 from contact_ingest.providers import registry
@@ -40,9 +35,8 @@ from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.batches import BatchStore, LeasePolicy
 from contact_ingest.store.failures import Failures
 from contact_ingest.store.keys import SCHEMA, Keys
-from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits, append, append_async
 from contact_ingest.store.rate_limiter import RateLimiter
-from contact_ingest.store.redis_server import connect, connect_async
+from contact_ingest.store.redis_server import connect
 from contact_ingest.store.schedule import Schedule
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import BrokerQueue, Workers
@@ -148,13 +142,7 @@ def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
     try:
         return registry.build(config.platform, **given)
     except SettingError as wrong:
-        shared = wrong.name == "max_body_bytes"
-        label = f"{ENV_PREFIX}MAX_BODY_BYTES" if shared else config.label(name, wrong.name)
-        raise SettingError(label, wrong.problem) from None
-
-
-def lane_defaults(config: Destination) -> dict[str, Any]:
-    return {**config.lane, **({"list_ids": config.list_ids} if config.list_ids else {})}
+        raise SettingError(label_of(name, config, wrong.name), wrong.problem) from None
 
 
 def _rules(name: str, config: Destination) -> FieldMapping:
@@ -176,25 +164,22 @@ def _time_limits(settings: Settings) -> TimeLimits:
 __all__ = ["DestinationRuntime", "Engine", "current_engine", "set_engine"]
 
 
-#: Longest name of an enqueue call: it is kept in Redis for a day.
-LONGEST_KEY = 200
-
-
 class Engine:
-    """All parts of one process."""
+    """All parts of one process. `producer` is what `enqueue` uses in a process that has an engine."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.producer = Producer(settings)
         self._runtimes: dict[str, DestinationRuntime] = {}
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aio.Redis] = WeakKeyDictionary()
 
     @cached_property
     def client(self) -> Redis:
-        return connect(self.settings.redis_url.get_secret_value())
+        """The connection to the store, shared with the producer."""
+        return self.producer.client
 
     @cached_property
     def broker(self) -> Redis | None:
-        """The broker's server, where that is a Redis too."""
+        """The connection to the broker's server, where that is a Redis too."""
         url = (self.settings.broker_url or self.settings.redis_url).get_secret_value()
         return connect(url) if is_redis(url) else None
 
@@ -219,57 +204,6 @@ class Engine:
     def runtimes(self) -> Iterator[DestinationRuntime]:
         return map(self.runtime, self.destinations)
 
-    def lane(self, to: str | None, **options: Any) -> Lane:
-        """The lane that a destination and its per-request options make. Raises `SettingError`."""
-        name = self._default(to)
-        config = self.settings.destination(name)
-        given = {key: value for key, value in options.items() if value}
-        if config.list_ids:
-            given["list_ids"] = (*config.list_ids, *given.get("list_ids", ()))
-        checked = self.runtime(name).provider.lane_options(**given)
-        return Lane(lane_name(name, checked), name, checked)
-
-    def lanes(
-        self,
-        to: str | list[str] | tuple[str, ...] | Mapping[str, Mapping[str, Any]] | None,
-        list_ids: Sequence[str] = (),
-    ) -> list[Lane]:
-        """The lanes that are meant, one for each destination named."""
-        if to is None or isinstance(to, str):
-            return [self.lane(to, list_ids=list_ids)]
-        if list_ids:
-            raise SettingError("list_ids", "with several destinations, say which: to={'NAME': {'list_ids': [...]}}")
-        options = to if isinstance(to, Mapping) else {name: {} for name in to}
-        return [self.lane(name, **given) for name, given in options.items()]
-
-    def caller(self, lane: Lane) -> Callable[[EnqueueCall], EnqueueReply]:
-        """How calls of the enqueue script for this lane are made."""
-        store, replicas = self.runtime(lane.destination).store, self.settings.store_ack_replicas
-        return lambda call: append(store, call, replicas)
-
-    def async_caller(self, lane: Lane) -> Callable[[EnqueueCall], Awaitable[EnqueueReply]]:
-        """The same on a connection that belongs to the running event loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._async_clients:
-            self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
-        client, replicas = self._async_clients[loop], self.settings.store_ack_replicas
-        base = self.runtime(lane.destination).store.keys.base
-        return lambda call: append_async(client, base, call, replicas)
-
-    async def aclose(self) -> None:
-        """End the running event loop's connection; the next use makes a new one."""
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
-
-    def enqueue_options(
-        self, lane: Lane, *, key: str | None = None, on_refused: Callable[[RefusedRecord], None] | None = None
-    ) -> EnqueueOptions:
-        if key is not None and not 0 < len(key) <= LONGEST_KEY:
-            raise SettingError("key", f"must be text of 1 to {LONGEST_KEY} characters")
-        limits = self.runtime(lane.destination).provider.limits(lane)
-        return EnqueueOptions(lane, self._room(limits), self.settings.max_record_bytes, key, on_refused)
-
     def close(self) -> None:
         """End all connections; the next use makes new ones."""
         for runtime in self._runtimes.values():
@@ -278,17 +212,14 @@ class Engine:
             made = self.__dict__.pop(name, None)
             if isinstance(made, Redis):
                 made.close()
+        self.producer.close()
         self._runtimes.clear()
 
     def validate(self) -> None:
-        """Make everything that settings can spoil, connecting to nothing. Raises `SettingError`."""
+        """Make everything that a setting can spoil, and connect to nothing. Raises `SettingError`."""
         for name in self.destinations:
-            provider = self.runtime(name).provider
-            try:
-                lane = Lane.of(name, provider.lane_options(**lane_defaults(self.settings.destination(name))))
-                provider.limits(lane)
-            except SettingError as wrong:
-                raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None
+            self.runtime(name)
+        self.producer.validate()
 
     def check_schema(self) -> None:
         """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
@@ -304,28 +235,13 @@ class Engine:
                 "stop the others first, or use another prefix",
             )
 
-    def _room(self, limits: Limits) -> LaneLimits:
-        return LaneLimits(
-            self.settings.max_lane_bytes,
-            round(self.settings.max_wait_s * 1000),
-            limits.max_contacts,
-            limits.max_bytes,
-        )
 
-    def _default(self, to: str | None) -> str:
-        if to is not None:
-            return to
-        if len(self.destinations) != 1:
-            there = ", ".join(self.destinations) or "none"
-            raise SettingError("to", f"name a destination; there is: {there}")
-        return self.destinations[0]
-
-
+#: The engine of this process, by process id: after a fork the child makes its own.
 _made: dict[int, Engine] = {}
 
 
 def current_engine() -> Engine:
-    """This process's wiring."""
+    """The engine of this process, made from the settings at the first call. Raises `SettingError`."""
     found = _made.get(os.getpid())
     if found is None:
         found = Engine(Settings.load())
@@ -334,7 +250,9 @@ def current_engine() -> Engine:
     return found
 
 
-def set_engine(parts: Engine) -> None:
-    """Make this the wiring of this process: for tests, and for programs that read their settings elsewhere."""
+def set_engine(engine: Engine) -> None:
+    """Make this the engine of this process, and its producer the one that `enqueue` uses: for tests, and for programs
+    that read their settings elsewhere."""
     _made.clear()
-    _made[os.getpid()] = parts
+    _made[os.getpid()] = engine
+    set_producer(engine.producer)

@@ -177,8 +177,8 @@ def test_a_site_local_address_is_not_public():
 
 def put_into_lane(harness, *raws):
     """Past the door, as a producer with a bug of its own would do it."""
-    lane = harness.engine.lane(None)
-    filling = EnqueueBuffer(harness.engine.enqueue_options(lane))
+    lane = harness.engine.producer.lane(None)
+    filling = EnqueueBuffer(harness.engine.producer.enqueue_options(lane))
     filling._records = list(raws)
     append(harness.runtime.store, filling.next_call())
 

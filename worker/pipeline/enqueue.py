@@ -61,6 +61,8 @@ CALL_BYTES = 1_000_000
 #: Refused records a receipt lists; the rest are counted, and a callback hears of all.
 LISTED = 1_000
 
+#: Called with each refused record of an enqueue.
+OnRefused = Callable[["RefusedRecord"], None]
 Record = Mapping[str, Any]
 Records = Record | Iterable[Record]
 
@@ -113,7 +115,7 @@ class EnqueueOptions:
     room: LaneLimits
     max_record_bytes: int
     key: str | None = None
-    on_refused: Callable[[RefusedRecord], None] | None = None
+    on_refused: OnRefused | None = None
 
 
 class EnqueueBuffer:
