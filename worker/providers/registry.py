@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Any
 
+from contact_ingest.config.extras import install_hint
 from contact_ingest.errors import SettingError
 from contact_ingest.providers.base import LaneRules, Provider
 
@@ -30,11 +31,11 @@ class Platform:
     lane_rules: str = ""
 
     def provider_maker(self) -> Callable[..., Provider]:
-        found: Callable[..., Provider] = resolve_name(self.provider)
+        found: Callable[..., Provider] = _load(self.provider)
         return found
 
     def lane_rules_maker(self) -> Callable[..., LaneRules]:
-        found: Callable[..., LaneRules] = resolve_name(self.lane_rules or self.provider)
+        found: Callable[..., LaneRules] = _load(self.lane_rules or self.provider)
         return found
 
 
@@ -92,6 +93,17 @@ def _find(platform: str) -> Platform:
     for point in entry_points(group=ENTRY_POINTS, name=platform):
         return Platform(f"{point.module}:{point.attr}")
     raise SettingError("platform", f"must be one of {', '.join(sorted(platforms()))}")
+
+
+def _load(name: str) -> Any:
+    """Import what `module:name` names. Raises `SettingError` where it needs an extra that is not installed."""
+    try:
+        return resolve_name(name)
+    except ModuleNotFoundError as problem:
+        hint = install_hint(problem)
+        if hint is None:
+            raise
+        raise SettingError("platform", hint) from None
 
 
 def _parameters(make: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
