@@ -1,5 +1,6 @@
 """An install beside a project whose own modules are called as our folders are: `tasks.py`, `worker.py`, `worker/`."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -178,6 +179,38 @@ def test_a_producer_needs_no_extra(environment, project, tmp_path, client, redis
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1|")
+
+
+(OLDEST_REDIS,) = re.findall(r'"redis>=([0-9.]+)"', (ROOT / "pyproject.toml").read_text())
+#: All that a producer does, in a process of its own.
+EVERY_CALL = """
+import asyncio, redis
+from contact_ingest import StoreUnavailable, aclose, aenqueue, cancel, enqueue
+
+many = enqueue({"email": f"p{n}@example.com"} for n in range(1_200))
+first, second = (enqueue([{"email": "k@example.com"}], key="once") for _ in range(2))
+refused = enqueue([{"first_name": "Ann"}, {"email": 3 + 4j}])
+
+async def several():
+    receipts = await asyncio.gather(*(aenqueue({"email": f"q{n}@example.com"}) for n in range(50)))
+    await aclose()
+    return sum(receipt.accepted for receipt in receipts)
+
+print(redis.__version__, many.accepted, cancel(many), second.repeated, refused.refused_count, asyncio.run(several()))
+"""
+
+
+def test_a_producer_runs_on_the_oldest_redis_client_that_is_allowed(environment, tmp_path, client, redis_server):
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--retries", "0", "--timeout", "5")
+    had = run(*pip, "--disable-pip-version-check", "--target", tmp_path, f"redis=={OLDEST_REDIS}")
+    if had.returncode:
+        pytest.skip(f"redis {OLDEST_REDIS} cannot be had from the package index")
+    alone = without((*WORKER_EXTRA, *DEMO_EXTRA), tmp_path)
+
+    done = run(environment.python, "-c", EVERY_CALL, REDIS_URL=redis_server.url, SENDGRID_API_KEY=KEY, **alone)
+
+    assert done.stderr == ""
+    assert done.stdout.split() == [OLDEST_REDIS, "1200", "1200", "1", "2", "50"]
 
 
 @pytest.mark.parametrize(
