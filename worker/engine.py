@@ -43,9 +43,10 @@ from contact_ingest.store.workers import BrokerQueue, Workers
 from contact_ingest.transport.auth import AuthenticatedClient
 from contact_ingest.transport.client import HttpClient
 
-#: Exchanges under way at once for a destination, until the workers have said how many they are.
+#: Exchanges at once for a destination, until the workers have registered how many tasks they run.
 SLOTS = 8
-#: How far a lane is cut ahead: seconds of sending; rows in all; and bodies, where they are large.
+#: How many batches aggregation makes before they can be sent: what goes out in this many seconds, but no more than so
+#: many rows, and where bodies are large no more than so many bodies.
 AHEAD_S = 10
 ROWS_AHEAD = 32_000
 LARGE_AHEAD = 16
@@ -80,7 +81,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     """Join the parts of one destination."""
     provider = provider_of(name, config, settings)
     store = Store(client, Keys(settings.key_prefix, name))
-    schedule, failures, mapping = Schedule(store), Failures(store), _rules(name, config)
+    schedule, failures, mapping = Schedule(store), Failures(store), _field_mapping(name, config)
     lease_ms, limits = round(settings.lease_s * 1000), _time_limits(settings)
     batch_store = BatchStore(store, LeasePolicy(lease_ms, limits.orphan_ms, SLOTS, settings.store_ack_replicas))
     rate_limiter = RateLimiter(
@@ -123,7 +124,8 @@ def _aggregation_policy(name: str, provider: Provider, settings: Settings) -> Ag
 
 
 def _max_unsent(name: str, provider: Provider, max_open: int) -> int:
-    """Batches that may wait for dispatch: what can be sent in about 10 seconds. Fewer large ones, to save memory."""
+    """Batches that may wait for dispatch: as many as the rate limit lets out in `AHEAD_S` seconds. Fewer large ones, to
+    save memory."""
     most_rows = provider.limits(Lane.of(name, {})).max_contacts
     requests, seconds = provider.rates.get("upsert", (0, 0.0))
     sendable = math.ceil(AHEAD_S * requests / seconds) if requests else max_open
@@ -145,7 +147,7 @@ def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
         raise SettingError(label_of(name, config, wrong.name), wrong.problem) from None
 
 
-def _rules(name: str, config: Destination) -> FieldMapping:
+def _field_mapping(name: str, config: Destination) -> FieldMapping:
     for field in sorted(CONSENT & config.fields.constants.keys()):
         raise SettingError(f"destinations.{name}.fields.constants", f"{field} is consent: only a record may say it")
     return FieldMapping(config.fields.rename, config.fields.drop, config.fields.constants)
@@ -159,9 +161,6 @@ def _time_limits(settings: Settings) -> TimeLimits:
         orphan_ms=round(settings.orphan_wait_s * 1000),
         deadline_s=settings.deadline_s,
     )
-
-
-__all__ = ["DestinationRuntime", "Engine", "current_engine", "set_engine"]
 
 
 class Engine:
@@ -185,7 +184,7 @@ class Engine:
 
     @property
     def broker_queue(self) -> BrokerQueue | None:
-        """The broker's queue, where it can be looked into."""
+        """The broker's queue; None where the broker is no Redis and cannot be read."""
         return None if self.broker is None else BrokerQueue(self.broker, self.settings.key_prefix)
 
     @cached_property
@@ -197,6 +196,7 @@ class Engine:
         return tuple(sorted(self.settings.destinations))
 
     def runtime(self, name: str) -> DestinationRuntime:
+        """A destination, made when it is first asked for. Raises `SettingError`."""
         if name not in self._runtimes:
             self._runtimes[name] = build_runtime(name, self.settings.destination(name), self.settings, self.client)
         return self._runtimes[name]
@@ -222,9 +222,10 @@ class Engine:
         self.producer.validate()
 
     def check_schema(self) -> None:
-        """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
+        """Compare the schema of the keys in Redis with this program's, and write it into an empty keyspace. Raises
+        `SettingError` if they differ: old and new workers would read the same key differently."""
         name = f"{self.settings.key_prefix}:schema"
-        if self.client.get(name) is None:  # a script, since a worker has to start with full memory too
+        if self.client.get(name) is None:  # by a script: a worker must start with full memory too
             base = f"{self.settings.key_prefix}:"
             Store(self.client, Keys("", "")).run("write", "none", "SET", "schema", SCHEMA, "NX", base=base)
         found = int(self.client.get(name) or 0)

@@ -156,13 +156,13 @@ class Producer:
         if key is not None and not 0 < len(key) <= LONGEST_KEY:
             raise SettingError("key", f"must be text of 1 to {LONGEST_KEY} characters")
         limits = self.lane_rules(lane.destination).limits(lane)
-        room = LaneLimits(
+        lane_limits = LaneLimits(
             self.settings.max_lane_bytes,
             round(self.settings.max_wait_s * 1000),
             limits.max_contacts,
             limits.max_bytes,
         )
-        return EnqueueOptions(lane, room, self.settings.max_record_bytes, key, on_refused)
+        return EnqueueOptions(lane, lane_limits, self.settings.max_record_bytes, key, on_refused)
 
     def caller(self, lane: Lane) -> Callable[[EnqueueCall], EnqueueReply]:
         """What makes the calls of the enqueue script for this lane."""
