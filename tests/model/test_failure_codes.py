@@ -96,6 +96,7 @@ def test_a_code_is_its_wire_value_wherever_it_goes():
     assert FailureCode.BAD_EMAIL == "bad_email"
     assert orjson.loads(orjson.dumps({"code": FailureCode.BAD_EMAIL})) == {"code": "bad_email"}
     assert f"{FailureCode.BAD_EMAIL}" == "bad_email"
+    assert repr(FailureCode.BAD_EMAIL) == "'bad_email'"
     assert FailureCode("bad_email") is FailureCode.BAD_EMAIL
 
 

@@ -23,6 +23,10 @@ class FailureCode(StrEnum):
         member.sentence = sentence
         return member
 
+    def __repr__(self) -> str:
+        """As the plain text that it is: receipts and verdicts are printed."""
+        return repr(self.value)
+
     # A record that breaks a rule, refused before anything is sent.
     NOT_AN_OBJECT = "not_an_object", "The record is not a JSON object."
     NOT_JSON = "not_json", "A value cannot be written as JSON: convert it to text, a number, a list or an object."

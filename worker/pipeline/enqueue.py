@@ -17,6 +17,7 @@ import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from contact_ingest.errors import IntakeError, LaneFull, Refused, StoreUnavailable
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.record import validate_record
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
@@ -43,7 +44,7 @@ class RefusedRecord:
     position: int
     field: str
     rule: str
-    code: str
+    code: FailureCode | str
 
 
 #: Called with each refused record of an enqueue.
@@ -223,7 +224,7 @@ def enqueue(
 ) -> list[Receipt]:
     """Put records into one lane or several; each lane comes with what makes its calls. Returns a receipt for each.
 
-    Raises `LaneFull` or `StoreUnavailable` after `wait_s` seconds in all, with the receipt so far of the lane concerned.
+    Raises `LaneFull` or `StoreUnavailable` after `wait_s` seconds in all, with the receipt of its lane so far.
     The other lanes keep what they have taken, and with a key the whole enqueue can be repeated.
     """
     budget = WaitBudget(wait_s)

@@ -10,10 +10,11 @@ from contact_ingest.model.verdicts import Limited, Retry, Stop
 GATEWAY = frozenset({502, 504})
 
 
-def beside_the_contacts(
+def read_other_status(
     response: Response, now_s: float, try_again: frozenset[int], stops: Mapping[int, tuple[str, str]]
 ) -> Limited | Retry | Stop:
-    """`try_again` are statuses below 500 that may pass; `stops` are a platform's own words for the others."""
+    """The verdict for a status. `try_again` are the statuses below 500 that may pass by themselves. `stops` maps the
+    others to a code and to what the operator has to mend, in words of our own."""
     status = response.status
     rate = rate_headers(response.headers, now_s)
     if status == 429:

@@ -1,7 +1,10 @@
-"""A contact in Emarsys's words: fields by number, checked against their types, encoded once; and its way back.
+"""Turns a record into an Emarsys contact: fields by number, checked against their types, encoded once.
 
-What is the key is the destination's to say, once for all its lanes: bodies are cut, and refusals matched, without
-knowing the lane. Refusals name the field, the rule, and the length or type found, never the content.
+    {"email": "Ann@Example.com", "first_name": "Ann", "custom_fields": {"Plan": "pro"}}
+    {"3": "ann@example.com", "1": "Ann", "4712": "pro"}
+
+`find_rows` is the way back: from the key that a reply quotes to the row. A refusal names the field, the rule, and the
+length or type found, never the content.
 
 Sources: PUT /v2/contact of the official Swagger file, the developer documentation on updating contacts and on system
 fields; checked 2026-11-22.
@@ -22,12 +25,12 @@ from contact_ingest.providers.emarsys.fields import MAX_TEXT, NEUTRAL, checked, 
 from contact_ingest.providers.emarsys.identity import EMAIL_ID, Identity
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
 
-#: The type of the field is not known here; a key longer than the longest typed text is none.
+#: Most characters of an external_id. The type of its field is not known here: this is the longest typed text.
 MAX_EXTERNAL_ID = MAX_TEXT["longtext"]
 
 
 def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFields) -> Prepared:
-    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know."""
+    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table lacks."""
     record = _decoded(raw)
     if identity.key_field not in record:
         raise Refused(
@@ -37,7 +40,7 @@ def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFi
     for name, value in record.items():
         if name != "custom_fields":
             field_id, checked_value = _neutral(name, value, identity)
-            # `phone` and `phone_number` are one field here.
+            # `phone` and `phone_number` are one field at Emarsys.
             if sent.get(field_id) not in (None, checked_value):
                 raise Refused(
                     name, "differs from what the record says of it elsewhere: give one", FailureCode.GIVEN_TWICE
@@ -62,7 +65,7 @@ def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFi
 
 
 def find_rows(rows: Sequence[bytes], failed: Sequence[RowError], identity: Identity) -> list[list[int]]:
-    """For each error the positions in `rows` whose key it quotes: as text, addresses without regard to letter case."""
+    """For each error the positions in `rows` whose key it quotes; addresses compare in any letter case."""
     places: defaultdict[str, list[int]] = defaultdict(list)
     if any(error.value for error in failed):
         for place, row in enumerate(rows):
@@ -86,7 +89,7 @@ def _decoded(raw: bytes) -> Mapping[str, Any]:
 
 
 def _neutral(name: str, value: object, identity: Identity) -> tuple[str, Any]:
-    """A field of the record: its id and its value at Emarsys."""
+    """The id and the value that a field of the record has at Emarsys. Raises `Refused`."""
     if name == "email":
         return EMAIL_ID, address(_identifier(name, value, MAX_EMAIL), name)
     if name == "external_id" and identity.external_id_field:

@@ -1,7 +1,7 @@
-"""Emarsys's fields: names to ids, values to what a field's type takes, and the list of fields itself.
+"""Emarsys's fields: finds the number of a name, checks a value against the field's type, reads and makes definitions.
 
-System and custom fields are one list, known by number. A name is matched without regard to letter case; the number and
-the string id name a field too. When to fetch the list or to create a field is the engine's to decide.
+System fields and custom fields are one list, known by number. A name matches in any letter case; the number and the
+string id name a field too. The engine decides when to fetch the list or to create a field.
 
 Sources: the developer documentation on system fields, on creating and listing fields; checked 2026-11-22.
 """
@@ -19,8 +19,8 @@ from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
 
-#: Neutral names, the fields they are and the types of these. `phone` is the telephone (15), never the mobile (37): a
-#: number there can be sent text messages, so only a record that names that field sets it.
+#: The record's name of a field, its number at Emarsys and its type. `phone` is the telephone (15), never the mobile
+#: (37): a mobile number can be sent text messages, so only a record that names field 37 sets it.
 NEUTRAL = {
     "email": ("3", "email"),
     "first_name": ("1", "shorttext"),
@@ -35,32 +35,33 @@ NEUTRAL = {
     "opt_in": ("31", "optin"),
 }
 NEUTRAL_BY_ID = {field_id: name for name, (field_id, _) in reversed(NEUTRAL.items())}
-#: Interests, statistics, status and source: kept by Emarsys itself.
+#: Interests, statistics, status and source: Emarsys keeps these itself.
 READ_ONLY = frozenset({"0", "27", "28", "29", "30", "32", "33", "34", "36", "47", "48"})
 _READ_ONLY_KINDS = frozenset({"interests", "voucher"})
-#: Most characters of a text; types that are not here have no documented limit.
+#: Most characters of a text, by type. Other types have no documented limit.
 MAX_TEXT = {"shorttext": 60, "longtext": 255}
+#: Most digits of a number.
 MAX_DIGITS = 24
-#: In the place of a type, for a name that several fields have.
+#: Stands for the type of a name that several fields have.
 SEVERAL = "several"
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII).fullmatch
 _CHOICE = re.compile(r"\d{1,10}", re.ASCII).fullmatch
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].+)?", re.ASCII).fullmatch
-#: The number of a field, told from somebody's telephone number by its length.
+#: The number of a field. A longer one may be a telephone number, and is not shown in a refusal.
 _SHORT_ID = re.compile(r"\d{1,6}", re.ASCII).fullmatch
 _ID = re.compile(r"\d{1,10}", re.ASCII).fullmatch
 
 
 def label(name: str) -> str:
-    """How a custom field is called in a refusal, by name or by number."""
+    """A custom field in a refusal, by name or by number: `custom_fields.Plan`, `custom_fields.4712`."""
     return f"custom_fields.{name}" if _SHORT_ID(name) else custom_label(name)
 
 
 def translate(
     given: Mapping[str, Any], table: FieldTable, policy: UnknownFields
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The values under their ids, and the names left out. Raises `Refused` or `FieldsNeeded`."""
+    """The values by field number, and the names that were left out. Raises `Refused` or `FieldsNeeded`."""
     if given and not table.fetched_ms:
         raise FieldsNeeded(dict(given))
     values: dict[str, Any] = {}
@@ -86,7 +87,7 @@ def translate(
 
 
 def checked(name: str, value: object, kind: str) -> Any:
-    """A value as a field of this type takes it. Empty text empties a field; an opt-in cannot be emptied."""
+    """The value as a field of this type takes it. Empty text empties a field, except an opt-in. Raises `Refused`."""
     if type(value) is str and len(value) <= MAX_TEXT.get(kind, -1):
         return value
     if value is None:
@@ -101,7 +102,8 @@ def checked(name: str, value: object, kind: str) -> Any:
 
 
 def definition(name: str, value: object) -> bytes:
-    """The body that creates a field of the type that suits a value. Choices cannot be created over the interface."""
+    """The body that creates a field of the type that suits `value`: `{"name": "Plan", "application_type": "longtext"}`.
+    Fields with choices cannot be created over the interface. Raises `Refused`."""
     if not name.strip() or not name.isprintable() or len(name) > MAX_TEXT["longtext"] or _ID(name):
         rule = f"a name is printable, not a number, and at most {MAX_TEXT['longtext']} characters"
         raise Refused(label(name), f"cannot be created: {rule}", FailureCode.UNKNOWN_FIELD)
@@ -160,7 +162,7 @@ def _text(name: str, value: Any, kind: str) -> Any:
 
 def _number(name: str, value: Any, kind: str) -> Any:
     if isinstance(value, int):
-        return value  # 64 bits are 20 digits at most
+        return value  # orjson takes 64 bits, which are 20 digits at most
     if isinstance(value, str) and not _NUMBER(value):
         raise Refused(
             name, f"is a {kind} field and takes digits, not these {len(value)} characters", FailureCode.BAD_NUMBER
@@ -180,7 +182,7 @@ def _date(name: str, value: Any, kind: str) -> Any:
 
 
 def _day(text: str) -> str:
-    """A date, or the day of a moment as it was written; empty if it is neither."""
+    """A date as YYYY-MM-DD, or the day of a moment as it was written; empty if the text is neither."""
     match = _DATE(text)
     try:
         return date.fromisoformat(match[1]).isoformat() if match else ""
@@ -207,7 +209,7 @@ def _choices(name: str, value: object) -> Any:
 
 
 def _opt_in(name: str, value: object) -> Any:
-    """Empty would clear a consent without a word; booleans mean nothing to Emarsys."""
+    """An opt-in is 1 or 2. Empty text would clear a consent silently, and booleans mean nothing to Emarsys."""
     if value not in (1, 2, "1", "2") or type(value) not in (int, str):
         what = "empty text" if value == "" else kind_of(value)
         rule = "takes 1 (yes) or 2 (no)"

@@ -1,8 +1,11 @@
-"""A contact in Loops' words: checked, renamed, encoded once.
+"""Turns a record into a Loops contact: checks it, renames fields, encodes it once.
 
-Whether a contact is subscribed, and which lists it is on, is sent only if its record says so: `subscribed` true undoes
-an opt-out, so nothing here ever adds it. Refusals name the field, the rule, and the length or type found, never the
-content. Null resets a text, as it does in Loops; of an identifier or of consent there is nothing to reset.
+    {"email": "Ann@Example.com", "first_name": "Ann", "custom_fields": {"plan": "pro"}}
+    {"email": "ann@example.com", "firstName": "Ann", "plan": "pro"}
+
+`subscribed` and `mailing_lists` are sent only if the record has them: `subscribed` true undoes an opt-out, so nothing
+here ever adds it. A refusal names the field, the rule, and the length or type found, never the content. Null resets a
+text, as it does in Loops; an identifier and consent cannot be null.
 
 Source: PUT /v1/contacts/update of the official OpenAPI file 1.21.6 and the page "Update a contact", checked 2026-11-22.
 """
@@ -21,10 +24,10 @@ from contact_ingest.providers.email_address import address
 from contact_ingest.providers.loops.fields import fits, too_long, translate
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
 
-#: Identifiers that count, strongest first.
+#: Identifiers that tell contacts apart, strongest first.
 IDENTIFIERS = ("email", "external_id")
 CUSTOM = "custom_fields"
-#: Neutral names to those of Loops.
+#: The record's name of a field, and the name that Loops has for it.
 NAMES: Mapping[str, str] = {
     "email": "email",
     "external_id": "userId",
@@ -39,8 +42,8 @@ _NEUTRAL = {own: name for name, own in NAMES.items() if own != name}
 
 
 def prepare(raw: bytes, table: FieldTable, policy: UnknownFields, source: str) -> Prepared:
-    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know. `source` is for records that
-    name none."""
+    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table lacks. `source` goes into contacts whose
+    record names none."""
     record = _record(raw)
     contact: dict[str, Any] = {}
     dropped: list[str] = []
@@ -113,7 +116,7 @@ def _lists(value: Any) -> dict[str, bool]:
 
 
 def _check_absent(name: str, policy: UnknownFields) -> None:
-    """A field that Loops does not have: left out if that is the policy, but only if its name is no mistake."""
+    """Raises `Refused` for a field that Loops lacks, unless the policy drops such fields and the name is no mistake."""
     if name in _NEUTRAL:
         raise Refused(name, f"is called {_NEUTRAL[name]} in a record", FailureCode.UNKNOWN_FIELD)
     if name not in FIELDS:

@@ -1,7 +1,10 @@
-"""A contact in SendGrid's words: checked against its documented limits, renamed, encoded once.
+"""Turns a record into a SendGrid contact: checks it against the documented limits, renames fields, encodes it once.
 
-Refusals name the field, the rule, and the length or type found, never the content. The limits are counted in
-characters; SendGrid does not say in which unit it counts.
+    {"email": "Ann@Example.com", "phone": "+12015550123", "custom_fields": {"plan": "pro"}}
+    {"email": "ann@example.com", "phone_number": "+12015550123", "custom_fields": {"e1_T": "pro"}}
+
+A refusal names the field, the rule, and the length or type found, never the content. Limits are counted in characters:
+SendGrid does not say in which unit it counts.
 
 Source: schema `ContactRequest` of PUT /v3/marketing/contacts (official OpenAPI file), checked 2026-11-22.
 """
@@ -93,8 +96,8 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields) -> Prepared:
 
 
 def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
-    """The record's own bytes where they can be sent as they are: they were encoded at the door, by the same encoder.
-    UNSET takes a field away."""
+    """The contact's bytes. Without changes they are the record's own, which `enqueue` encoded with the same encoder. A
+    change to UNSET takes the field away."""
     if not changed:
         return raw
     try:
@@ -110,7 +113,7 @@ def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
 
 
 def _identities(contact: Any, changed: dict[str, Any]) -> list[str]:
-    """Who the contact is, checked; the address becomes lower-case."""
+    """Who the contact is: `email:ann@example.com` and the like. The address goes into `changed` in lower case."""
     identities = []
     if (given := contact.email) is not UNSET:
         email = address(given, "email")
@@ -137,7 +140,7 @@ def _phone(text: str, field: str) -> str:
 
 
 def _rename_phone(contact: Any, changed: dict[str, Any]) -> None:
-    """`phone` is sent as `phone_number`. An empty one is a value and stays."""
+    """Send `phone` as `phone_number`. An empty number is a value and stays."""
     if contact.phone is UNSET:
         number = contact.phone_number
     elif contact.phone_number is UNSET or contact.phone_number == contact.phone:
@@ -154,7 +157,7 @@ def _rename_phone(contact: Any, changed: dict[str, Any]) -> None:
 
 
 def _refusal(raw: bytes) -> Refused:
-    """Say which rule a record breaks that did not fit the shape."""
+    """The rule that a record breaks whose shape the decoder refused."""
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -181,7 +184,8 @@ def _problem(name: str, value: Any) -> tuple[str, str] | None:
 
 
 def _absence(name: str) -> str:
-    """Other platforms' fields are told from mistakes. None is left out in silence: some of them are about consent."""
+    """What to say of a field that SendGrid lacks: another platform's field, or a mistake. No field is dropped silently,
+    because some fields are about consent."""
     if name not in FIELDS:
         return "is not a field that SendGrid knows: own fields go into custom_fields"
     instead = "lists go with the lane, as list_ids" if name == "mailing_lists" else "leave it out"

@@ -1,7 +1,7 @@
-"""SendGrid's replies as verdicts: what an upsert's status and body mean, and what an import job reports.
+"""Reads SendGrid's replies: what the status and body of an upsert mean, and what an import job reports.
 
-Nothing counts as success unless the reply says so. Unknown statuses, absent counts and unreadable bodies have a
-meaning here too, and none of them raises.
+Nothing counts as success unless the reply says so. An unknown status, an absent count and an unreadable body have a
+meaning as well. No reply raises.
 
 Sources: PUT /v3/marketing/contacts and GET /v3/marketing/contacts/imports/{id} of the official OpenAPI file, the rate
 limits page, and recorded traffic of 2026; checked 2026-11-22.
@@ -27,14 +27,14 @@ from contact_ingest.model.verdicts import (
     TooLarge,
     Verdict,
 )
-from contact_ingest.providers.http_status import beside_the_contacts
+from contact_ingest.providers.http_status import read_other_status
 from contact_ingest.providers.json_guard import decode
 from contact_ingest.providers.sendgrid import errors
 from contact_ingest.providers.sendgrid.fields import table_of
 
-#: 429 is told apart from these; the rest of the 4xx says that the request itself is wrong.
+#: Statuses that may pass by themselves. 429 is read apart; any other 4xx says that the request itself is wrong.
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
-#: So much of a refusal that is no longer JSON is searched.
+#: Bytes that are searched of a refusal that was cut off and is no JSON any more.
 MAX_CUT_BYTES = 1_000_000
 _STOPS = {
     401: (FailureCode.UNAUTHORIZED, "SendGrid does not accept the API key: check api_key and base_url"),
@@ -59,7 +59,7 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
         return _refused(response)
     if status == 413:
         return TooLarge()
-    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_job(response: Response, now_s: float) -> JobReport:
@@ -71,13 +71,13 @@ def read_job(response: Response, now_s: float) -> JobReport:
         return JobMissing()
     if status in (400, 422):
         return Retry(http_code(status))
-    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
-    """The custom fields of the account, or why they are not to be had at the moment."""
+    """The custom fields of the account, or why they cannot be had now."""
     if not 200 <= response.status < 300:
-        return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
+        return read_other_status(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
     table = None if response.truncated else table_of(decode(response.body), now_ms)
     return table or Retry(FailureCode.UNREADABLE_REPLY)
 
@@ -105,8 +105,8 @@ def _job_id(response: Response) -> str:
 
 
 def _report(payload: dict[str, Any]) -> JobReport:
-    """Counts are left out by SendGrid while zero or unknown, and the status decides, not sums: contacts that did not
-    change are in no count."""
+    """What a job reports. The status decides, not the counts: SendGrid leaves out counts that are zero or unknown, and
+    counts no contacts that did not change."""
     given = payload.get("status")
     status = given.strip().lower() if isinstance(given, str) else ""
     if status not in ("completed", "errored", "failed"):
