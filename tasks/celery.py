@@ -1,4 +1,4 @@
-"""The Celery app. `celery -A tasks worker` is the only process that an install needs.
+"""The Celery app. `celery -A contact_ingest.tasks worker` is the only process that an install needs.
 
 Every setting that differs from Celery's default has its reason beside it. Tested against celery 5.7 and kombu 5.7.
 """

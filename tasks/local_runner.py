@@ -84,7 +84,7 @@ def run_stage(engine: Engine, wakeup: WakeUp) -> tuple[WakeUp, ...]:
         case Stage.DISPATCH:
             return runtime.dispatcher.run_for_slice(wakeup.target)
         case Stage.POLL:
-            return runtime.poller.poll(wakeup.target)
+            return () if runtime.poller is None else runtime.poller.poll(wakeup.target)
         case Stage.ENQUEUE | Stage.RETRY:
             raise ValueError(f"no wake-up asks for {stage}")  # both come from producers and people
         case _:

@@ -7,5 +7,6 @@ from contact_ingest.tasks.notify import StrictTask, notify, runtime_named
 
 @shared_task(name="contacts.poll", base=StrictTask)
 def poll(destination: str) -> None:
-    if runtime := runtime_named("contacts.poll", destination):
+    runtime = runtime_named("contacts.poll", destination)
+    if runtime is not None and runtime.poller is not None:  # a platform without import jobs has nothing to poll
         notify(runtime.poller.run_for_slice(destination))

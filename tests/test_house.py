@@ -15,7 +15,7 @@ import yaml
 from contact_ingest.cli import app
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.failpoints import JOURNEY
-from contact_ingest.providers import REGISTRY
+from contact_ingest.providers.registry import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted([*ROOT.glob("worker/**/*.py"), *ROOT.glob("tasks/*.py")])

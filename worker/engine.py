@@ -1,60 +1,55 @@
-"""Where the parts are joined: settings in, the rooms of every destination out.
+"""Joins the parts of one process: `Engine` for all of it, `DestinationRuntime` for each destination.
 
-One wiring a process, made when it is first asked for and made anew after a fork: no connection is ever shared between
-processes.
+A process has one engine, made from the settings when it is first asked for. After a fork the child makes its own: no
+connection is ever shared between processes. A process that only enqueues needs no engine (see pipeline/producer.py).
 """
 
-import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-from weakref import WeakKeyDictionary
 
 from redis import Redis
-from redis import asyncio as aio
 
-from contact_ingest import providers
 from contact_ingest.config.redis_url import is_redis
-from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
+from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
-from contact_ingest.model.lane import Lane, lane_name
+from contact_ingest.model.lane import Lane
 from contact_ingest.model.record import CONSENT
 from contact_ingest.operations.erase import DestinationEraser
-from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.aggregate import Aggregator
 from contact_ingest.pipeline.aggregate_lane import AggregationPolicy
 from contact_ingest.pipeline.backoff import TimeLimits
 from contact_ingest.pipeline.custom_fields import CustomFieldCache
 from contact_ingest.pipeline.dispatch import Dispatcher
-from contact_ingest.pipeline.enqueue import EnqueueOptions, RefusedRecord
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.poll import Poller
+from contact_ingest.pipeline.producer import Producer, label_of, set_producer
 from contact_ingest.pipeline.retry import Retrier
 from contact_ingest.pipeline.settle import Settler
-from contact_ingest.providers.base import Provider
+from contact_ingest.providers import registry
+from contact_ingest.providers.base import CustomFields, ImportJobs, Provider
 from contact_ingest.store.account_cache import AccountCache
 from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.batches import BatchStore, LeasePolicy
 from contact_ingest.store.clock import Clock
 from contact_ingest.store.failures import Failures
 from contact_ingest.store.keys import Keys
-from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits, append, append_async
 from contact_ingest.store.migrations import claim_schema
 from contact_ingest.store.rate_limiter import CircuitBreaker, RateLimiter
-from contact_ingest.store.redis_server import connect, connect_async
+from contact_ingest.store.redis_server import connect
 from contact_ingest.store.schedule import DestinationState, Schedule
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import BrokerQueue, Workers
 from contact_ingest.transport.auth import AuthenticatedClient
 from contact_ingest.transport.client import HttpClient
 
-#: Exchanges under way at once for a destination, until the workers have said how many they are.
+#: Exchanges at once for a destination, until the workers have registered how many tasks they run.
 SLOTS = 8
-#: How far a lane is cut ahead: seconds of sending; rows in all; and bodies, where they are large.
+#: How many batches aggregation makes before they can be sent: what goes out in this many seconds, but no more than so
+#: many rows, and where bodies are large no more than so many bodies.
 AHEAD_S = 10
 ROWS_AHEAD = 32_000
 LARGE_AHEAD = 16
@@ -79,7 +74,8 @@ class DestinationRuntime:
     field_mapping: FieldMapping
     aggregator: Aggregator
     dispatcher: Dispatcher
-    poller: Poller
+    #: None for a platform without import jobs.
+    poller: Poller | None
     custom_fields: CustomFieldCache
     exchanger: Exchanger
 
@@ -89,7 +85,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     provider = provider_of(name, config, settings)
     store = Store(client, Keys(settings.key_prefix, name))
     clock, schedule, state = Clock(store), Schedule(store), DestinationState(store)
-    failures, mapping = Failures(store), _rules(name, config)
+    failures, mapping = Failures(store), _field_mapping(name, config)
     lease_ms, limits = round(settings.lease_s * 1000), _time_limits(settings)
     batch_store = BatchStore(store, LeasePolicy(lease_ms, limits.orphan_ms, SLOTS, settings.store_ack_replicas))
     rate_limiter = RateLimiter(
@@ -100,8 +96,11 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     exchanger = Exchanger(http_client, rate_limiter, breaker, clock, schedule, settings.deadline_s)
     prober = Prober(exchanger, batch_store, provider, state)
     settler = Settler(batch_store, state, provider.identifiers)
+    with_fields = provider if isinstance(provider, CustomFields) else None
     cache, creates = AccountCache(store), config.unknown_fields == "create"
-    custom_fields = CustomFieldCache(exchanger, batch_store, provider, state, cache, creates)
+    custom_fields = CustomFieldCache(exchanger, batch_store, with_fields, state, cache, creates)
+    with_jobs = provider if isinstance(provider, ImportJobs) else None
+    poller = Poller(batch_store, with_jobs, exchanger, prober, settler, limits) if with_jobs else None
     policy = _aggregation_policy(name, provider, settings)
     return DestinationRuntime(
         name,
@@ -119,7 +118,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
         mapping,
         Aggregator(AggregationStore(store), provider, mapping, policy, custom_fields, schedule),
         Dispatcher(batch_store, provider, exchanger, prober, settler, limits),
-        Poller(batch_store, provider, exchanger, prober, settler, limits),
+        poller,
         custom_fields,
         exchanger,
     )
@@ -135,7 +134,8 @@ def _aggregation_policy(name: str, provider: Provider, settings: Settings) -> Ag
 
 
 def _max_unsent(name: str, provider: Provider, max_open: int) -> int:
-    """Batches that may wait for dispatch: what can be sent in about 10 seconds. Fewer large ones, to save memory."""
+    """Batches that may wait for dispatch: as many as the rate limit lets out in `AHEAD_S` seconds. Fewer large ones, to
+    save memory."""
     most_rows = provider.limits(Lane.of(name, {})).max_contacts
     requests, seconds = provider.rates.get("upsert", (0, 0.0))
     sendable = math.ceil(AHEAD_S * requests / seconds) if requests else max_open
@@ -145,25 +145,19 @@ def _max_unsent(name: str, provider: Provider, max_open: int) -> int:
 def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
     """The provider of a destination. Raises `SettingError` with the destination's name in front."""
     given = {**config.account, "unknown_fields": config.unknown_fields}
-    if settings.max_body_bytes is not None and providers.takes(config.platform, "max_body_bytes"):
+    if settings.max_body_bytes is not None and registry.takes(config.platform, "max_body_bytes"):
         given["max_body_bytes"] = settings.max_body_bytes
     if config.rate_limit is not None or config.rate_window_s is not None:
         if config.rate_limit is None or config.rate_window_s is None:
             raise SettingError(f"destinations.{name}.rate_limit", "give rate_limit and rate_window_s together")
         given["rates"] = {"upsert": (config.rate_limit, config.rate_window_s)}
     try:
-        return providers.build(config.platform, **given)
+        return registry.build(config.platform, **given)
     except SettingError as wrong:
-        shared = wrong.name == "max_body_bytes"
-        label = f"{ENV_PREFIX}MAX_BODY_BYTES" if shared else config.label(name, wrong.name)
-        raise SettingError(label, wrong.problem) from None
+        raise SettingError(label_of(name, config, wrong.name), wrong.problem) from None
 
 
-def lane_defaults(config: Destination) -> dict[str, Any]:
-    return {**config.lane, **({"list_ids": config.list_ids} if config.list_ids else {})}
-
-
-def _rules(name: str, config: Destination) -> FieldMapping:
+def _field_mapping(name: str, config: Destination) -> FieldMapping:
     for field in sorted(CONSENT & config.fields.constants.keys()):
         raise SettingError(f"destinations.{name}.fields.constants", f"{field} is consent: only a record may say it")
     return FieldMapping(config.fields.rename, config.fields.drop, config.fields.constants)
@@ -179,34 +173,28 @@ def _time_limits(settings: Settings) -> TimeLimits:
     )
 
 
-__all__ = ["DestinationRuntime", "Engine", "current_engine", "set_engine"]
-
-
-#: Longest name of an enqueue call: it is kept in Redis for a day.
-LONGEST_KEY = 200
-
-
 class Engine:
-    """All parts of one process."""
+    """All parts of one process. `producer` is what `enqueue` uses in a process that has an engine."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.producer = Producer(settings)
         self._runtimes: dict[str, DestinationRuntime] = {}
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aio.Redis] = WeakKeyDictionary()
 
     @cached_property
     def client(self) -> Redis:
-        return connect(self.settings.redis_url.get_secret_value())
+        """The connection to the store, shared with the producer."""
+        return self.producer.client
 
     @cached_property
     def broker(self) -> Redis | None:
-        """The broker's server, where that is a Redis too."""
+        """The connection to the broker's server, where that is a Redis too."""
         url = (self.settings.broker_url or self.settings.redis_url).get_secret_value()
         return connect(url) if is_redis(url) else None
 
     @property
     def broker_queue(self) -> BrokerQueue | None:
-        """The broker's queue, where it can be looked into."""
+        """The broker's queue; None where the broker is no Redis and cannot be read."""
         return None if self.broker is None else BrokerQueue(self.broker, self.settings.key_prefix)
 
     @cached_property
@@ -218,63 +206,13 @@ class Engine:
         return tuple(sorted(self.settings.destinations))
 
     def runtime(self, name: str) -> DestinationRuntime:
+        """A destination, made when it is first asked for. Raises `SettingError`."""
         if name not in self._runtimes:
             self._runtimes[name] = build_runtime(name, self.settings.destination(name), self.settings, self.client)
         return self._runtimes[name]
 
     def runtimes(self) -> Iterator[DestinationRuntime]:
         return map(self.runtime, self.destinations)
-
-    def lane(self, to: str | None, **options: Any) -> Lane:
-        """The lane that a destination and its per-request options make. Raises `SettingError`."""
-        name = self._default(to)
-        config = self.settings.destination(name)
-        given = {key: value for key, value in options.items() if value}
-        if config.list_ids:
-            given["list_ids"] = (*config.list_ids, *given.get("list_ids", ()))
-        checked = self.runtime(name).provider.lane_options(**given)
-        return Lane(lane_name(name, checked), name, checked)
-
-    def lanes(
-        self,
-        to: str | list[str] | tuple[str, ...] | Mapping[str, Mapping[str, Any]] | None,
-        list_ids: Sequence[str] = (),
-    ) -> list[Lane]:
-        """The lanes that are meant, one for each destination named."""
-        if to is None or isinstance(to, str):
-            return [self.lane(to, list_ids=list_ids)]
-        if list_ids:
-            raise SettingError("list_ids", "with several destinations, say which: to={'NAME': {'list_ids': [...]}}")
-        options = to if isinstance(to, Mapping) else {name: {} for name in to}
-        return [self.lane(name, **given) for name, given in options.items()]
-
-    def caller(self, lane: Lane) -> Callable[[EnqueueCall], EnqueueReply]:
-        """How calls of the enqueue script for this lane are made."""
-        store, replicas = self.runtime(lane.destination).store, self.settings.store_ack_replicas
-        return lambda call: append(store, call, replicas)
-
-    def async_caller(self, lane: Lane) -> Callable[[EnqueueCall], Awaitable[EnqueueReply]]:
-        """The same on a connection that belongs to the running event loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._async_clients:
-            self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
-        client, replicas = self._async_clients[loop], self.settings.store_ack_replicas
-        keys = self.runtime(lane.destination).store.keys
-        return lambda call: append_async(client, keys, call, replicas)
-
-    async def aclose(self) -> None:
-        """End the running event loop's connection; the next use makes a new one."""
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
-
-    def enqueue_options(
-        self, lane: Lane, *, key: str | None = None, on_refused: Callable[[RefusedRecord], None] | None = None
-    ) -> EnqueueOptions:
-        if key is not None and not 0 < len(key) <= LONGEST_KEY:
-            raise SettingError("key", f"must be text of 1 to {LONGEST_KEY} characters")
-        limits = self.runtime(lane.destination).provider.limits(lane)
-        return EnqueueOptions(lane, self._room(limits), self.settings.max_record_bytes, key, on_refused)
 
     def close(self) -> None:
         """End all connections; the next use makes new ones."""
@@ -284,44 +222,26 @@ class Engine:
             made = self.__dict__.pop(name, None)
             if isinstance(made, Redis):
                 made.close()
+        self.producer.close()
         self._runtimes.clear()
 
     def validate(self) -> None:
-        """Make everything that settings can spoil, connecting to nothing. Raises `SettingError`."""
+        """Make everything that a setting can spoil, and connect to nothing. Raises `SettingError`."""
         for name in self.destinations:
-            provider = self.runtime(name).provider
-            try:
-                lane = Lane.of(name, provider.lane_options(**lane_defaults(self.settings.destination(name))))
-                provider.limits(lane)
-            except SettingError as wrong:
-                raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None
+            self.runtime(name)
+        self.producer.validate()
 
     def check_schema(self) -> None:
         """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
         claim_schema(self.client, self.settings.key_prefix, self.destinations)
 
-    def _room(self, limits: Limits) -> LaneLimits:
-        return LaneLimits(
-            self.settings.max_lane_bytes,
-            round(self.settings.max_wait_s * 1000),
-            limits.max_contacts,
-            limits.max_bytes,
-        )
 
-    def _default(self, to: str | None) -> str:
-        if to is not None:
-            return to
-        if len(self.destinations) != 1:
-            there = ", ".join(self.destinations) or "none"
-            raise SettingError("to", f"name a destination; there is: {there}")
-        return self.destinations[0]
-
-
+#: The engine of this process, by process id: after a fork the child makes its own.
 _made: dict[int, Engine] = {}
 
 
 def current_engine() -> Engine:
-    """This process's wiring."""
+    """The engine of this process, made from the settings at the first call. Raises `SettingError`."""
     found = _made.get(os.getpid())
     if found is None:
         found = Engine(Settings.load())
@@ -330,7 +250,9 @@ def current_engine() -> Engine:
     return found
 
 
-def set_engine(parts: Engine) -> None:
-    """Make this the wiring of this process: for tests, and for programs that read their settings elsewhere."""
+def set_engine(engine: Engine) -> None:
+    """Make this the engine of this process, and its producer the one that `enqueue` uses: for tests, and for programs
+    that read their settings elsewhere."""
     _made.clear()
-    _made[os.getpid()] = parts
+    _made[os.getpid()] = engine
+    set_producer(engine.producer)

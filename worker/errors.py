@@ -42,9 +42,10 @@ class SettingError(IngestError):
 
 class Refused(IngestError):  # noqa: N818 - a verdict on a record, not an accident
     """A record breaks a rule. `field` is the field as producers name it. `rule` says what was expected and what was
-    found; of the value it gives only length or type. `code` is the failure code, such as `unknown_field`."""
+    found; of the value it gives only length or type. `code` is a `FailureCode`, such as `unknown_field`, or a text of
+    an outside platform's own."""
 
-    def __init__(self, field: str, rule: str, code: str = "invalid") -> None:
+    def __init__(self, field: str, rule: str, code: str) -> None:
         super().__init__(f"{field}: {rule}")
         self.field = field
         self.rule = rule

@@ -155,8 +155,8 @@ class Givers:
 
     def past_the_door(self, to: str, count: int) -> None:
         """Bytes right into the lane, as a program with a bug of its own would put them there."""
-        lane = self._parts.lane(to)
-        filling, store = EnqueueBuffer(self._parts.enqueue_options(lane)), self._parts.runtime(to).store
+        lane = self._parts.producer.lane(to)
+        filling, store = EnqueueBuffer(self._parts.producer.enqueue_options(lane)), self._parts.runtime(to).store
         for start in range(0, count, 500):
             filling._records = []
             for _ in range(min(500, count - start)):

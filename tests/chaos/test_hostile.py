@@ -34,9 +34,10 @@ from contact_ingest.packing.packer import MAX_KEPT_BYTES
 from contact_ingest.pipeline.encode import NO_MAPPING, RecordEncoder
 from contact_ingest.pipeline.enqueue import EnqueueBuffer
 from contact_ingest.pipeline.retry import FailureFilter
-from contact_ingest.providers import build
+from contact_ingest.providers.emarsys.auth import read_token
 from contact_ingest.providers.error_file import reader
 from contact_ingest.providers.json_guard import decode
+from contact_ingest.providers.registry import build
 from contact_ingest.sources.files import open_source
 from contact_ingest.sources.rows import RejectedRow
 from contact_ingest.store import aggregation
@@ -140,9 +141,10 @@ def test_no_reply_of_any_kind_raises():
             verdict = account.read_upsert(answer, 1e9)
             account.find_rows(rows, getattr(verdict, "failed", ()))
             account.read_definitions(answer, 10**12)
+            account.read_probe(answer, 1e9)
             assert CANARY not in repr(verdict), kind
         sendgrid.read_job(answer, 1e9)
-        emarsys.read_token(answer)
+        read_token(answer)
         _, content = replies.error_file()
         for error in sendgrid.read_error_file(content, rows):
             assert len(error.reason) <= 1_000
@@ -175,8 +177,8 @@ def test_a_site_local_address_is_not_public():
 
 def put_into_lane(harness, *raws):
     """Past the door, as a producer with a bug of its own would do it."""
-    lane = harness.engine.lane(None)
-    filling = EnqueueBuffer(harness.engine.enqueue_options(lane))
+    lane = harness.engine.producer.lane(None)
+    filling = EnqueueBuffer(harness.engine.producer.enqueue_options(lane))
     filling._records = list(raws)
     append(harness.runtime.store, filling.next_call())
 
@@ -432,7 +434,7 @@ def test_the_text_of_an_exception_is_not_logged_only_its_kind_and_place(formatte
     assert CANARY not in text
     assert "builtins.KeyError: (its text is not logged)" in text
     assert "test_hostile.py" in text
-    record.exc_info = (Refused, Refused("email", "has 9 characters"), None)
+    record.exc_info = (Refused, Refused("email", "has 9 characters", "too_long"), None)
     assert "has 9 characters" in formatter.format(record)
 
 

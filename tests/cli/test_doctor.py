@@ -648,6 +648,7 @@ def test_the_settings_in_force_are_shown_without_secrets(wire, redis_server, cli
 
 def test_a_wrong_setting_ends_the_doctor_with_its_name_and_exit_code_2(monkeypatch):
     monkeypatch.setattr("contact_ingest.engine._made", {})
+    monkeypatch.setattr("contact_ingest.pipeline.producer._made", {})
     monkeypatch.setenv("CONTACT_INGEST_LEASE_S", "long")
 
     for command in ("doctor", "health"):

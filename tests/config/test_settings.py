@@ -23,6 +23,7 @@ def folder(tmp_path, monkeypatch):
     """An empty working directory, and a process without an engine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("contact_ingest.engine._made", {})
+    monkeypatch.setattr("contact_ingest.pipeline.producer._made", {})
     return tmp_path
 
 
@@ -134,7 +135,7 @@ def test_a_sound_file_starts_and_its_lists_make_the_lane(configure):
 
     parts = current_engine()
 
-    assert parts.lane("news").options == {"list_ids": (UUID,)}
+    assert parts.producer.lane("news").options == {"list_ids": (UUID,)}
 
 
 def test_validation_connects_to_nothing(configure, monkeypatch):

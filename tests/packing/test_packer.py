@@ -41,7 +41,7 @@ BUSY = st.sets(st.sampled_from(["email:a@x.cd", "email:b@x.cd", "email:c@x.cd", 
 def encode(entry):
     record = orjson.loads(entry.raw)
     names = identities(record, KINDS)
-    refused = Refused("line", "is bad") if record.get("line") == "bad" else None
+    refused = Refused("line", "is bad", "invalid") if record.get("line") == "bad" else None
     return EncodedRecord(entry, None if refused else entry.raw, names, digests(SALT, names), refused)
 
 

@@ -152,7 +152,7 @@ def test_a_call_repeated_because_its_reply_was_lost_counts_once(slow_harness):
         return answers[-1]
 
     [receipt] = intake.enqueue(
-        people(3), [(slow_harness.engine.enqueue_options(slow_harness.engine.lane(None)), twice)]
+        people(3), [(slow_harness.engine.producer.enqueue_options(slow_harness.engine.producer.lane(None)), twice)]
     )
 
     assert answers == [EnqueueReply("again", 0, 3)]
@@ -303,7 +303,7 @@ def test_aenqueue_takes_what_enqueue_takes_and_asynchronous_iterables(slow_harne
         try:
             return await aenqueue(records)
         finally:
-            await slow_harness.engine.aclose()
+            await slow_harness.engine.producer.aclose()
 
     receipt = asyncio.run(main())
 
@@ -318,7 +318,7 @@ def test_aenqueue_stops_at_a_full_lane_too(slow_harness, unlimited):
         try:
             await aenqueue(people(5))
         finally:
-            await slow_harness.engine.aclose()
+            await slow_harness.engine.producer.aclose()
 
     with pytest.raises(LaneFull) as stopped:
         asyncio.run(main())

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from contact_ingest import providers
 from contact_ingest.errors import FieldsNeeded, Refused, SettingError
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.lane import Lane
@@ -17,6 +16,7 @@ from contact_ingest.model.verdicts import (
     AllFailed,
     Done,
     FieldTable,
+    Healthy,
     Limited,
     Named,
     Rejected,
@@ -26,10 +26,12 @@ from contact_ingest.model.verdicts import (
     TooLarge,
 )
 from contact_ingest.packing.payload import Payload
-from contact_ingest.providers.base import SigningContext, Token
+from contact_ingest.providers import registry
+from contact_ingest.providers.base import SigningContext, Token, TokenAuth
 from contact_ingest.providers.emarsys.auth import OAuth, Wsse, credentials, password_digest
-from contact_ingest.providers.emarsys.contact import Identity
-from contact_ingest.providers.emarsys.provider import Emarsys, lane_options
+from contact_ingest.providers.emarsys.identity import Identity
+from contact_ingest.providers.emarsys.lane import lane_options
+from contact_ingest.providers.emarsys.provider import account as make_account
 
 OAUTH = OAuth(SecretStr("made-up-client"), SecretStr("made-up:secret"))
 WSSE = Wsse(SecretStr("acme001"), SecretStr("s3cr3t"))
@@ -69,7 +71,7 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def emarsys(signs=OAUTH, **config):
-    return Emarsys(credentials=signs, **config)
+    return make_account(credentials=signs, **config)
 
 
 def envelope(code=0, data="", text="OK"):
@@ -124,17 +126,17 @@ def verdict(status, body=None, signs=OAUTH, **headers):
 def test_a_wrong_setting_is_named(config, name):
     keys = {"client_id": SecretStr("c"), "client_secret": SecretStr("s")}
     with pytest.raises(SettingError) as caught:
-        providers.build("emarsys", **{**keys, **config})
+        registry.build("emarsys", **{**keys, **config})
     assert caught.value.name == name
 
 
 def test_flat_settings_make_an_account():
     keys = {"client_id": SecretStr("made-up-client"), "client_secret": SecretStr("x"), "token_url": "http://a.org/t"}
-    account = providers.build("emarsys", **keys, key_field="external_id", external_id_field="4711", source_id=9)
+    account = registry.build("emarsys", **keys, key_field="external_id", external_id_field="4711", source_id=9)
     assert account.account == emarsys().account
     assert account.token_request().url == "http://a.org/t"
     assert account.prepare(b'{"external_id":"C-1"}', FIELDS).encoded == b'{"4711":"C-1","source_id":9}'
-    wsse = providers.build("emarsys", username=SecretStr("acme001"), secret=SecretStr("s3cr3t"))
+    wsse = registry.build("emarsys", username=SecretStr("acme001"), secret=SecretStr("s3cr3t"))
     assert wsse.account == emarsys(WSSE).account
     assert wsse.probe().url == "https://api.emarsys.net/api/v2/settings"
 
@@ -194,7 +196,8 @@ def test_credentials_show_nowhere():
         account = emarsys(signs)
         request = account.upsert(PLAIN, [b"{}"])
         signed = account.sign(request, SigningContext("made-up-token", NOW_S, "0" * 32))
-        shown = f"{account!r} {account.account} {request!r} {signed!r} {signs!r} {account.token_request()!r}"
+        shown = f"{account!r} {account.account} {request!r} {signed!r} {signs!r}"
+        shown += repr(account.token_request()) if isinstance(account, TokenAuth) else ""
         for secret in ("made-up", "acme", "s3cr3t"):
             assert secret not in shown
 
@@ -332,7 +335,7 @@ def test_a_wsse_request_is_signed_with_these_words():
         'PasswordDigest="N2UyYmZhZDFkMWMxZjRhZjhmZjQ0MTE2ZDczODQzZGYyM2UwZDY3NQ==", '
         'Nonce="00112233445566778899aabbccddeeff", Created="2025-01-02T03:04:05Z"',
     }
-    assert emarsys(WSSE).token_request() is None
+    assert not isinstance(emarsys(WSSE), TokenAuth)
 
 
 def test_an_oauth_request_bears_the_token():
@@ -959,9 +962,16 @@ def test_definitions_are_read_from_a_list_or_a_map():
     assert table.by_name["first name"] == ("1", "shorttext")
 
 
-def test_the_reply_to_a_probe_is_a_table_never_fetched():
-    body = envelope(0, {"id": 7, "environment": "suite.example.org", "name": "acme"})
-    assert emarsys().read_definitions(reply(200, body), 77) == FieldTable()
+def test_the_reply_to_a_probe_tells_whether_the_account_works_and_nothing_of_its_fields():
+    account, body = emarsys(), envelope(0, {"id": 7, "environment": "suite.example.org", "name": "acme"})
+    assert account.read_probe(reply(200, body), NOW_S) == Healthy()
+    assert account.read_definitions(reply(200, body), 77) == Retry("unreadable_reply")
+    for odd in (b"<html>", envelope(0, ""), envelope(0, None), ["odd"]):
+        assert account.read_probe(reply(200, odd), NOW_S) == Retry("unreadable_reply")
+    assert account.read_probe(reply(200, envelope(9001)), NOW_S) == Retry("reply_9001")
+    assert account.read_probe(reply(503), NOW_S) == Retry("http_503")
+    assert account.read_probe(reply(429, retry_after="3"), NOW_S) == Limited(3.0)
+    assert account.read_probe(reply(401), NOW_S).code == "unauthorized"
 
 
 def test_definitions_that_cannot_be_had_say_why():

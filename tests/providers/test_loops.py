@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from contact_ingest import providers
 from contact_ingest.errors import FieldsNeeded, Refused, SettingError
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.merge import merge_fields, without_newer_fields
 from contact_ingest.model.record import FIELDS as NEUTRAL
 from contact_ingest.model.record import QueuedRecord
-from contact_ingest.model.verdicts import Done, FieldTable, Limited, Rejected, Retry, RowError, Stop
+from contact_ingest.model.verdicts import Done, FieldTable, Healthy, Limited, Rejected, Retry, RowError, Stop
 from contact_ingest.packing.payload import Payload
+from contact_ingest.providers import registry
 from contact_ingest.providers.base import SigningContext
 from contact_ingest.providers.loops.provider import Loops
 
@@ -92,7 +92,7 @@ def refused(record, **config):
 )
 def test_a_wrong_setting_is_named(config, name):
     with pytest.raises(SettingError) as caught:
-        providers.build("loops", **{"api_key": SecretStr(KEY), **config})
+        registry.build("loops", **{"api_key": SecretStr(KEY), **config})
     assert caught.value.name == name
     assert "secret" not in str(caught.value)
 
@@ -123,9 +123,9 @@ def test_all_requests_count_against_the_one_limit_of_the_team():
 
 @pytest.mark.parametrize(("name", "says"), [("list_ids", "mailing_lists"), ("colour", "none")])
 def test_a_lane_of_loops_takes_no_options(name, says):
-    assert Loops.lane_options() == {}
+    assert loops().lane_options() == {}
     with pytest.raises(SettingError, match=says) as caught:
-        Loops.lane_options(**{name: ["l1"]})
+        loops().lane_options(**{name: ["l1"]})
     assert caught.value.name == name
 
 
@@ -173,21 +173,10 @@ def test_requests_are_built_without_the_key_and_signed_with_it():
         signed = account.sign(request, SIGNING)
         assert signed.headers == {**request.headers, "authorization": f"Bearer {KEY}"}
         assert (signed.method, signed.url, signed.body) == (request.method, request.url, request.body)
-    assert account.token_request() is None
 
 
-def test_what_has_no_meaning_at_loops_is_not_made_up():
-    account = loops()
-    for call in (
-        lambda: account.job("1"),
-        lambda: account.read_job(reply(200), NOW_S),
-        lambda: account.error_file("https://x.org"),
-        lambda: account.read_error_file(b"", []),
-        lambda: account.read_token(reply(200)),
-    ):
-        with pytest.raises(AssertionError, match="Loops"):
-            call()
-    assert account.find_rows([b"{}"], [RowError("c", "r", "a@x.org")]) == [[]]
+def test_no_row_is_ever_named_since_a_request_has_one():
+    assert loops().find_rows([b"{}"], [RowError("c", "r", "a@x.org")]) == [[]]
 
 
 # --- a contact ------------------------------------------------------------------------------------------------------
@@ -612,11 +601,15 @@ def test_definitions_that_cannot_be_had_say_why():
     assert account.read_definitions(reply(404), 77).code == "not_found"
 
 
-def test_the_reply_to_the_probe_tells_that_the_account_does_and_nothing_of_its_fields():
-    assert loops().read_definitions(reply(200, {"success": True, "teamName": "T"}), 77) == FieldTable()
-    assert (
-        loops().read_definitions(reply(401, {"success": False, "error": "Invalid API key"}), 77).code == "unauthorized"
-    )
+def test_the_reply_to_the_probe_tells_whether_the_account_works_and_nothing_of_its_fields():
+    account, body = loops(), {"success": True, "teamName": "T"}
+    assert account.read_probe(reply(200, body), NOW_S) == Healthy()
+    assert account.read_definitions(reply(200, body), 77) == Retry("unreadable_reply")
+    for odd in (b"<html>", [], {"success": False}):
+        assert account.read_probe(reply(200, odd), NOW_S) == Retry("unreadable_reply")
+    assert account.read_probe(reply(503), NOW_S) == Retry("http_503")
+    refused = account.read_probe(reply(401, {"success": False, "error": "Invalid API key"}), NOW_S)
+    assert refused.code == "unauthorized"
 
 
 # --- anything at all ------------------------------------------------------------------------------------------------

@@ -17,15 +17,16 @@ from pydantic import SecretStr
 from support.harness import KEY
 from support.in_process import Harness
 
-from contact_ingest import enqueue, providers
+from contact_ingest import enqueue
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.payload import Payload
 from contact_ingest.pipeline.retry import FailureFilter
-from contact_ingest.providers import REGISTRY
-from contact_ingest.providers.base import SigningContext
+from contact_ingest.providers import registry
+from contact_ingest.providers.base import CustomFields, ImportJobs, Provider, SigningContext, TokenAuth
+from contact_ingest.providers.registry import REGISTRY
 
 TOO_LONG = "x" * 600
 #: Keys of a body that speak of consent, whichever platform's they are.
@@ -113,7 +114,7 @@ def account(case, sandbox):
 @pytest.fixture
 def provider(platform, account):
     secret = {"api_key", "client_id", "client_secret"}
-    return providers.build(platform, **{k: SecretStr(v) if k in secret else v for k, v in account.items()})
+    return registry.build(platform, **{k: SecretStr(v) if k in secret else v for k, v in account.items()})
 
 
 @pytest.fixture
@@ -172,6 +173,30 @@ def upsert_of(provider, *records):
 
 def bytes_of(request):
     return b"".join(request.body)
+
+
+CAPABILITIES = {"sendgrid": {ImportJobs, CustomFields}, "loops": {CustomFields}, "emarsys": {CustomFields, TokenAuth}}
+
+
+def test_a_platform_offers_the_core_and_no_method_that_it_cannot_do(provider, platform):
+    offered = {capability for capability in (ImportJobs, CustomFields, TokenAuth) if isinstance(provider, capability)}
+    every = {name for capability in (ImportJobs, CustomFields, TokenAuth) for name in methods(capability)}
+
+    assert isinstance(provider, Provider)
+    assert offered == CAPABILITIES[platform]
+    assert {name for name in every if hasattr(provider, name)} == {n for each in offered for n in methods(each)}
+
+
+def methods(capability):
+    return {name for name in vars(capability) if not name.startswith("_")}
+
+
+def test_the_lane_rules_of_a_platform_are_those_of_its_provider(provider, platform, account):
+    rules, lane = registry.lane_rules(platform, **account), Lane("a", "a")
+
+    assert rules.limits(lane) == provider.limits(lane)
+    assert rules.limits(lane, 70_000) == provider.limits(lane, 70_000)
+    assert rules.lane_options() == provider.lane_options() == {}
 
 
 def test_a_platform_without_a_case_fails_the_suite_by_name():
@@ -306,14 +331,15 @@ def test_no_log_line_names_anybody_or_holds_a_key(harness, case, sandbox, caplog
 
 
 def test_no_repr_shows_a_person_or_a_key(harness, case, sandbox):
-    provider, http_client = harness.runtime.provider, harness.runtime.desk.http_client
+    provider, http_client = harness.runtime.provider, harness.runtime.exchanger.http_client
     record = person(3, last_name=case.marker)
     request = upsert_of(provider, record)
     reply = http_client.exchange(request, deadline_s=10)
     signed = provider.sign(request, SigningContext("a-token", time.time(), "0" * 32))
 
     parts = (provider, provider.prepare(orjson.dumps(record), FieldTable()), request, signed, reply)
-    shown = repr((*parts, provider.read_upsert(reply, time.time()), provider.token_request()))
+    shown = repr((*parts, provider.read_upsert(reply, time.time())))
+    shown += repr(provider.token_request()) if isinstance(provider, TokenAuth) else ""
 
     assert signed.headers != request.headers
     assert "private.example" not in shown

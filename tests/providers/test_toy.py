@@ -6,10 +6,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+from pydantic import SecretStr
 from support import toy
 
 from contact_ingest import enqueue
-from contact_ingest.providers import ENTRY_POINTS, REGISTRY, maker, platforms
+from contact_ingest.providers.base import CustomFields, ImportJobs, Provider, TokenAuth
+from contact_ingest.providers.registry import ENTRY_POINTS, REGISTRY, Platform, maker, platforms
 from contact_ingest.providers.sendgrid.provider import SendGrid
 
 TOY = Path(toy.__file__)
@@ -27,7 +29,7 @@ def server():
 
 @pytest.fixture
 def registered(monkeypatch):
-    monkeypatch.setitem(REGISTRY, "toy", toy.Toy)
+    monkeypatch.setitem(REGISTRY, "toy", Platform("support.toy:Toy"))
 
 
 @pytest.fixture
@@ -58,6 +60,13 @@ def person(number, **more):
 
 def test_a_platform_and_its_sandbox_take_fewer_than_120_lines():
     assert len(TOY.read_text().splitlines()) < 120
+
+
+def test_the_toy_offers_the_core_alone(server):
+    made = toy.Toy(api_key=SecretStr("k"), base_url=server.url)
+
+    assert isinstance(made, Provider)
+    assert not isinstance(made, ImportJobs | CustomFields | TokenAuth)
 
 
 def test_a_registered_platform_delivers_in_bodies_of_its_own_size(registered, make_toy_engine, server):

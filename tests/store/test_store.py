@@ -96,7 +96,7 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
         runtime = parts.runtime("sendgrid")
         runtime = with_http_client(runtime, AuthenticatedClient(Peer(answer), runtime.provider, runtime.store))
         records = [{"email": f"p{number}@example.com"} for number in range(500)]
-        enqueue.enqueue(records, [(parts.enqueue_options(PLAIN), lambda call: append(runtime.store, call))])
+        enqueue.enqueue(records, [(parts.producer.enqueue_options(PLAIN), lambda call: append(runtime.store, call))])
         runtime.aggregator.aggregate("sendgrid")
 
         for _ in range(8):

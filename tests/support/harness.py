@@ -201,8 +201,8 @@ class Stage:
 
     def enqueue(self, records: Iterable[Mapping[str, Any]], key: str | None = None, wait_s: float = 0) -> Receipt:
         """The door, without the process-wide wiring, so that stages can be used side by side."""
-        lane = self.engine.lane("sendgrid")
-        door = self.engine.enqueue_options(lane, key=key)
+        lane = self.engine.producer.lane("sendgrid")
+        door = self.engine.producer.enqueue_options(lane, key=key)
         [receipt] = enqueue.enqueue(records, [(door, lambda call: append(self.runtime.store, call))], wait_s)
         return receipt
 

@@ -51,7 +51,7 @@ def with_http_client(runtime: Any, http_client: Any, provider: Any = None) -> An
         provider=provider,
         exchanger=exchanger,
         dispatcher=replace(runtime.dispatcher, **parts),
-        poller=replace(runtime.poller, **parts),
+        poller=runtime.poller and replace(runtime.poller, **parts),
     )
 
 

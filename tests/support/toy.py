@@ -12,7 +12,7 @@ import orjson
 
 from contact_ingest.errors import Refused, SettingError
 from contact_ingest.model.http_message import Request, rate_headers
-from contact_ingest.model.verdicts import Done, FieldTable, Limited, Rejected, Retry, RowError, Stop
+from contact_ingest.model.verdicts import Done, Healthy, Limited, Rejected, Retry, RowError, Stop
 from contact_ingest.packing.payload import Limits
 from contact_ingest.providers.base import Prepared
 from contact_ingest.providers.credentials import account_name, checked_key, checked_url
@@ -26,8 +26,7 @@ class Toy:
         self._drops, self.rates = unknown_fields == "drop", dict(rates or {})
         self.account = account_name(self._url, self._key)
 
-    @staticmethod
-    def lane_options(**options):
+    def lane_options(self, **options):
         for name in options:
             raise SettingError(name, "is not an option of a Toy lane; it takes none")
         return {}
@@ -63,19 +62,14 @@ class Toy:
         mails = [orjson.loads(row.strip(b","))["mail"] for row in rows]
         return [[place for place, mail in enumerate(mails) if mail == error.value] for error in failed]
 
-    def token_request(self):
-        return None
-
     def sign(self, request, signing):
         return replace(request, headers={**request.headers, "x-toy-key": self._key})
 
     def probe(self):
         return Request("GET", f"{self._url}/me", "upsert")
 
-    definitions = probe
-
-    def read_definitions(self, response, now_ms):
-        return FieldTable({}, now_ms) if response.status == 200 else self._elsewhere(response, now_ms / 1000)
+    def read_probe(self, response, now_s):
+        return Healthy() if response.status == 200 else self._elsewhere(response, now_s)
 
     def _elsewhere(self, response, now_s):
         if response.status == 429:

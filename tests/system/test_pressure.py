@@ -338,7 +338,7 @@ def test_waiting_for_room_does_not_block_the_event_loop(narrow, sandbox):
         while not work.done():
             await asyncio.sleep(0.01)
             turns += 1
-        await narrow.engine.aclose()
+        await narrow.engine.producer.aclose()
         return work.result()
 
     with drained_later(narrow, after_s=0.5):
@@ -353,7 +353,7 @@ def test_an_asynchronous_enqueue_that_finds_no_room_in_time_stops_too(narrow):
         try:
             await aenqueue((large(number) for number in range(5_000)), wait_s=0.3)
         finally:
-            await narrow.engine.aclose()
+            await narrow.engine.producer.aclose()
 
     with pytest.raises(LaneFull, match=r"^lane sendgrid is full$") as stopped:
         asyncio.run(main())
@@ -412,7 +412,7 @@ def bells(stage: Stage) -> Iterator[Celery]:
 def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, bells, asked):
     """One worker process: a message that waited inside it would keep out the bells that make room."""
     stage.set["MAX_LANE_BYTES"] = "1000000"
-    lane = stage.engine.lane("sendgrid")
+    lane = stage.engine.producer.lane("sendgrid")
     narrow = intake.EnqueueOptions(lane, LaneLimits(1_000_000, 0, 30_000, 6_000_000), 1_000_000)
     with pytest.raises(LaneFull):
         intake.enqueue(map(large, itertools.count()), [(narrow, lambda call: append(stage.runtime.store, call))])

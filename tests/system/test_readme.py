@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from contact_ingest import enqueue
 from contact_ingest.cli import app
 from contact_ingest.config.settings import Destination
-from contact_ingest.providers import REGISTRY
+from contact_ingest.providers.registry import REGISTRY
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

@@ -226,8 +226,9 @@ def dark_door(stage: Stage, url: str):
     parts.client = stage.client
 
     def enqueue(records, list_ids):
-        lane = parts.lane("dark", list_ids=list_ids)
-        intake.enqueue(records, [(parts.enqueue_options(lane), lambda call: append(parts.runtime("dark").store, call))])
+        lane = parts.producer.lane("dark", list_ids=list_ids)
+        options, store = parts.producer.enqueue_options(lane), parts.runtime("dark").store
+        intake.enqueue(records, [(options, lambda call: append(store, call))])
 
     return enqueue
 

@@ -108,7 +108,7 @@ def enqueue(
     """
     start = SourcePosition.parse(from_line)
     engine = _engine_without_ping() if dry_run else open_engine(writes=True)
-    lane = engine.lane(to, list_ids=lists or ())
+    lane = engine.producer.lane(to, list_ids=lists or ())
     options = [("--to", to), ("--region", region), ("--delimiter", delimiter), ("--format", format_name)]
     options += [("--list", value) for value in lists or ()] + [("--map", value) for value in maps or ()]
     words = [word for name, value in options if value is not None for word in (name, value)]
@@ -148,7 +148,9 @@ def _open_rejects(path: str | None, source: str, *, appending: bool) -> Any:
 
 
 def _load(engine: Engine, lane: Lane, source: Source, loader: SourceLoader, command: EnqueueCommand) -> None:
-    buffer = EnqueueBuffer(engine.enqueue_options(lane, on_refused=loader.on_refused), WaitBudget(command.wait_s))
+    buffer = EnqueueBuffer(
+        engine.producer.enqueue_options(lane, on_refused=loader.on_refused), WaitBudget(command.wait_s)
+    )
     store, replicas = engine.runtime(lane.destination).store, engine.settings.store_ack_replicas
     ending: Ending = "stopped"
     problem = ""

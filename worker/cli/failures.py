@@ -1,4 +1,4 @@
-"""`failures` and `failures export`: the records that failed, and why. Contents are shown only when asked for."""
+"""`failures`, `failures codes` and `failures export`: records that failed, and why. Contents only where asked for."""
 
 import os
 import sys
@@ -25,6 +25,7 @@ from contact_ingest.cli.options import (
 from contact_ingest.cli.output import counted, examples, note, say, show_json, show_table
 from contact_ingest.errors import SettingError
 from contact_ingest.model.failure import Failure
+from contact_ingest.model.failure_codes import FAMILIES, FailureCode
 
 FORMATS = ("jsonl", "csv")
 #: Lines of a table without --limit.
@@ -62,12 +63,13 @@ def failures(
 ) -> None:
     """List the records that failed, the one that failed longest ago first.
 
-    `failures export` writes them to a file, with their contents.
+    `failures export` writes them to a file, with their contents. `failures codes` explains the codes.
     """
     options = FailureOptions(lane=lane, code=code, batch=batch, since=since, until=until)
     if context.invoked_subcommand is not None:
         if options.any_given or to or limit or contents or json:
-            raise SettingError("failures export", "put the options after the word export")
+            word = context.invoked_subcommand
+            raise SettingError(f"failures {word}", f"put the options after the word {word}")
         return
     if contents and not json:
         raise SettingError("--contents", "is for --json, or use failures export FILE")
@@ -84,6 +86,18 @@ def failures(
     show_table(_COLUMNS, [[row[name] for name in _COLUMNS] for row in rows], numbers=("batch", "attempts"))
     if next(found, None) is not None:
         note(f"There are more than these {most}: use --limit, or failures export FILE.")
+
+
+@group.command("codes", epilog=examples("failures codes", "failures codes --json"))
+def codes(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object: code and sentence.")] = False,
+) -> None:
+    """List every code that a failure, a batch or a stopped destination can show, and what each means."""
+    told = {**{code.value: code.sentence for code in FailureCode}, **FAMILIES}
+    if json:
+        show_json(told)
+        return
+    show_table(("code", "meaning"), [[code, told[code]] for code in sorted(told)])
 
 
 @group.command(

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import orjson
 
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.identity import has_only_identifiers
 from contact_ingest.model.lane import LaneName, RecordId, format_record_id
@@ -43,7 +44,7 @@ class FailureReason:
     """Why a record failed, in the words of the one who says so. `batch` and `request_id` are empty where no request was
     involved."""
 
-    code: str
+    code: FailureCode | str
     reason: str
     stage: str
     batch: int | None = None

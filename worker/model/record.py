@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import BUGS, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.identity import IDENTIFIERS
 
 #: The neutral field names. A platform that lacks one refuses it by name.
@@ -99,17 +100,17 @@ def validate_record(record: object, max_bytes: int) -> bytes:
     `max_bytes` is the most that the JSON may have.
     """
     if not isinstance(record, Mapping):
-        raise Refused("record", f"must be an object, not {type(record).__name__}", "not_an_object")
+        raise Refused("record", f"must be an object, not {type(record).__name__}", FailureCode.NOT_AN_OBJECT)
     try:
         if not any(record.get(name) for name in IDENTIFIERS):
-            raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+            raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", FailureCode.NO_IDENTIFIER)
         raw = _to_json(record)
         if b"null" in raw and (path := _path_of_non_finite(record, "")) is not None:
-            raise Refused(_safe_name(path), "NaN and infinities cannot be sent as JSON", "not_finite")
+            raise Refused(_safe_name(path), "NaN and infinities cannot be sent as JSON", FailureCode.NOT_FINITE)
     except BUGS as problem:  # objects of the caller's own classes may raise anything when they are read
-        raise Refused("record", f"cannot be read: {type(problem).__name__}", "not_json") from None
+        raise Refused("record", f"cannot be read: {type(problem).__name__}", FailureCode.NOT_JSON) from None
     if len(raw) > max_bytes:
-        raise Refused("record", f"is {len(raw)} bytes, over the {max_bytes} of a single record", "too_large")
+        raise Refused("record", f"is {len(raw)} bytes, over the {max_bytes} of a single record", FailureCode.TOO_LARGE)
     return raw
 
 
@@ -124,12 +125,12 @@ def _refusal_of(record: Mapping[Any, Any]) -> Refused:
     """The refusal of a record that orjson does not encode: the field's name and the reason, never the value."""
     for name, value in record.items():
         if not isinstance(name, str):
-            return Refused("record", f"field names must be text, not {type(name).__name__}", "bad_name")
+            return Refused("record", f"field names must be text, not {type(name).__name__}", FailureCode.BAD_NAME)
         try:
             orjson.dumps({name: value})
         except (orjson.JSONEncodeError, RecursionError) as problem:
-            return Refused(_safe_name(name), f"cannot be sent as JSON: {_reason(problem)}", "not_json")
-    return Refused("record", "cannot be sent as JSON", "not_json")
+            return Refused(_safe_name(name), f"cannot be sent as JSON: {_reason(problem)}", FailureCode.NOT_JSON)
+    return Refused("record", "cannot be sent as JSON", FailureCode.NOT_JSON)
 
 
 def _safe_name(name: str) -> str:

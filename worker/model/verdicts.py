@@ -1,17 +1,26 @@
-"""What a reply means: a closed list of verdicts on a request, and of reports on an import job.
+"""What a platform's reply means, as closed lists of types: verdicts on an upsert, and reports on an import job.
 
-Whether to try again is a type here, never guessed from a text later on.
+A provider reads a reply and returns one of these; the engine decides by the type alone what follows. A text or a code
+never decides whether a request goes out again. Every `match` over one of these lists ends in `assert_never`.
+
+A `code` is a `FailureCode`, or a text that an outside platform made. A `reason` may quote the platform, and so a
+contact: it is stored with the failure and never logged. Times are seconds, as platforms give them.
 """
 
 from dataclasses import dataclass, field
 
+from contact_ingest.model.failure_codes import FailureCode
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RowError:
-    """One record that the platform names. `value` is the identifier it quotes; `hint` a row number that it gives
-    without proof; `fields` are ids of custom fields that it refuses, whoever carries them."""
+    """One complaint of a reply or of an error file about a record.
 
-    code: str
+    `value` is the identifier that the platform quotes, such as `ann@example.com`. `hint` is a row number that it gives;
+    a row number alone proves nothing. `fields` are the ids of custom fields that it refuses, whichever record has them.
+    """
+
+    code: FailureCode | str
     reason: str
     value: str = ""
     hint: int | None = None
@@ -23,15 +32,15 @@ class RowError:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Taken in; the platform's job tells later how it went."""
+    """The platform took the request and queued it; its job `job` reports later how the import went."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Applied at once; `failed` rows were not. Those of `again` were not either, by no fault of theirs: they are to be
-    sent once more, later."""
+    """The platform applied the request at once, except these rows: `failed` rows fail, and `again` rows are sent once
+    more, later, because they failed through no fault of theirs."""
 
     failed: tuple[RowError, ...] = ()
     again: tuple[RowError, ...] = ()
@@ -39,54 +48,57 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Refused as a whole, and some records are named as the cause."""
+    """The platform refused the request as a whole, and names some records as the cause."""
 
     failed: tuple[RowError, ...]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rejected:
-    """Refused as a whole, and nobody is named. `reason` may quote the platform: never log it."""
+    """The platform refused the request as a whole, and names nobody."""
 
-    code: str
+    code: FailureCode | str
     reason: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AllFailed:
-    """Refused for what all rows share (a key field, a list, a source): each of them fails, proved without being sent
-    alone. `reason` may quote the platform: never log it."""
+    """The platform refused something that all rows share (a key field, a list, a source). Every row fails: none of them
+    need be sent alone to prove it."""
 
-    code: str
+    code: FailureCode | str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """The body is over a cap; smaller ones may pass."""
+    """The body is larger than the platform takes; smaller bodies may pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """Over the rate limit: wait, nothing was attempted. `after_s` is None where the reply does not say."""
+    """Over the rate limit; the platform attempted nothing. `after_s` is how long to wait in seconds, None where the
+    reply does not say."""
 
     after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Send the same bytes again. `unknown` tells that the platform may have acted already."""
+    """Send the same bytes again, at the earliest after `after_s` seconds. `unknown`: the platform may have acted on the
+    request already."""
 
-    code: str
+    code: FailureCode | str
     after_s: float | None = None
     unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The destination itself is wrong (a key, a right, a list): nothing is to be sent until somebody mends it."""
+    """A setting of the destination is wrong (a key, a permission, a list): nothing goes out until somebody mends it.
+    `why` says what to mend, in words of our own."""
 
-    code: str
+    code: FailureCode | str
     why: str
 
 
@@ -94,16 +106,24 @@ Verdict = Pending | Done | Named | Rejected | AllFailed | TooLarge | Limited | R
 
 
 @dataclass(frozen=True, slots=True)
+class Healthy:
+    """The reply to a probe: the platform answers and accepts the credentials."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRunning:
-    """Not finished, or in a state this product does not know."""
+    """The job has not ended, or is in a state that this program does not know. `status` is the platform's word."""
 
     status: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class JobEnded:
-    """Finished. `errored` is the number of failed rows, None where the platform does not say; `errors_url` is where
-    they are listed; `all_failed` tells that nothing was applied."""
+    """The job has ended.
+
+    `errored` is the number of failed rows, None where the platform does not say. `errors_url` is where they are listed,
+    empty where they are not. `all_failed`: nothing was applied.
+    """
 
     status: str
     errored: int | None = None
@@ -125,7 +145,8 @@ JobReport = JobRunning | JobEnded | JobMissing | Limited | Retry | Stop
 
 @dataclass(frozen=True, slots=True)
 class FieldTable:
-    """The custom fields of an account: lower-case name to (id, type). `fetched_ms` is 0 for a table never fetched."""
+    """The custom fields of an account: lower-case name to (id, type), such as `{"plan": ("e1_T", "Text")}`.
+    `fetched_ms` is Unix time in milliseconds, 0 for a table that was never fetched."""
 
     by_name: dict[str, tuple[str, str]] = field(default_factory=dict)
     fetched_ms: int = 0

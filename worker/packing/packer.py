@@ -22,6 +22,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.identity import contradict
 from contact_ingest.model.merge import merge_records
 from contact_ingest.model.record import QueuedRecord
@@ -217,7 +218,9 @@ class Packer:
         assert record.encoded is not None
         length, most = len(record.encoded), self._limits.max_contact_bytes
         if length > most:
-            record.refused = Refused("record", f"is {length} bytes as sent, over the {most} of a body", "too_large")
+            record.refused = Refused(
+                "record", f"is {length} bytes as sent, over the {most} of a body", FailureCode.TOO_LARGE
+            )
             record.encoded = None
         return record.encoded is None
 

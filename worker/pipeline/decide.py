@@ -26,6 +26,7 @@ from typing import assert_never
 from contact_ingest.model import verdicts
 from contact_ingest.model.batch import Batch, BatchState, BisectState, NewBatch, Settlement
 from contact_ingest.model.failure import FailureReason, FailureStage
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.row_ranges import halves, rows, single_rows, size, union
 from contact_ingest.packing.bisect import (
     after_acceptance,
@@ -92,7 +93,7 @@ def is_poisoned(batch: Batch) -> bool:
 
 def isolate_poison(batch: Batch, now_ms: int) -> Settlement:
     """Bisect a poisoned batch without sending it. Each part then has as many crashes before it as the whole had."""
-    reason = FailureReason("poison", "workers died while sending it", FailureStage.DISPATCH, batch.number)
+    reason = FailureReason(FailureCode.POISON, "workers died while sending it", FailureStage.DISPATCH, batch.number)
     answered = _answered(batch, now_ms)
     return _narrow(replace(answered, claims_count=answered.attempts), reason)
 
@@ -227,7 +228,7 @@ def _named(
     """Refused as a whole, and rows are named, proved or hinted at."""
     if any(error.fields for error in errors) and batch.attempts < NEW_FIELD_TRIES:
         # A field created a moment ago is unknown for some seconds; a field that was deleted shows by the same words.
-        later = verdicts.Retry("unknown_field_id", after_s=backoff.NEW_FIELD_S)
+        later = verdicts.Retry(FailureCode.UNKNOWN_FIELD_ID, after_s=backoff.NEW_FIELD_S)
         return replace(_try_again(batch, answer, later, now_ms, limits), custom_fields_stale=True)
     answered = _answered(batch, now_ms)
     if answer.failed:
@@ -253,7 +254,7 @@ def _too_large(batch: Batch, answer: Answer, now_ms: int) -> Settlement:
     bisect = batch.bisect
     if size(bisect.sending) == 1:
         reason = FailureReason(
-            "too_large", "the platform refuses its size", FailureStage.DISPATCH, None, answer.request_id
+            FailureCode.TOO_LARGE, "the platform refuses its size", FailureStage.DISPATCH, None, answer.request_id
         )
         return _narrow(_answered(batch, now_ms), reason)
     parts = (*halves(bisect.sending), union(bisect.suspects, bisect.parked))
@@ -267,7 +268,7 @@ def _try_again(batch: Batch, answer: Answer, verdict: verdicts.Retry, now_ms: in
     orphan_ms = limits.orphan_ms if verdict.unknown else 0
     if backoff.is_over(answered.first_ms, now_ms, limits.retry_window_ms, answer.breaker):
         text = f"gave up after {answered.attempts} attempts, the last one: {verdict.code}"
-        failed = dict.fromkeys(rows(batch.bisect.all), _reason(batch, answer, "gave_up", text))
+        failed = dict.fromkeys(rows(batch.bisect.all), _reason(batch, answer, FailureCode.GAVE_UP, text))
         return replace(_go_on(answered, BisectState(()), failed=failed), orphan_ms=orphan_ms)
     # By failures in a row, not by attempts: a search has many answers, and trouble in its midst must not cost an hour.
     wait_ms = backoff.dispatch_again_ms(batch.failures_in_a_row, verdict.after_s, answer.breaker, answer.jitter)
@@ -318,7 +319,7 @@ def _poll_again(
     """Poll again after a longer gap, or end the batch when the deadline has passed."""
     if backoff.is_over(batch.sent_ms, now_ms, limits.poll_deadline_ms, breaker):
         text = f"the import had not ended by the deadline; last seen: {status}"
-        reason = FailureReason("no_verdict", text, FailureStage.POLL)
+        reason = FailureReason(FailureCode.NO_VERDICT, text, FailureStage.POLL)
         # The import may still end: its contacts stay in flight as those of an orphan do.
         ended = _end(batch, dict.fromkeys(_sent(batch), reason), 0)
         return replace(ended, orphan_ms=limits.orphan_ms)
@@ -360,7 +361,7 @@ def _judge(batch: Batch, failed: Rows) -> Settlement:
     total, errored = size(batch.bisect.sending), batch.platform_failed_count
     if batch.all_failed or (errored is not None and errored >= total):
         text = batch.reason or "the import failed as a whole"
-        rest = FailureReason("import_failed", text, FailureStage.POLL, batch.number, batch.request_id)
+        rest = FailureReason(FailureCode.IMPORT_FAILED, text, FailureStage.POLL, batch.number, batch.request_id)
         reasons = {row: reasons.get(row, rest) for row in _sent(batch)}
     # A platform may count more rows than it was sent; no more can be unattributed than there are.
     unnamed = max(0, min(errored, total) - len(reasons)) if errored is not None else int(not reasons)

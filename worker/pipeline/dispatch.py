@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from contact_ingest.errors import BUGS, FateUnknown, NoToken, StaleFence, TransportError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model import verdicts
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.pipeline.backoff import TimeLimits
@@ -105,7 +106,7 @@ class Dispatcher:
         if isinstance(reply, Response):
             return self.provider.read_upsert(reply, self.exchanger.clock.wall_ms() / 1000)
         if isinstance(reply, NoToken) and reply.refused:
-            return verdicts.Stop("unauthorized", "the credentials were refused a token")
+            return verdicts.Stop(FailureCode.UNAUTHORIZED, "the credentials were refused a token")
         return verdicts.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
 
     def _survive_bug(self, claim: Claim, problem: Exception) -> None:
@@ -113,7 +114,7 @@ class Dispatcher:
         must not end as poison: the same bytes go again at growing gaps, and `status` says why."""
         self.settler.log_bug(claim.batch, problem)
         breaker = self.exchanger.breaker.state()
-        answer = Answer(verdicts.Retry("internal", unknown=True), breaker=breaker, jitter=random.random())
+        answer = Answer(verdicts.Retry(FailureCode.INTERNAL, unknown=True), breaker=breaker, jitter=random.random())
         try:
             self.settler.settle(claim.batch, decide(claim.batch, answer, claim.now_ms, self.limits), claim.now_ms)
         except StaleFence:

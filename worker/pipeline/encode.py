@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import BUGS, FieldsNeeded, Refused, describe_bug
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.identity import digests, identities
 from contact_ingest.model.record import QueuedRecord
@@ -57,14 +58,20 @@ class RecordEncoder:
             ready = self.provider.prepare(self.field_mapping.apply(queued.raw), self.fields)
             keys = digests(self.salt, ready.identities)
         except Refused as refused:
-            if refused.field.startswith("custom_fields.") and refused.code == "unknown_field" and self._is_stale():
+            if (
+                refused.field.startswith("custom_fields.")
+                and refused.code == FailureCode.UNKNOWN_FIELD
+                and self._is_stale()
+            ):
                 raise FieldsNeeded({refused.field: None}) from None
             return self._refused(queued, refused)
         except FieldsNeeded as needed:
             if not self.tried.issuperset(needed.samples):
                 raise
             name = min(needed.samples)
-            return self._refused(queued, Refused(f"custom_fields.{name}", "could not be created", "unknown_field"))
+            return self._refused(
+                queued, Refused(f"custom_fields.{name}", "could not be created", FailureCode.UNKNOWN_FIELD)
+            )
         except BUGS as problem:
             return self._refused(queued, self._log_bug(problem))
         if ready.dropped and self._is_stale():
@@ -80,7 +87,7 @@ class RecordEncoder:
         if bug not in self.reported:
             self.reported.add(bug)
             log.error("a record could not be prepared", extra={"problem": bug})
-        return Refused("record", f"could not be prepared: {bug}", "internal")
+        return Refused("record", f"could not be prepared: {bug}", FailureCode.INTERNAL)
 
     def _refused(self, queued: QueuedRecord, refused: Refused) -> EncodedRecord:
         queued = _as_json_line(queued)
@@ -116,9 +123,9 @@ def _rewritten(queued: QueuedRecord) -> QueuedRecord:
     try:
         return replace(queued, raw=_one_line(queued.raw))
     except orjson.JSONDecodeError:
-        raise Refused("record", "is not JSON", "not_an_object") from None
+        raise Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT) from None
     except TypeError:
-        raise Refused("record", "is nested too deeply", "not_json") from None
+        raise Refused("record", "is nested too deeply", FailureCode.NOT_JSON) from None
 
 
 def _as_json_line(queued: QueuedRecord) -> QueuedRecord:

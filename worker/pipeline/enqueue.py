@@ -1,8 +1,8 @@
-"""The door: records in, a receipt out. What needs no platform is checked here; everything else at aggregation.
+"""Enqueue: records in, a receipt out. A record is checked here for everything that needs no platform.
 
-One record is one round trip; an iterable of any length goes in calls of a few hundred, in constant memory. Each call is
-atomic and carries an id, so that a repeat after a lost reply, or by a producer that comes back with the same `key`,
-counts nothing twice.
+One record is one round trip to Redis. An iterable of any length goes in calls of a few hundred records, so memory stays
+constant. Each call is atomic and carries an id: a repeat after a lost reply counts nothing twice, and neither does a
+producer that comes back with the same `key`. Everything that a platform decides is checked at aggregation.
 """
 
 import asyncio
@@ -17,70 +17,50 @@ import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from contact_ingest.errors import IntakeError, LaneFull, Refused, StoreUnavailable
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.record import validate_record
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
 
+#: Pauses between two tries of a call, in seconds: the first, the factor from one to the next, and the longest.
 PAUSE_FIRST_S, PAUSE_GROWTH, PAUSE_LAST_S = 0.05, 1.5, 1.0
-
-
-class WaitBudget:
-    """How long an enqueue may wait for room, in all: from the refusal of a call until it is taken. Pauses grow from try
-    to try, and no two producers make the same ones."""
-
-    def __init__(self, wait_s: float = 0) -> None:
-        self.wait_s = wait_s
-        self._left_s = wait_s
-        self._since_s: float | None = None
-        self._pause_s = PAUSE_FIRST_S
-
-    def pause_s(self) -> float | None:
-        """The next pause; None at the end of the patience."""
-        self._spend()
-        self._since_s = time.monotonic()
-        if self._left_s <= 0:
-            return None
-        pause_s = min(self._left_s, self._pause_s * random.uniform(0.5, 1.0))
-        self._pause_s = min(PAUSE_LAST_S, self._pause_s * PAUSE_GROWTH)
-        return pause_s
-
-    def restore(self) -> None:
-        """A call was taken: what is left of the patience is for the next one."""
-        self._spend()
-        self._pause_s = PAUSE_FIRST_S
-
-    def _spend(self) -> None:
-        if self._since_s is not None:
-            self._left_s -= time.monotonic() - self._since_s
-            self._since_s = None
-
-
-#: Records and bytes of one call of the enqueue script.
+#: Most records, and most bytes, of one call of the enqueue script.
 CALL_RECORDS = 500
 CALL_BYTES = 1_000_000
-#: Refused records a receipt lists; the rest are counted, and a callback hears of all.
+#: Refused records that a receipt lists. The rest are counted, and `on_refused` is called with each.
 LISTED = 1_000
 
+#: One record, such as `{"email": "ann@example.com", "first_name": "Ann"}`.
 Record = Mapping[str, Any]
+#: One record, or any number of them.
 Records = Record | Iterable[Record]
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedRecord:
-    """A record that was not accepted: its position in the input, the field, and the rule it breaks."""
+    """A record that was not accepted. `position` is its index in the input, from 0; `field` is the field that breaks
+    the rule, `record` where it is the whole; `rule` says what was expected; `code` is a `FailureCode`."""
 
     position: int
     field: str
     rule: str
-    code: str
+    code: FailureCode | str
+
+
+#: Called with each refused record of an enqueue.
+OnRefused = Callable[[RefusedRecord], None]
 
 
 @dataclass(slots=True)
 class Receipt:
-    """What became of an enqueue: how many records were accepted, and their places in the lane as closed ranges.
+    """What became of an enqueue into one lane.
 
-    A record's id is `lane:seq`. `repeated` counts calls that had been counted before. `position` is the next record of
-    the input: after an error, the place to go on from."""
+        Receipt(lane="crm", accepted=3, ranges=[(7, 9)], refused=[], refused_count=0, repeated=0, position=3)
+
+    `ranges` are the accepted records as closed ranges of sequence numbers; a record's id is `lane:seq`, here `crm:7` to
+    `crm:9`. `repeated` is the number of calls that had been counted before. `position` is the index of the next record
+    of the input: after an error, the one to go on from.
+    """
 
     lane: str
     accepted: int = 0
@@ -94,47 +74,88 @@ class Receipt:
     def record_ids(self) -> Iterator[str]:
         return (format_record_id(self.lane, seq) for first, last in self.ranges for seq in range(first, last + 1))
 
-    def take(self, appended: EnqueueReply, position: int) -> None:
-        self.accepted += appended.count
+    def take(self, reply: EnqueueReply, position: int) -> None:
+        """Add what one call has put into the lane. `position` is the index of the record after it."""
+        self.accepted += reply.count
         self.position = position
-        self.repeated += appended.what == "again"
-        last = appended.first + appended.count - 1
-        if self.ranges and self.ranges[-1][1] + 1 == appended.first:
+        self.repeated += reply.what == "again"
+        last = reply.first + reply.count - 1
+        if self.ranges and self.ranges[-1][1] + 1 == reply.first:
             self.ranges[-1] = (self.ranges[-1][0], last)
-        elif appended.count:
-            self.ranges.append((appended.first, last))
+        elif reply.count:
+            self.ranges.append((reply.first, last))
+
+
+class WaitBudget:
+    """How many seconds one enqueue may wait, in all its calls together, for room or for a Redis that does not answer.
+
+    Time counts from the refusal of a call until it is taken. Pauses grow from try to try, with jitter, so that several
+    producers do not try at the same moments.
+    """
+
+    def __init__(self, wait_s: float = 0) -> None:
+        self.wait_s = wait_s
+        self._left_s = wait_s
+        self._since_s: float | None = None
+        self._pause_s = PAUSE_FIRST_S
+
+    def pause_s(self) -> float | None:
+        """The next pause; None when the budget is spent."""
+        self._spend()
+        self._since_s = time.monotonic()
+        if self._left_s <= 0:
+            return None
+        pause_s = min(self._left_s, self._pause_s * random.uniform(0.5, 1.0))
+        self._pause_s = min(PAUSE_LAST_S, self._pause_s * PAUSE_GROWTH)
+        return pause_s
+
+    def restore(self) -> None:
+        """A call was taken: the next one begins with a short pause again, and with what is left of the budget."""
+        self._spend()
+        self._pause_s = PAUSE_FIRST_S
+
+    def _spend(self) -> None:
+        if self._since_s is not None:
+            self._left_s -= time.monotonic() - self._since_s
+            self._since_s = None
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueOptions:
-    """Everything that stays the same from record to record of one enqueue."""
+    """What stays the same from record to record of one enqueue. `key` is the caller's idempotency key."""
 
     lane: Lane
-    room: LaneLimits
+    limits: LaneLimits
     max_record_bytes: int
     key: str | None = None
-    on_refused: Callable[[RefusedRecord], None] | None = None
+    on_refused: OnRefused | None = None
 
 
 class EnqueueBuffer:
-    """The records of one enqueue, gathered into calls; the caller makes the calls, blocking or not."""
+    """Gathers the records of one enqueue into calls. The caller makes the calls, in a blocking way or not:
 
-    def __init__(self, door: EnqueueOptions, patience: WaitBudget | None = None) -> None:
-        self._door = door
-        self._patience = patience or WaitBudget()
-        self._name = door.key or uuid4().hex
-        self._options = orjson.dumps(dict(door.lane.options)).decode()
+    buffer.add(record)                 True when a call is full
+    call = buffer.next_call()
+    buffer.answered(reply)             None, or how many seconds to wait before the very same call goes out again
+    """
+
+    def __init__(self, options: EnqueueOptions, budget: WaitBudget | None = None) -> None:
+        self._options = options
+        self._budget = budget or WaitBudget()
+        self._name = options.key or uuid4().hex
+        self._lane_options = orjson.dumps(dict(options.lane.options)).decode()
         self._records: list[bytes] = []
         self._bytes = 0
         self._calls = 0
         self._position = 0
-        self.receipt = Receipt(door.lane.name)
+        self.receipt = Receipt(options.lane.name)
+        #: While a call waits: what it waits for, such as "lane crm is full".
         self.waits_for = ""
 
     def add(self, record: object) -> bool:
         """Check a record and keep it for the next call; True when that call is full."""
         try:
-            raw = validate_record(record, self._door.max_record_bytes)
+            raw = validate_record(record, self._options.max_record_bytes)
         except Refused as refused:
             self._refuse(refused)
         else:
@@ -144,113 +165,127 @@ class EnqueueBuffer:
         return len(self._records) >= CALL_RECORDS or self._bytes >= CALL_BYTES
 
     def next_call(self) -> EnqueueCall | None:
-        """The call for what has been gathered, if there is anything."""
+        """The call for the records gathered so far; None if there are none."""
         if not self._records:
             self.receipt.position = self._position
             return None
         self._calls += 1
-        door = self._door
-        call = f"{door.lane.name}:{self._name}:{self._calls}"  # one key may serve several lanes of a destination
-        wait_ms = round(self._patience.wait_s * 1000)
-        return EnqueueCall(call, door.lane.name, self._options, door.room, self._records, door.key is not None, wait_ms)
+        options = self._options
+        call_id = f"{options.lane.name}:{self._name}:{self._calls}"  # one key may serve several lanes of a destination
+        wait_ms = round(self._budget.wait_s * 1000)
+        return EnqueueCall(
+            call_id,
+            options.lane.name,
+            self._lane_options,
+            options.limits,
+            self._records,
+            options.key is not None,
+            wait_ms,
+        )
 
     def answered(self, answer: EnqueueReply | RedisError) -> float | None:
-        """What came of the call. None if it was taken; else for how many seconds to wait before the very same call is
-        made again. Raises `LaneFull` or `StoreUnavailable` when the patience is at its end."""
+        """Take the answer to the call. Returns None if the call was taken, else how many seconds to wait before the
+        very same call is made again. Raises `LaneFull` or `StoreUnavailable` when the budget is spent."""
         if isinstance(answer, EnqueueReply) and answer.what not in ("lane", "memory"):
             self.receipt.take(answer, self._position)
             self._records = []
             self._bytes = 0
-            self._patience.restore()
+            self._budget.restore()
             self.waits_for = ""
             return None
-        problem, pause_s = self._problem(answer), self._patience.pause_s()
+        problem, pause_s = self._problem(answer), self._budget.pause_s()
         if pause_s is None:
             raise problem
         self.waits_for = str(problem)
         return pause_s
 
     def _problem(self, answer: EnqueueReply | RedisError) -> IntakeError:
-        """No text of the server's is in it, which may quote."""
+        """The error to raise. It holds no text of the server's, which may quote records."""
         receipt = self.receipt
         if isinstance(answer, RedisError) and not is_out_of_memory(answer):
             return StoreUnavailable(f"Redis: {type(answer).__name__}", receipt, receipt.position)
         is_lane = isinstance(answer, EnqueueReply) and answer.what == "lane"
-        where = f"lane {self._door.lane.name}" if is_lane else "the memory of Redis"
+        where = f"lane {self._options.lane.name}" if is_lane else "the memory of Redis"
         return LaneFull(f"{where} is full", receipt, receipt.position)
 
     def _refuse(self, refused: Refused) -> None:
-        said = RefusedRecord(self._position, refused.field, refused.rule, refused.code)
+        record = RefusedRecord(self._position, refused.field, refused.rule, refused.code)
         self.receipt.refused_count += 1
         if len(self.receipt.refused) < LISTED:
-            self.receipt.refused.append(said)
-        if self._door.on_refused is not None:
-            self._door.on_refused(said)
+            self.receipt.refused.append(record)
+        if self._options.on_refused is not None:
+            self._options.on_refused(record)
 
 
 def enqueue(
-    records: Records, doors: Sequence[tuple[EnqueueOptions, Callable[[EnqueueCall], EnqueueReply]]], wait_s: float = 0
+    records: Records,
+    lanes: Sequence[tuple[EnqueueOptions, Callable[[EnqueueCall], EnqueueReply]]],
+    wait_s: float = 0,
 ) -> list[Receipt]:
-    """Put records into a lane, or into several at once. Raises `LaneFull` or `StoreUnavailable`, with the receipt of
-    the lane concerned so far; the others keep what they have taken, and with a key all of it can be repeated. Both are
-    waited out for `wait_s` seconds in all."""
-    patience = WaitBudget(wait_s)
-    fillings = [(EnqueueBuffer(door, patience), call) for door, call in doors]
+    """Put records into one lane or several; each lane comes with what makes its calls. Returns a receipt for each.
+
+    Raises `LaneFull` or `StoreUnavailable` after `wait_s` seconds in all, with the receipt of its lane so far.
+    The other lanes keep what they have taken, and with a key the whole enqueue can be repeated.
+    """
+    budget = WaitBudget(wait_s)
+    buffers = [(EnqueueBuffer(options, budget), send) for options, send in lanes]
     for record in [records] if isinstance(records, Mapping) else records:
-        for filling, call in fillings:
-            if filling.add(record):
-                _flush(filling, call)
-    for filling, call in fillings:
-        _flush(filling, call)
-    return [filling.receipt for filling, _ in fillings]
+        for buffer, send in buffers:
+            if buffer.add(record):
+                _flush(buffer, send)
+    for buffer, send in buffers:
+        _flush(buffer, send)
+    return [buffer.receipt for buffer, _ in buffers]
 
 
-def _flush(filling: EnqueueBuffer, call: Callable[[EnqueueCall], EnqueueReply]) -> None:
-    append = filling.next_call()
-    while append is not None and (pause_s := filling.answered(answer_to(append, call))) is not None:
+def _flush(buffer: EnqueueBuffer, send: Callable[[EnqueueCall], EnqueueReply]) -> None:
+    call = buffer.next_call()
+    while call is not None and (pause_s := buffer.answered(answer_to(call, send))) is not None:
         time.sleep(pause_s)
 
 
-def answer_to(append: EnqueueCall, call: Callable[[EnqueueCall], EnqueueReply]) -> EnqueueReply | RedisError:
+def answer_to(call: EnqueueCall, send: Callable[[EnqueueCall], EnqueueReply]) -> EnqueueReply | RedisError:
+    """The reply to a call, or the error as a value: raised again, its traceback would show the server's words."""
     try:
-        return call(append)
+        return send(call)
     except RedisError as problem:
-        return problem  # not raised again: a traceback would show its words
+        return problem
 
 
 async def aenqueue(
     records: Records | AsyncIterable[Record],
-    doors: Sequence[tuple[EnqueueOptions, Callable[[EnqueueCall], Awaitable[EnqueueReply]]]],
+    lanes: Sequence[tuple[EnqueueOptions, Callable[[EnqueueCall], Awaitable[EnqueueReply]]]],
     wait_s: float = 0,
 ) -> list[Receipt]:
-    """The same without blocking: the calls and the pauses are awaited."""
-    patience = WaitBudget(wait_s)
-    fillings = [(EnqueueBuffer(door, patience), call) for door, call in doors]
+    """`enqueue` without blocking: it awaits the calls and the pauses."""
+    budget = WaitBudget(wait_s)
+    buffers = [(EnqueueBuffer(options, budget), send) for options, send in lanes]
     async for record in _each(records):
-        for filling, call in fillings:
-            if filling.add(record):
-                await _aflush(filling, call)
-    for filling, call in fillings:
-        await _aflush(filling, call)
-    return [filling.receipt for filling, _ in fillings]
+        for buffer, send in buffers:
+            if buffer.add(record):
+                await _aflush(buffer, send)
+    for buffer, send in buffers:
+        await _aflush(buffer, send)
+    return [buffer.receipt for buffer, _ in buffers]
 
 
-async def _aflush(filling: EnqueueBuffer, call: Callable[[EnqueueCall], Awaitable[EnqueueReply]]) -> None:
-    append = filling.next_call()
-    while append is not None:
+async def _aflush(buffer: EnqueueBuffer, send: Callable[[EnqueueCall], Awaitable[EnqueueReply]]) -> None:
+    call = buffer.next_call()
+    while call is not None:
         answer: EnqueueReply | RedisError
         try:
-            answer = await call(append)
+            answer = await send(call)
         except RedisError as problem:
             answer = problem
-        pause_s = filling.answered(answer)
+        pause_s = buffer.answered(answer)
         if pause_s is None:
             return
         await asyncio.sleep(pause_s)
 
 
 def is_out_of_memory(problem: RedisError) -> bool:
-    """A server of the 6.2 line only says so inside the words of its script error."""
+    """Whether Redis refused the write for want of memory. A server of the 6.2 line says so only inside the words of its
+    script error."""
     return isinstance(problem, OutOfMemoryError) or "-OOM " in str(problem)
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from contact_ingest.errors import FateUnknown, NoToken, TransportError
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import RateHeaders, Request, Response, rate_headers
 from contact_ingest.providers.base import Provider
 from contact_ingest.store.batches import BatchStore, NoClaim
@@ -18,7 +19,7 @@ from contact_ingest.transport.auth import AuthenticatedClient
 #: How long to wait while somebody else asks, or while the request that would ask has to wait itself, ms.
 ASKING_MS = 500
 #: Requests that were not sent for reasons of our own: they say nothing of the platform.
-_OUR_OWN_REASONS = frozenset({"pool", "forbidden_url", "invalid_request"})
+_OUR_OWN_REASONS = frozenset({FailureCode.POOL, FailureCode.FORBIDDEN_URL, FailureCode.INVALID_REQUEST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Prober:
             return (WakeUp(stage, destination),)
         if reply is not None:
             state = self.state.read()
-            self.state.stop(state.get("code", "stopped"), state.get("why", ""), probed=True)
+            self.state.stop(state.get("code", FailureCode.STOPPED), state.get("why", ""), probed=True)
         return ()
 
     def _answers(self) -> bool:

@@ -12,6 +12,7 @@ from contact_ingest.errors import BUGS, StaleFence, TransportError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model import verdicts
 from contact_ingest.model.batch import Batch, BatchState
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.row_ranges import rows
 from contact_ingest.pipeline.backoff import TimeLimits
@@ -19,7 +20,7 @@ from contact_ingest.pipeline.decide import ErrorFileRead, ErrorFileUnavailable, 
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.locate import locate_rows
 from contact_ingest.pipeline.settle import Settler, run_for_slice
-from contact_ingest.providers.base import Provider
+from contact_ingest.providers.base import ImportJobs
 from contact_ingest.store.batches import BatchStore, Claim, NoClaim
 from contact_ingest.store.rate_limiter import BreakerState, Permit
 from contact_ingest.store.schedule import WakeUp
@@ -34,7 +35,7 @@ class Poller:
     """Follows the import jobs of one destination."""
 
     batch_store: BatchStore
-    provider: Provider
+    provider: ImportJobs
     exchanger: Exchanger
     prober: Prober
     settler: Settler
@@ -116,7 +117,7 @@ class Poller:
         """Our own code, or the provider's, failed over a reply: the job is polled again later."""
         self.settler.log_bug(claim.batch, problem)
         try:
-            self._settle(claim, verdicts.Retry("internal"))
+            self._settle(claim, verdicts.Retry(FailureCode.INTERNAL))
         except StaleFence:
             return  # the worker that took the batch over goes on with it
 
@@ -125,4 +126,4 @@ def _may_come(reply: Response | TransportError) -> bool:
     """Whether a later try may have the file."""
     if isinstance(reply, Response):
         return reply.status >= 500 or reply.status in (408, 429)
-    return reply.reason != "forbidden_url"
+    return reply.reason != FailureCode.FORBIDDEN_URL

@@ -1,25 +1,25 @@
-"""What every account at a platform needs checked: its key, its address, and a name by which limits are shared.
+"""The settings that every platform's account has: its key, its base address, its policy for unknown fields.
 
 No message quotes a key or an address.
 """
 
 import re
 from hashlib import blake2b
-from typing import Literal
+from typing import get_args
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import SecretStr
 
 from contact_ingest.errors import SettingError
+from contact_ingest.providers.base import UnknownFields
 
-#: What becomes of a custom field that the account lacks.
-UnknownFields = Literal["refuse", "drop", "create"]
+#: Text that can stand in an HTTP header: printable ASCII, without a blank at either end.
 HEADER_TEXT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def checked_key(key: SecretStr) -> str:
-    """A key without the blanks around it. Raises `SettingError`."""
+    """The key without blanks at its ends. Raises `SettingError`."""
     text = key.get_secret_value().strip()
     if not HEADER_TEXT.fullmatch(text):
         raise SettingError("api_key", "is empty or holds characters that no key has")
@@ -27,7 +27,8 @@ def checked_key(key: SecretStr) -> str:
 
 
 def checked_url(text: str) -> str:
-    """The base of a platform's addresses, without a slash at its end. Raises `SettingError`."""
+    """A platform's base address, such as `https://api.sendgrid.com`, without a slash at its end. Raises
+    `SettingError`."""
     try:
         url = urlsplit(text)
         sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -38,6 +39,14 @@ def checked_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def checked_policy(unknown_fields: UnknownFields) -> UnknownFields:
+    """Raises `SettingError`: settings come from a file, so the type alone promises nothing."""
+    if unknown_fields not in get_args(UnknownFields):
+        raise SettingError("unknown_fields", "must be refuse, drop or create")
+    return unknown_fields
+
+
 def account_name(*parts: str) -> str:
-    """Names an account by all that makes it another one, and betrays none of that."""
+    """A digest that names an account by everything that tells it from another: 16 hexadecimal characters, from which
+    neither key nor address can be read."""
     return blake2b(orjson.dumps(parts), digest_size=8).hexdigest()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import CONSENT, FIELDS
 from contact_ingest.sources.phones import PHONE_FIELDS
 from contact_ingest.sources.rows import SourceError
@@ -155,7 +156,7 @@ def rename_keys(record: dict[str, Any], mapping: Mapping[str, str]) -> None:
         if target.startswith(_CUSTOM_PREFIX):
             holder, field = record.setdefault(CUSTOM, {}), target.removeprefix(_CUSTOM_PREFIX)
             if not isinstance(holder, dict):
-                raise Refused(CUSTOM, f"an object is expected, {type(holder).__name__} found")
+                raise Refused(CUSTOM, f"an object is expected, {type(holder).__name__} found", FailureCode.INVALID)
         if field in holder:
-            raise Refused(target, "given twice: by a mapped key and by another")
+            raise Refused(target, "given twice: by a mapped key and by another", FailureCode.INVALID)
         holder[field] = value

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.sources.byte_stream import BOM, DAMAGED, MAX_LINE, ByteStream
 from contact_ingest.sources.columns import rename_keys
 from contact_ingest.sources.phones import PHONE_FIELDS, PhoneParser
@@ -124,7 +125,7 @@ class JsonReader:
                 record[field] = self._phones.to_e164(field, number)
         for field, value in record.items():
             if isinstance(value, float | dict | list) and (flaw := _value_flaw(value)):
-                raise Refused(field, flaw)
+                raise Refused(field, flaw, FailureCode.INVALID)
 
 
 def _value_flaw(value: Any) -> str:

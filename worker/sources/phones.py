@@ -5,6 +5,7 @@ checked.
 """
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.sources.rows import SourceError
 
 #: Neutral fields whose text is a telephone number.
@@ -32,16 +33,16 @@ class PhoneParser:
         import phonenumbers  # noqa: PLC0415 - heavy: only files with telephone numbers pay for it
 
         if self._region is None and not text.startswith(("+", "\uff0b")):
-            raise Refused(field, _NEEDS_REGION)
+            raise Refused(field, _NEEDS_REGION, FailureCode.INVALID)
         try:
             number = phonenumbers.parse(text, self._region)
         except phonenumbers.NumberParseException:
-            raise Refused(field, _UNREADABLE) from None
+            raise Refused(field, _UNREADABLE, FailureCode.INVALID) from None
         if number.extension:
-            raise Refused(field, _EXTENSION)
+            raise Refused(field, _EXTENSION, FailureCode.INVALID)
         # "Possible" and not "valid": validity follows the allocation tables of the library's release, and refuses
         # numbers that are allocated later. `is_possible_number` would also accept numbers without their area code,
         # which cannot be dialled from elsewhere.
         if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-            raise Refused(field, _IMPOSSIBLE)
+            raise Refused(field, _IMPOSSIBLE, FailureCode.INVALID)
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from contact_ingest.errors import IngestError
+from contact_ingest.model.failure_codes import FailureCode
 
 #: The `field` of a rejected row that is wrong as a whole.
 WHOLE_RECORD = "record"
@@ -47,7 +48,7 @@ class RejectedRow:
     field: str
     rule: str
     raw: str | dict[str, Any] | None = dataclasses.field(default=None, repr=False)
-    code: str = "unreadable"
+    code: FailureCode | str = FailureCode.UNREADABLE
 
 
 def escape_undecodable(text: str) -> str:

@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import BinaryIO, Self
 
 from contact_ingest.errors import FieldsNeeded, Refused, SettingError
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import validate_record
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, RefusedRecord, answer_to
@@ -154,7 +155,11 @@ class SourceLoader:
             self.needs_fields += 1
         except Refused as refused:
             # Without the account's fields, an unknown custom field may exist all the same.
-            if refused.code == "unknown_field" and refused.field.startswith("custom_fields") and not table.fetched_ms:
+            if (
+                refused.code == FailureCode.UNKNOWN_FIELD
+                and refused.field.startswith("custom_fields")
+                and not table.fetched_ms
+            ):
                 self.needs_fields += 1
             else:
                 self._reject(row, refused.field, refused.rule, refused.code)

@@ -11,9 +11,10 @@ import time
 from redis.exceptions import RedisError
 
 from contact_ingest.errors import BUGS, FateUnknown, NoToken
+from contact_ingest.model.failure_codes import FailureCode, token_code
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.verdicts import Stop
-from contact_ingest.providers.base import Provider, SigningContext, Token
+from contact_ingest.providers.base import Provider, SigningContext, Token, TokenAuth
 from contact_ingest.store.account_cache import AccountCache
 from contact_ingest.store.clock import Clock
 from contact_ingest.store.scripts import Store
@@ -26,6 +27,7 @@ class AuthenticatedClient:
     def __init__(self, http_client: HttpClient, provider: Provider, store: Store) -> None:
         self._http_client = http_client
         self._provider = provider
+        self._tokens = provider if isinstance(provider, TokenAuth) else None
         self._cache = AccountCache(store)
         self._clock = Clock(store)
 
@@ -36,11 +38,13 @@ class AuthenticatedClient:
         if request.public_only:
             # The platform's reply named this URL. No credentials go there.
             return self._http_client.exchange(request, deadline_s=deadline_s)
-        token = self._token(ends_s)
+        if self._tokens is None:
+            return self._send(request, "", ends_s)
+        token = self._stored() or self._fetch(self._tokens, ends_s)
         response = self._send(request, token, ends_s)
-        if response.status != 401 or not token:
+        if response.status != 401:
             return response
-        return self._send(request, self._renewed(token, ends_s), ends_s)
+        return self._send(request, self._renewed(self._tokens, token, ends_s), ends_s)
 
     def close(self) -> None:
         self._http_client.close()
@@ -58,31 +62,25 @@ class AuthenticatedClient:
         except RedisError:
             return time.time()
 
-    def _token(self, ends_s: float) -> str:
-        if self._provider.token_request() is None:
-            return ""
-        return self._stored() or self._fetch(ends_s)
-
-    def _renewed(self, refused: str, ends_s: float) -> str:
+    def _renewed(self, tokens: TokenAuth, refused: str, ends_s: float) -> str:
         """A token other than `refused`. Another worker may have stored one already."""
         stored = self._stored()
-        return stored if stored and stored != refused else self._fetch(ends_s)
+        return stored if stored and stored != refused else self._fetch(tokens, ends_s)
 
     def _stored(self) -> str:
         return self._cache.token()
 
-    def _fetch(self, ends_s: float) -> str:
-        request = self._provider.token_request()
-        assert request is not None
+    def _fetch(self, tokens: TokenAuth, ends_s: float) -> str:
         try:
-            given = self._provider.read_token(self._http_client.exchange(request, deadline_s=_left(ends_s)))
+            given = tokens.read_token(self._http_client.exchange(tokens.token_request(), deadline_s=_left(ends_s)))
         except FateUnknown as problem:
             # Only the fate of the token request is unknown. The request that needs the token has not been sent.
-            raise NoToken(f"token_{problem.reason}") from None
+            raise NoToken(token_code(problem.reason)) from None
         except BUGS:
-            raise NoToken("token_internal") from None
+            raise NoToken(token_code(FailureCode.INTERNAL)) from None
         if not isinstance(given, Token):
-            raise NoToken("token_refused" if isinstance(given, Stop) else "token", refused=isinstance(given, Stop))
+            is_refused = isinstance(given, Stop)
+            raise NoToken(token_code("refused") if is_refused else FailureCode.NO_TOKEN, refused=is_refused)
         self._cache.keep_token(given.value, given.lasts_s)
         return given.value
 

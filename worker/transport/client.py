@@ -21,6 +21,7 @@ import httpcore
 
 from contact_ingest import errors
 from contact_ingest.model import http_message
+from contact_ingest.model.failure_codes import FailureCode, unexpected_code
 from contact_ingest.transport import sockets
 from contact_ingest.transport.url import ParsedUrl, needs_public_address, parse
 
@@ -92,9 +93,9 @@ class HttpClient:
         except errors.TransportError as error:
             return type(error)(error.reason)
         except httpcore.ProtocolError:
-            return state.failure("closed" if state.closed else "protocol")
+            return state.failure(FailureCode.CLOSED if state.closed else FailureCode.PROTOCOL)
         except Exception as error:  # noqa: BLE001 - the text may quote the request, and the caller must know its fate
-            return state.failure(f"unexpected_{type(error).__name__}")
+            return state.failure(unexpected_code(error))
 
     def _send(self, message: httpcore.Request, state: sockets.ExchangeState, max_bytes: int) -> http_message.Response:
         began_s = time.monotonic()
@@ -135,12 +136,12 @@ class _ConnectionPool:
 
     @contextlib.contextmanager
     def borrowed(self, origin: httpcore.Origin, state: sockets.ExchangeState) -> Iterator[httpcore.HTTPConnection]:
-        """A connection to `origin` for one exchange. Raises `NotSent("pool")` if none is free in time.
+        """A connection to `origin` for one exchange. Raises `NotSent` if none is free in time.
 
         A connection with a checked IP address (`state.public_only`) is always new, and never used again.
         """
         if not self._free_slots.acquire(timeout=max(min(state.connect_s, state.deadline.left_s()), 0)):
-            raise errors.NotSent("pool")
+            raise errors.NotSent(FailureCode.POOL)
         try:
             idle = [] if state.public_only else self._idle.setdefault(str(origin), [])
             connection = self._idle_or_new(idle, origin)
@@ -177,7 +178,9 @@ def _checked_url(request: http_message.Request) -> ParsedUrl:
     try:
         return parse(request.url)
     except ValueError:
-        raise errors.NotSent("forbidden_url" if request.public_only else "invalid_request") from None
+        raise errors.NotSent(
+            FailureCode.FORBIDDEN_URL if request.public_only else FailureCode.INVALID_REQUEST
+        ) from None
 
 
 def _message(request: http_message.Request, url: ParsedUrl) -> httpcore.Request:
@@ -191,7 +194,7 @@ def _message(request: http_message.Request, url: ParsedUrl) -> httpcore.Request:
             content=http_message.slices(request.body) if request.body else None,
         )
     except (ValueError, TypeError):
-        raise errors.NotSent("invalid_request") from None
+        raise errors.NotSent(FailureCode.INVALID_REQUEST) from None
 
 
 def _request_headers(request: http_message.Request, url: ParsedUrl) -> Iterable[tuple[str, str]]:

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 import httpcore
 
 from contact_ingest import errors
+from contact_ingest.model.failure_codes import FailureCode
 
 #: The deadline is checked before each slice of this size, and at least once in `CHECK_EVERY_S`.
 SLICE_BYTES = 65_536
@@ -73,7 +74,7 @@ class ExchangeState:
 
     def check_deadline(self) -> None:
         if self.deadline.left_s() <= 0:
-            raise self.failure("deadline")
+            raise self.failure(FailureCode.DEADLINE)
 
 
 _current = threading.local()
@@ -104,11 +105,11 @@ class SocketStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, *_unused: Any, **_options: Any) -> bytes:
         state = _current_state()
-        late = errors.FateUnknown("read_timeout")
+        late = errors.FateUnknown(FailureCode.READ_TIMEOUT)
         try:
             data: bytes = self._when_ready(self._sock.recv, max_bytes, select.POLLIN, state.read_s, late)
         except OSError:
-            raise state.failure("write" if self._peer_takes_no_more else "reset") from None
+            raise state.failure(FailureCode.WRITE if self._peer_takes_no_more else FailureCode.RESET) from None
         state.closed = not data
         return data
 
@@ -121,7 +122,7 @@ class SocketStream(httpcore.NetworkStream):
             state.sent = True
         rest = memoryview(buffer)
         while rest and not self._peer_takes_no_more:
-            late = errors.FateUnknown("write")
+            late = errors.FateUnknown(FailureCode.WRITE)
             try:
                 sent = self._when_ready(self._sock.send, rest[:SLICE_BYTES], select.POLLOUT, state.write_s, late)
             except OSError:
@@ -139,15 +140,15 @@ class SocketStream(httpcore.NetworkStream):
             secure = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname, do_handshake_on_connect=False)
         except (OSError, ValueError):
             self.close()
-            raise errors.NotSent("tls") from None
+            raise errors.NotSent(FailureCode.TLS) from None
         stream = SocketStream(secure)
         try:
-            late = errors.NotSent("connect_timeout")
+            late = errors.NotSent(FailureCode.CONNECT_TIMEOUT)
             connect_s = _current_state().connect_s
             stream._when_ready(lambda _: secure.do_handshake(), None, select.POLLIN, connect_s, late)
         except (OSError, errors.TransportError) as error:
             stream.close()
-            raise (error if isinstance(error, errors.TransportError) else errors.NotSent("tls")) from None
+            raise (error if isinstance(error, errors.TransportError) else errors.NotSent(FailureCode.TLS)) from None
         return stream
 
     def get_extra_info(self, info: str) -> Any:
@@ -170,7 +171,7 @@ class SocketStream(httpcore.NetworkStream):
         ends_s = time.monotonic() + limit_s
         while True:
             if state.deadline.left_s() <= 0:
-                raise self._abandoned(state.failure("deadline"))
+                raise self._abandoned(state.failure(FailureCode.DEADLINE))
             try:
                 return act(given)
             except ssl.SSLWantWriteError:
@@ -201,8 +202,8 @@ class NetworkBackend(httpcore.NetworkBackend):
         ends_s = time.monotonic() + state.connect_s
         addresses = _look_up(host, port, _left_s(state, ends_s))
         if state.public_only and not all(is_public(address[1][0]) for address in addresses):
-            raise errors.NotSent("forbidden_url")
-        reason = "connect_timeout"
+            raise errors.NotSent(FailureCode.FORBIDDEN_URL)
+        reason = FailureCode.CONNECT_TIMEOUT
         for position, (family, address) in enumerate(addresses):
             left_s = _left_s(state, ends_s)
             if left_s <= 0:
@@ -215,7 +216,7 @@ class NetworkBackend(httpcore.NetworkBackend):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
                 sock.close()
-                reason = "connect_timeout" if isinstance(error, TimeoutError) else "connect"
+                reason = FailureCode.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else FailureCode.CONNECT
             else:
                 return SocketStream(sock)
         state.check_deadline()
@@ -237,7 +238,7 @@ def is_public(text: str) -> bool:
 
 
 def _look_up(host: str, port: int, limit_s: float) -> list[_Address]:
-    """The addresses of a host. Raises `NotSent("dns")` if there are none within `limit_s`.
+    """The addresses of a host. Raises `NotSent` if there are none within `limit_s`.
 
     The system's resolver has no time-out, so a thread of its own asks it; a thread that hangs is left behind.
     """
@@ -254,7 +255,7 @@ def _look_up(host: str, port: int, limit_s: float) -> list[_Address]:
     with contextlib.suppress(queue.Empty):
         if addresses := answers.get(timeout=max(limit_s, 0.001)):
             return addresses
-    raise errors.NotSent("dns")
+    raise errors.NotSent(FailureCode.DNS)
 
 
 def _left_s(state: ExchangeState, ends_s: float) -> float:

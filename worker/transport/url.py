@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from contact_ingest.errors import NotSent
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Request
 
 #: Longer URLs are refused, in characters.
@@ -67,9 +68,9 @@ def needs_public_address(request: Request, url: ParsedUrl) -> bool:
     if not request.public_only:
         return False
     if url.has_userinfo:
-        raise NotSent("forbidden_url")
+        raise NotSent(FailureCode.FORBIDDEN_URL)
     if request.allowed_origin and parse(request.allowed_origin).origin == url.origin:
         return False
     if (url.scheme, url.port) != ("https", DEFAULT_PORTS["https"]):
-        raise NotSent("forbidden_url")
+        raise NotSent(FailureCode.FORBIDDEN_URL)
     return True

@@ -5,14 +5,16 @@ They send one cheap request to the platform and read a few keys. Only the recoun
 
 import time
 from collections.abc import Iterator
+from typing import assert_never
 
 from redis.exceptions import NoPermissionError
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import TransportError
 from contact_ingest.model.http_message import utc
-from contact_ingest.model.verdicts import FieldTable, Limited, Retry, Stop
+from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, Stop
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
+from contact_ingest.providers.base import CustomFields
 from contact_ingest.store import books, inspect, redis_server
 
 #: A batch that has been due for longer than this many leases is taken by nobody.
@@ -35,19 +37,35 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
     if isinstance(reply, TransportError):
         why = f"the platform cannot be reached: {reply.reason}"
         return wrong(about, why, f"check destinations.{runtime.name}.base_url, and the way out of this machine"), None
-    answer = runtime.provider.read_definitions(reply, round(time.time() * 1000))
-    if isinstance(answer, Stop):
-        refused = reply.status in (401, 403)
-        what = f"the API key is refused ({reply.status})" if refused else f"refused ({reply.status})"
-        remedy = f"mend destinations.{runtime.name}.api_key" if refused else f"mend destinations.{runtime.name}"
-        return wrong(about, f"{what}: {answer.why}", remedy), None
-    if isinstance(answer, Retry):
-        return wrong(
-            about, f"the platform does not serve: {answer.code}", "try again later; nothing is lost meanwhile"
-        ), None
-    if isinstance(answer, Limited):
-        return note(about, "the platform limits our rate at the moment"), None
-    return ok(about, f"answers in {reply.elapsed_ms} ms, {len(answer.by_name)} fields"), answer
+    answer = runtime.provider.read_probe(reply, time.time())
+    match answer:
+        case Stop():
+            refused = reply.status in (401, 403)
+            what = f"the API key is refused ({reply.status})" if refused else f"refused ({reply.status})"
+            remedy = f"mend destinations.{runtime.name}.api_key" if refused else f"mend destinations.{runtime.name}"
+            return wrong(about, f"{what}: {answer.why}", remedy), None
+        case Retry():
+            says = f"the platform does not serve: {answer.code}"
+            return wrong(about, says, "try again later; nothing is lost meanwhile"), None
+        case Limited():
+            return note(about, "the platform limits our rate at the moment"), None
+        case Healthy():
+            table = _custom_fields(runtime)
+            fields = "" if table is None else f", {len(table.by_name)} fields"
+            return ok(about, f"answers in {reply.elapsed_ms} ms{fields}"), table
+        case _:
+            assert_never(answer)
+
+
+def _custom_fields(runtime: RuntimeProtocol) -> FieldTable | None:
+    """The account's custom fields; None if the platform has none or did not tell them."""
+    if not isinstance(runtime.provider, CustomFields):
+        return None
+    reply = runtime.exchanger.send(runtime.provider.definitions(), None)
+    if isinstance(reply, TransportError):
+        return None
+    table = runtime.provider.read_definitions(reply, round(time.time() * 1000))
+    return table if isinstance(table, FieldTable) else None
 
 
 def check_state(runtime: RuntimeProtocol) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
@@ -104,7 +105,7 @@ def _named_by_failures(runtime: RuntimeProtocol) -> Counter[str]:
     named: Counter[str] = Counter()
     for failed in runtime.failures.newest(NEWEST):
         field = failed.reason.partition(":")[0]
-        if failed.code == "unknown_field" and field.startswith(_CUSTOM):
+        if failed.code == FailureCode.UNKNOWN_FIELD and field.startswith(_CUSTOM):
             named[field.removeprefix(_CUSTOM)] += 1
     return named
 
@@ -125,7 +126,7 @@ def _lacking(runtime: RuntimeProtocol, raw: bytes, table: FieldTable) -> str:
     try:
         runtime.provider.prepare(runtime.field_mapping.apply(raw), table)
     except Refused as refused:
-        return refused.field if refused.code == "unknown_field" else ""
+        return refused.field if refused.code == FailureCode.UNKNOWN_FIELD else ""
     except FieldsNeeded:
         return ""  # they will be created
     return ""

@@ -1,1 +1,1 @@
-""""""
+"""Emarsys: contacts, fields, replies and credentials."""

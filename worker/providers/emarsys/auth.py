@@ -1,7 +1,8 @@
-"""Who speaks to Emarsys: OAuth2 client credentials (v3 of the interface) or a WSSE user (v2), and how each signs.
+"""Credentials for Emarsys: OAuth2 client credentials (v3 of its interface) or a WSSE user (v2), and how each signs.
 
-A token is asked for with the credentials and shared by the engine; a WSSE header is made anew for every request. Values
-come from outside (`Signing`): there is no clock and no chance here. WSSE ends on 2026-12-31: OAuth is the default.
+With OAuth a request carries an access token, which the engine fetches and shares. With WSSE every request carries a
+header of its own. Time and random characters come in as a `SigningContext`: there is no clock and no randomness here.
+WSSE ends on 2026-12-31; OAuth is the default.
 
 Sources: the official v3 and v2 Postman collections, the developer documentation on authentication; checked 2026-11-22.
 """
@@ -18,18 +19,22 @@ import orjson
 from pydantic import SecretStr
 
 from contact_ingest.errors import SettingError
+from contact_ingest.model.failure_codes import FailureCode, token_code
 from contact_ingest.model.http_message import Request, Response, rate_headers
 from contact_ingest.model.verdicts import Limited, Retry, Stop
 from contact_ingest.providers.base import SigningContext, Token
 from contact_ingest.providers.credentials import HEADER_TEXT, checked_url
 
 TOKEN_URL = "https://auth.emarsys.net/oauth2/token"  # noqa: S105 - an address
-#: A token is put away so long before it lapses.
+#: A token is not used any more this many seconds before it expires.
 MARGIN_S = 60.0
-#: Where the reply does not say how long a token lasts. The lifetime is not documented: better short than refused.
+#: Lifetime in seconds where the reply gives none. Emarsys documents none: a short one costs a request, a long
+#: one a 401.
 UNKNOWN_LIFE_S = 300.0
+#: Longest lifetime that is believed, in seconds.
 LONGEST_LIFE_S = 86_400.0
-#: "Within 5 minutes of server time." Source: developer documentation on authentication, checked 2026-11-22.
+#: How many seconds a WSSE time may be off. "Within 5 minutes of server time." Source: developer documentation on
+#: authentication, checked 2026-11-22.
 CLOCK_TOLERANCE_S = 300.0
 
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
@@ -37,7 +42,7 @@ _TRY_AGAIN = frozenset({408, 409, 423, 425})
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OAuth:
-    """Client credentials. With SAP Cloud Identity the tenant has a token address of its own."""
+    """OAuth2 client credentials; a tenant of SAP Cloud Identity has its own token address. Raises `SettingError`."""
 
     client_id: SecretStr
     client_secret: SecretStr
@@ -59,7 +64,7 @@ class OAuth:
     def user(self) -> str:
         return self.client_id.get_secret_value()
 
-    def token_request(self) -> Request | None:
+    def token_request(self) -> Request:
         pair = f"{self.user}:{self.client_secret.get_secret_value()}".encode()
         headers = {
             "authorization": f"Basic {base64.b64encode(pair).decode()}",
@@ -74,7 +79,7 @@ class OAuth:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Wsse:
-    """An API user of v2 and its secret."""
+    """A WSSE user and its secret. Raises `SettingError`."""
 
     username: SecretStr
     secret: SecretStr
@@ -89,9 +94,6 @@ class Wsse:
     @property
     def user(self) -> str:
         return self.username.get_secret_value()
-
-    def token_request(self) -> Request | None:
-        return None
 
     def sign(self, request: Request, signing: SigningContext) -> Request:
         created = datetime.fromtimestamp(int(signing.now_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -113,34 +115,35 @@ def credentials(
     secret: SecretStr | None = None,
     token_url: str = TOKEN_URL,
 ) -> Credentials:
-    """What is given, OAuth before WSSE. Raises `SettingError` naming what is missing."""
+    """The credentials that the settings give; OAuth where they give both. Raises `SettingError` that names the missing
+    one."""
     if not (client_id or client_secret) and (username or secret):
         return Wsse(_given("username", username), _given("secret", secret))
     return OAuth(_given("client_id", client_id), _given("client_secret", client_secret), token_url)
 
 
 def password_digest(nonce: str, created: str, secret: str) -> str:
-    """Base64 of the 40 hexadecimal characters of a SHA-1, not of its 20 bytes."""
+    """The password digest of WSSE: base64 of the 40 hexadecimal characters of a SHA-1, not of its 20 bytes."""
     return base64.b64encode(hashlib.sha1((nonce + created + secret).encode()).hexdigest().encode()).decode()  # noqa: S324
 
 
 def read_token(response: Response) -> Token | Limited | Retry | Stop:
-    """The token and for how long to use it, or why there is none."""
+    """The token and for how many seconds to use it, or why there is none."""
     status = response.status
     if 200 <= status < 300:
-        return _token(response) or Retry("unreadable_token")
+        return _token(response) or Retry(FailureCode.UNREADABLE_TOKEN)
     rate = rate_headers(response.headers, server_s(response.headers) or 0.0)
     if status == 429:
         return Limited(rate.retry_after_s if rate.retry_after_s is not None else rate.reset_s)
     if status >= 500 or status in _TRY_AGAIN:
-        return Retry(f"token_{status}", rate.retry_after_s)
+        return Retry(token_code(status), rate.retry_after_s)
     if status in (400, 401, 403):
-        return Stop("unauthorized", "Emarsys gives no token: check client_id, client_secret and token_url")
-    return Stop(f"token_{status}", f"the token address answered {status}: check token_url")
+        return Stop(FailureCode.UNAUTHORIZED, "Emarsys gives no token: check client_id, client_secret and token_url")
+    return Stop(token_code(status), f"the token address answered {status}: check token_url")
 
 
 def server_s(headers: Mapping[str, str]) -> float | None:
-    """The platform's clock as Unix time, as its reply tells it."""
+    """The platform's clock as Unix time in seconds, from the Date header; None without a readable one."""
     try:
         when = parsedate_to_datetime(headers["date"])
     except (KeyError, ValueError, OverflowError):
@@ -149,7 +152,8 @@ def server_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _with_header(request: Request, name: str, value: str) -> Request:
-    """Not for an address from outside, nor for the token's, which brings its own credentials."""
+    """The request with the header; unchanged for an address that came from a reply, and for the token request,
+    which carries credentials of its own."""
     if request.public_only or "authorization" in request.headers:
         return request
     return replace(request, headers={**request.headers, name: value})

@@ -1,92 +1,50 @@
-"""A contact in Emarsys's words: fields by number, checked against their types, encoded once; and its way back.
+"""Turns a record into an Emarsys contact: fields by number, checked against their types, encoded once.
 
-What is the key is the destination's to say, once for all its lanes: bodies are cut, and refusals matched, without
-knowing the lane. Refusals name the field, the rule, and the length or type found, never the content.
+    {"email": "Ann@Example.com", "first_name": "Ann", "custom_fields": {"Plan": "pro"}}
+    {"3": "ann@example.com", "1": "Ann", "4712": "pro"}
+
+`find_rows` is the way back: from the key that a reply quotes to the row. A refusal names the field, the rule, and the
+length or type found, never the content.
 
 Sources: PUT /v2/contact of the official Swagger file, the developer documentation on updating contacts and on system
 fields; checked 2026-11-22.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from contact_ingest.errors import Refused, SettingError
+from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable, RowError
-from contact_ingest.providers.base import Prepared
+from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import MAX_EMAIL, address
-from contact_ingest.providers.emarsys.fields import (
-    MAX_TEXT,
-    NEUTRAL,
-    NEUTRAL_BY_ID,
-    READ_ONLY,
-    UnknownFields,
-    checked,
-    translate,
-)
+from contact_ingest.providers.emarsys.fields import MAX_TEXT, NEUTRAL, checked, translate
+from contact_ingest.providers.emarsys.identity import EMAIL_ID, Identity
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
 
-#: Ids that Emarsys gives. They cannot be set on creation, nor be the key then: such a destination only updates.
-#: Source: reply codes 2004 and 2007 of the vendor's registry, checked 2026-11-22.
-ASSIGNED = frozenset({"id", "uid"})
-EMAIL_ID = NEUTRAL["email"][0]
-#: The type of the field is not known here; a key longer than the longest typed text is none.
+#: Most characters of an external_id. The type of its field is not known here: this is the longest typed text.
 MAX_EXTERNAL_ID = MAX_TEXT["longtext"]
-
-_ID = re.compile(r"[1-9]\d{0,9}", re.ASCII).fullmatch
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """How contacts are told apart, and marked. `key_field` is `email` or `external_id`; `external_id_field` says where
-    an `external_id` lives: the number of a custom field (indexed, if it is the key), or `uid` or `id`. `source_id` goes
-    into every contact."""
-
-    key_field: str = "email"
-    external_id_field: str = ""
-    source_id: int | None = None
-
-    def __post_init__(self) -> None:
-        field = self.external_id_field
-        if self.key_field not in ("email", "external_id"):
-            raise SettingError("key_field", "must be email or external_id")
-        if self.key_field == "external_id" and not field:
-            raise SettingError("external_id_field", "is needed where external_id is the key: a field's number, or uid")
-        if field and field not in ASSIGNED and (not _ID(field) or field in NEUTRAL_BY_ID or field in READ_ONLY):
-            raise SettingError("external_id_field", "must be the number of a field of your own, or uid, or id")
-        if field in ASSIGNED and self.key_field == "email":
-            raise SettingError(
-                "external_id_field", "cannot be uid or id unless external_id is the key: Emarsys gives it"
-            )
-        if self.source_id is not None and (type(self.source_id) is not int or self.source_id < 1):
-            raise SettingError("source_id", "must be a whole number from 1")
-
-    @property
-    def key_id(self) -> str:
-        return EMAIL_ID if self.key_field == "email" else self.external_id_field
-
-    @property
-    def creates(self) -> bool:
-        """Whether contacts that are not there yet are created."""
-        return self.key_id not in ASSIGNED
 
 
 def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFields) -> Prepared:
-    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know."""
+    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table lacks."""
     record = _decoded(raw)
     if identity.key_field not in record:
-        raise Refused(identity.key_field, "is this destination's key, and every record needs it", "no_identifier")
+        raise Refused(
+            identity.key_field, "is this destination's key, and every record needs it", FailureCode.NO_IDENTIFIER
+        )
     sent: dict[str, Any] = {identity.key_id: None}
     for name, value in record.items():
         if name != "custom_fields":
             field_id, checked_value = _neutral(name, value, identity)
-            # `phone` and `phone_number` are one field here.
+            # `phone` and `phone_number` are one field at Emarsys.
             if sent.get(field_id) not in (None, checked_value):
-                raise Refused(name, "differs from what the record says of it elsewhere: give one", "given_twice")
+                raise Refused(
+                    name, "differs from what the record says of it elsewhere: give one", FailureCode.GIVEN_TWICE
+                )
             sent[field_id] = checked_value
     dropped: tuple[str, ...] = ()
     if "custom_fields" in record:
@@ -96,7 +54,9 @@ def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFi
         values, dropped = translate(custom, table, policy)
         if identity.external_id_field in values:
             raise Refused(
-                "custom_fields", "holds this destination's external_id: give it by that name", "reserved_field"
+                "custom_fields",
+                "holds this destination's external_id: give it by that name",
+                FailureCode.RESERVED_FIELD,
             )
         sent.update(values)
     if identity.source_id is not None:
@@ -105,7 +65,7 @@ def prepare(raw: bytes, table: FieldTable, identity: Identity, policy: UnknownFi
 
 
 def find_rows(rows: Sequence[bytes], failed: Sequence[RowError], identity: Identity) -> list[list[int]]:
-    """For each error the positions in `rows` whose key it quotes: as text, addresses without regard to letter case."""
+    """For each error the positions in `rows` whose key it quotes; addresses compare in any letter case."""
     places: defaultdict[str, list[int]] = defaultdict(list)
     if any(error.value for error in failed):
         for place, row in enumerate(rows):
@@ -122,23 +82,23 @@ def _decoded(raw: bytes) -> Mapping[str, Any]:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refused("record", "is not JSON", "not_an_object") from None
+        raise Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT) from None
     if not isinstance(record, dict):
-        raise Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+        raise Refused("record", f"must be an object, not {kind_of(record)}", FailureCode.NOT_AN_OBJECT)
     return record
 
 
 def _neutral(name: str, value: object, identity: Identity) -> tuple[str, Any]:
-    """A field of the record: its id and its value at Emarsys."""
+    """The id and the value that a field of the record has at Emarsys. Raises `Refused`."""
     if name == "email":
         return EMAIL_ID, address(_identifier(name, value, MAX_EMAIL), name)
     if name == "external_id" and identity.external_id_field:
         return identity.external_id_field, _identifier(name, value, MAX_EXTERNAL_ID)
     if name == "external_id":
-        raise Refused(name, "has no place at this destination: set external_id_field", "unknown_field")
+        raise Refused(name, "has no place at this destination: set external_id_field", FailureCode.UNKNOWN_FIELD)
     if name not in NEUTRAL:
         rule = "is not a field that Emarsys knows: own fields go into custom_fields"
-        raise Refused(field_label(name), rule, "unknown_field")
+        raise Refused(field_label(name), rule, FailureCode.UNKNOWN_FIELD)
     field_id, kind = NEUTRAL[name]
     return field_id, checked(name, value, kind)
 
@@ -147,7 +107,7 @@ def _identifier(name: str, value: object, most: int) -> str:
     if not isinstance(value, str):
         raise Refused(name, f"must be text, not {kind_of(value)}", type_code(value))
     if not value:
-        raise Refused(name, "is empty: leave the field out", "empty")
+        raise Refused(name, "is empty: leave the field out", FailureCode.EMPTY)
     if len(value) > most:
-        raise Refused(name, f"has {len(value)} characters, over the {most} allowed", "too_long")
+        raise Refused(name, f"has {len(value)} characters, over the {most} allowed", FailureCode.TOO_LONG)
     return value

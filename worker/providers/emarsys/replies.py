@@ -1,7 +1,9 @@
-"""Emarsys's replies as verdicts. A reply has a status, a reply code inside, and rows that failed inside that.
+"""Reads Emarsys's replies: a reply has an HTTP status, a reply code in its body, and failed rows beside that.
 
-HTTP 200 is no success by itself, and one number means different things under different statuses: codes are read
-together with the status, texts never. Rows are named by the value of their key, never by their place. Nothing raises.
+    {"replyCode": 0, "replyText": "OK", "data": {"ids": ["7"], "errors": {"ann@example.com": {"2005": "..."}}}}
+
+HTTP 200 alone is no success. One reply code means different things under different statuses, so both are read together;
+a text never decides. A failed row is named by the value of its key, never by its position. No reply raises.
 
 Sources: the vendor's registry of reply codes, PUT /v2/contact of the official Swagger file, the developer documentation
 on updating multiple contacts, recorded replies in a public connector's tests; checked 2026-11-22.
@@ -11,11 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode, http_code, reply_code
 from contact_ingest.model.http_message import Response, rate_headers
 from contact_ingest.model.verdicts import (
     AllFailed,
     Done,
     FieldTable,
+    Healthy,
     Limited,
     Named,
     Rejected,
@@ -30,34 +34,34 @@ from contact_ingest.providers.emarsys.fields import table_of
 from contact_ingest.providers.error_file.columns import MAX_REASON, without_addresses
 from contact_ingest.providers.json_guard import decode
 
-#: In the place of a key: the whole request has a key that Emarsys does not take.
+#: Stands where a failed row's key stands, if Emarsys does not take the key field of the whole request.
 NO_KEY = "<NO_KEY_ID>"
-#: Somebody else created the contact between the look and the creation: under an upsert that passes.
+#: Another request created the contact at the same moment. The same upsert succeeds the next time.
 RACE = 2009
-#: What all rows share is refused, whatever they hold: the key field, a source, a contact list.
-_SHARED = frozenset({(200, 2004), (400, 2004), (400, 2013)} | {(s, 2020) for s in (200, 400, 404)}) | frozenset(
+#: (status, reply code) that refuses something that all rows share: the key field, a source, a contact list.
+_CONCERNS_ALL = frozenset({(200, 2004), (400, 2004), (400, 2013)} | {(s, 2020) for s in (200, 400, 404)}) | frozenset(
     (status, code) for status in (400, 404) for code in (3004, 3006)
 )
-#: Fields that could not be loaded; a race that was told of the request and not of a row.
+#: (status, reply code) that passes by itself: fields could not be loaded; RACE for the request instead of a row.
 _PASSING = frozenset({(400, 2001), (200, RACE), (400, RACE)})
 _TOO_MANY = (400, 1000)
 _WRONG_METHOD = (400, 1009)
-#: Reply codes under 404 that are about contacts; any other says that the path is wrong.
+#: Reply codes with status 404 that are about contacts. Any other says that the path is wrong.
 _NOT_FOUND = frozenset({2008, 2020, 3004, 3006})
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
-#: A gateway answered in the platform's place: what lies behind it may have acted.
+#: A gateway answered in the platform's place: the platform behind it may have acted.
 _GATEWAY = frozenset({502, 504})
 _STOPS = {
-    401: ("unauthorized", "Emarsys does not accept the credentials"),
-    402: ("payment", "Emarsys wants the account's payment settled"),
-    403: ("forbidden", "the API user lacks a permission: it needs those for contact, field and settings"),
-    404: ("not_found", "Emarsys does not know the path: check base_url"),
+    401: (FailureCode.UNAUTHORIZED, "Emarsys does not accept the credentials"),
+    402: (FailureCode.PAYMENT, "Emarsys wants the account's payment settled"),
+    403: (FailureCode.FORBIDDEN, "the API user lacks a permission: it needs those for contact, field and settings"),
+    404: (FailureCode.NOT_FOUND, "Emarsys does not know the path: check base_url"),
 }
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
-    """What (almost) every reply of Emarsys is wrapped in."""
+    """The outer object that almost every reply of Emarsys has: `replyCode`, `replyText` and `data`."""
 
     code: int
     text: str
@@ -72,74 +76,86 @@ def read_upsert(response: Response, now_s: float, *, wsse: bool) -> Verdict:
     status, envelope = response.status, _envelope(response)
     if 200 <= status < 300:
         if envelope is None:
-            return Retry("unreadable_reply", unknown=True)
-        return _applied(envelope) if envelope.code == 0 else _refused(200, envelope)
+            return Retry(FailureCode.UNREADABLE_REPLY, unknown=True)
+        return _applied(envelope) if envelope.code == 0 else _failed_whole(200, envelope)
     if status == 413:
         return TooLarge()
     if envelope is not None and (status == 400 or (status == 404 and envelope.code in _NOT_FOUND)):
-        return _refused(status, envelope)
+        return _failed_whole(status, envelope)
     if status in (400, 422):
-        return Rejected(f"http_{status}", f"Emarsys answered {status} and gave no reason")
-    return _elsewhere(response, now_s, wsse=wsse)
+        return Rejected(http_code(status), f"Emarsys answered {status} and gave no reason")
+    return _other_status(response, now_s, wsse=wsse)
+
+
+def read_probe(response: Response, now_s: float, *, wsse: bool) -> Healthy | Limited | Retry | Stop:
+    """The reply to `GET settings`: the account's settings as an object."""
+    if not 200 <= response.status < 300:
+        return _other_status(response, now_s, wsse=wsse)
+    envelope = _envelope(response)
+    if envelope is not None and envelope.code:
+        return Retry(reply_code(envelope.code))
+    if envelope is None or not isinstance(envelope.data, Mapping):
+        return Retry(FailureCode.UNREADABLE_REPLY)
+    return Healthy()
 
 
 def read_definitions(response: Response, now_ms: int, *, wsse: bool) -> FieldTable | Limited | Retry | Stop:
-    """The fields of the account, or why they are not to be had at the moment."""
+    """The fields of the account, or why they cannot be had now."""
     envelope = _envelope(response)
     if envelope is not None and (response.status, envelope.code) in _PASSING:
-        return Retry(f"reply_{envelope.code}")
+        return Retry(reply_code(envelope.code))
     if not 200 <= response.status < 300:
-        return _elsewhere(response, now_ms / 1000, wsse=wsse)
+        return _other_status(response, now_ms / 1000, wsse=wsse)
     if envelope is None:
-        return Retry("unreadable_reply")
+        return Retry(FailureCode.UNREADABLE_REPLY)
     if envelope.code:
-        return Retry(f"reply_{envelope.code}")
-    return table_of(envelope.data, now_ms) or Retry("unreadable_reply")
+        return Retry(reply_code(envelope.code))
+    return table_of(envelope.data, now_ms) or Retry(FailureCode.UNREADABLE_REPLY)
 
 
 def _applied(envelope: Envelope) -> Verdict:
-    """Success as a whole; rows may have failed inside it. It has to speak of somebody."""
+    """The request succeeded as a whole; some rows may have failed. A reply without any contact is unreadable."""
     rows = _rows(envelope.errors)
     if rows is None or not isinstance(envelope.data, Mapping) or not (rows or envelope.data.get("ids")):
-        return Retry("unreadable_reply", unknown=True)
-    shared = _shared(rows)
-    return shared or Done(*_parted(rows))
+        return Retry(FailureCode.UNREADABLE_REPLY, unknown=True)
+    shared = _all_failed(rows)
+    return shared or Done(*_split_failed(rows))
 
 
-def _refused(status: int, envelope: Envelope) -> Verdict:
-    """The request as a whole has failed."""
+def _failed_whole(status: int, envelope: Envelope) -> Verdict:
+    """The request failed as a whole."""
     rows = _rows(envelope.errors) or ()
-    failed, again = _parted(rows)
-    if shared := _shared(rows):
+    failed, again = _split_failed(rows)
+    if shared := _all_failed(rows):
         return shared
     if failed:
         return Named(failed)
-    at, code = (status, envelope.code), f"reply_{envelope.code}"
+    at, code = (status, envelope.code), reply_code(envelope.code)
     reason = _short(envelope.text) or f"Emarsys answered with reply code {envelope.code} and gave no reason"
     if again or at in _PASSING:
-        return Retry(f"reply_{RACE}" if again else code)
+        return Retry(reply_code(RACE) if again else code)
     if at == _TOO_MANY:
         return TooLarge()
     if at == _WRONG_METHOD:
-        return Stop("wrong_method", "Emarsys does not take an update at this path: check base_url")
-    return AllFailed(code, reason) if at in _SHARED else Rejected(code, reason)
+        return Stop(FailureCode.WRONG_METHOD, "Emarsys does not take an update at this path: check base_url")
+    return AllFailed(code, reason) if at in _CONCERNS_ALL else Rejected(code, reason)
 
 
-def _elsewhere(response: Response, now_s: float, *, wsse: bool) -> Limited | Retry | Stop:
-    """What a status means that has nothing to do with the records sent."""
+def _other_status(response: Response, now_s: float, *, wsse: bool) -> Limited | Retry | Stop:
+    """What a status means that says nothing of the contacts in the request."""
     status = response.status
     rate = rate_headers(response.headers, now_s)
     if status == 429:
         reset_s = rate.reset_s if rate.remaining in (0, None) else None
         return Limited(rate.retry_after_s if rate.retry_after_s is not None else reset_s)
     if status >= 500 or status in _TRY_AGAIN:
-        return Retry(f"http_{status}", rate.retry_after_s, unknown=status in _GATEWAY)
-    code, why = _STOPS.get(status, (f"http_{status}", f"Emarsys answered {status}: check base_url"))
+        return Retry(http_code(status), rate.retry_after_s, unknown=status in _GATEWAY)
+    code, why = _STOPS.get(status, (http_code(status), f"Emarsys answered {status}: check base_url"))
     return Stop(code, f"{why}: {_credentials(response, now_s, wsse=wsse)}" if status == 401 else why)
 
 
 def _credentials(response: Response, now_s: float, *, wsse: bool) -> str:
-    """What to look at first when credentials are refused."""
+    """What the operator has to check first when Emarsys refuses the credentials: with WSSE, the clock."""
     if not wsse:
         return "check client_id, client_secret and base_url"
     platform_s = server_s(response.headers)
@@ -151,7 +167,7 @@ def _credentials(response: Response, now_s: float, *, wsse: bool) -> str:
 
 
 def _envelope(response: Response) -> Envelope | None:
-    """None if the reply is not whole or is none of Emarsys's own."""
+    """The envelope of a reply; None if the reply was cut off, or is not Emarsys's own."""
     payload = None if response.truncated else decode(response.body)
     if not isinstance(payload, dict) or (code := _number(payload.get("replyCode"))) is None:
         return None
@@ -161,31 +177,31 @@ def _envelope(response: Response) -> Envelope | None:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Row:
-    """What is said of one key: the code that counts, and its text."""
+    """A failed row: the key, the reply code that decides, and its text."""
 
     key: str
     code: int | None
     text: str
 
     def error(self) -> RowError:
-        code = "reply_unknown" if self.code is None else f"reply_{self.code}"
+        code = FailureCode.REPLY_UNKNOWN if self.code is None else reply_code(self.code)
         return RowError(code, _short(self.text, self.key) or "Emarsys gives no reason", self.key)
 
 
 def _rows(errors: Any) -> tuple[_Row, ...] | None:
-    """Rows that failed: a map of key to {code: text}; an empty list, or nothing at all, where there are none; a list
-    of objects, as other calls have it. None if it is something else."""
+    """The failed rows. Emarsys gives a map of key to {code: text}, an empty list or nothing where no row failed, or a
+    list of objects as other calls of its interface do. None for anything else."""
     if errors is None or errors == "":
         return ()
     if isinstance(errors, Mapping):
-        return tuple(_Row(key, *_counting(said)) for key, said in errors.items())
+        return tuple(_Row(key, *_decisive(said)) for key, said in errors.items())
     if not isinstance(errors, list) or not all(isinstance(entry, Mapping) and "key" in entry for entry in errors):
         return None
     return tuple(_Row(str(e["key"]), _number(e.get("errorCode")), str(e.get("errorMsg", ""))) for e in errors)
 
 
-def _counting(said: Any) -> tuple[int | None, str]:
-    """Of several codes for one key, the first that does not pass by itself."""
+def _decisive(said: Any) -> tuple[int | None, str]:
+    """Of several reply codes for one key, the first that does not pass by itself."""
     pairs = list(_pairs(said)) or [(None, "")]
     return next((pair for pair in pairs if pair[0] != RACE), pairs[0])
 
@@ -198,12 +214,12 @@ def _pairs(said: Any) -> Iterator[tuple[int | None, str]]:
         yield None, said
 
 
-def _shared(rows: tuple[_Row, ...]) -> AllFailed | None:
+def _all_failed(rows: tuple[_Row, ...]) -> AllFailed | None:
     return next((AllFailed(e.code, e.reason) for e in (row.error() for row in rows if row.key == NO_KEY)), None)
 
 
-def _parted(rows: tuple[_Row, ...]) -> tuple[tuple[RowError, ...], tuple[RowError, ...]]:
-    """Those that fail, and those that are to be sent again."""
+def _split_failed(rows: tuple[_Row, ...]) -> tuple[tuple[RowError, ...], tuple[RowError, ...]]:
+    """The rows that fail, and the rows that are to be sent again."""
     return (
         tuple(row.error() for row in rows if row.code != RACE),
         tuple(row.error() for row in rows if row.code == RACE),
@@ -217,6 +233,6 @@ def _number(value: Any) -> int | None:
 
 
 def _short(text: str, key: str = "") -> str:
-    """A platform's words without whom they are about."""
+    """The platform's words without the key and without addresses."""
     plain = without_addresses(text[: 2 * MAX_REASON])
     return (plain.replace(key, "…") if key else plain)[:MAX_REASON]

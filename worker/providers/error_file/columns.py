@@ -1,7 +1,8 @@
-"""Whom the rows of an unknown table mean, and why: the columns are judged by their content first, then by name.
+"""Finds in a table of unknown columns which contact each row means, and why it failed.
 
-Only text that `known` calls an identifier of the batch names anybody. A number that counts rows or is a code names
-nobody while another column does. Reading the table is `error_files`' business.
+A column is judged by its content first, then by its name. Only text that is an identifier of the batch (`known` says
+so) names a contact. A column that counts rows, or holds codes, names nobody as long as another column does. Reading the
+table out of a file is the task of `reader`.
 """
 
 import re
@@ -9,19 +10,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import RowError
 
+#: Whether a text, in lower case, is an identifier of a contact of the batch.
 Known = Callable[[str], bool]
-#: One row of a file: column name (or position) and cell.
+#: One row of a file as (column name or position, cell): `[("email", "ann@example.com"), ("error", "bad domain")]`.
 Row = list[tuple[str, str]]
 
+#: Most characters of a cell, and of a reason.
 MAX_CELL = 1_000
 MAX_REASON = 1_000
-#: No identifier is longer.
+#: No identifier has more characters.
 MAX_IDENTIFIER = 254
 NO_REASON = "the import's error file gives no reason"
 
-#: Begins where a word does, so that long text is gone through once.
+#: An e-mail address inside a text. The pattern begins at the start of a word, so that long text is searched once.
 ADDRESS = re.compile(r"(?<![\w.!#$%&*+/=?^{|}~-])[\w.!#$%&*+/=?^{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,253}@[\w.-]{0,254}\w")
 _WHO = re.compile(r"e-?mail|identifier|phone|external|anonymous|contact|user|value|^id$", re.IGNORECASE)
 _WHY = re.compile(r"message|reason|detail|descri|cause|problem|why", re.IGNORECASE)
@@ -31,6 +35,7 @@ _CODE = re.compile(r"number|count|code|status", re.IGNORECASE)
 
 
 def named(rows: list[Row], known: Known) -> list[RowError]:
+    """One error for each contact that the rows name, with the first reason that says anything."""
     who, why = _identifier_columns(rows, known), _reason_columns(rows, known)
     found: dict[str, str] = {}
     for row in rows:
@@ -38,17 +43,17 @@ def named(rows: list[Row], known: Known) -> list[RowError]:
         value = next((hits[name] for name in who if name in hits), "")
         if value and found.get(value, NO_REASON) == NO_REASON:
             found[value] = _reason(row, why, known)
-    return [RowError("import_error", reason, value) for value, reason in found.items()]
+    return [RowError(FailureCode.IMPORT_ERROR, reason, value) for value, reason in found.items()]
 
 
 def without_addresses(text: str) -> str:
-    """A platform's words without the addresses in them: reasons are grouped, counted and shown."""
+    """A platform's words without the addresses in them, because reasons are grouped, counted and shown."""
     return ADDRESS.sub("<address>", text)
 
 
 def _identifier_columns(rows: list[Row], known: Known) -> list[str]:
-    """The columns that say who is meant, best first: row numbers and codes may look like identifiers too, so after the
-    best only those follow that are called one or hold addresses or phone numbers."""
+    """The columns that say which contact is meant, best first. Row numbers and codes may look like identifiers, so
+    after the best column only those follow that are named like one, or hold addresses or phone numbers."""
     hits: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for row in rows:
         for name, cell in row:
@@ -77,7 +82,7 @@ def _counts_rows(name: str, values: list[str]) -> bool:
 
 
 def _reason_columns(rows: list[Row], known: Known) -> list[str]:
-    """The columns that say why, best first: by name if any is named so, else by the length of their text."""
+    """The columns that say why, best first: by their names, or by the length of their text where no name tells."""
     length: Counter[str] = Counter()
     for row in rows[:1_000]:
         for name, cell in row:
@@ -110,6 +115,6 @@ def is_known(cell: Any, known: Known) -> bool:
 
 
 def _bare(cell: str) -> str:
-    """Without the quotes and brackets around it; an address lower-case."""
+    """The cell without quotes and brackets around it; an address in lower case."""
     bare = cell.strip().strip("\"'`<>").strip()
     return bare.lower() if "@" in bare else bare

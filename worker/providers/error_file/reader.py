@@ -1,9 +1,9 @@
-"""The list of failed rows that a platform offers for download, in a format that nobody has written down.
+"""Reads the list of failed rows that a platform offers for download. Its format is documented nowhere.
 
-Gzip or plain, any byte order mark, CSV with any delimiter and with or without a header, JSON as an array, as lines,
-nested or cut off: the identifier is found by content, as text that `known` calls an identifier of the batch. Garbage
-gives what can be read of it, never an exception, within bounded time and memory. Which rows are meant is found by
-the provider.
+It may be gzip or plain, with any byte order mark; CSV with any delimiter, with or without a header; JSON as an array,
+as lines, nested or cut off. A contact is found by content: by a text that is an identifier of the batch (`known` says
+so). From garbage the reader takes what can be read, within bounded time and memory, and never raises. Which rows of the
+batch are meant is for the provider to find.
 """
 
 import csv
@@ -21,14 +21,18 @@ from contact_ingest.model.verdicts import RowError
 from contact_ingest.providers.error_file.columns import MAX_CELL, Known, Row, has_known, is_known, named
 from contact_ingest.providers.json_guard import is_dense
 
+#: Most rows with an identifier, most lines, and most unpacked bytes that are read.
 MAX_ROWS = 50_000
 MAX_LINES = 300_000
 MAX_PLAIN_BYTES = 10_000_000
+#: Bytes that are unpacked in one step.
 PIECE = 65_536
+#: Most cells of a row.
 MAX_CELLS = 64
-#: Cells kept of all rows together: a cell costs a hundred bytes beside its text.
+#: Most cells of all rows together: a cell takes a hundred bytes beside its text.
 MAX_KEPT_CELLS = 600_000
-#: Values visited in one JSON document, failed starts in a broken one, and lines read to learn the delimiter.
+#: Most values visited in one JSON document; most failed starts in a broken one; lines, and characters of each, that are
+#: read to learn the delimiter.
 MAX_NODES, MAX_FALSE_STARTS, SAMPLE_LINES, SAMPLE_CHARS = 2_000_000, 8, 200, 10_000
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
@@ -38,7 +42,7 @@ _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", 
 
 
 def read(content: bytes, known: Known) -> list[RowError]:
-    """The failed rows. `known` is asked with lower-case text whether it is an identifier of the batch."""
+    """The failed rows. `known` says of a text in lower case whether it is an identifier of the batch."""
     text = _text(_plain(content))
     return named(list(_bounded(_rows(text, known))), known)
 
@@ -53,7 +57,7 @@ def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _plain(content: bytes) -> bytes:
-    """Unpacked, also if packed twice, as far as it goes."""
+    """The content unpacked, as far as it can be; also if it was packed twice."""
     for _ in range(2):
         if not content.startswith(b"\x1f\x8b"):
             break
@@ -65,7 +69,7 @@ def _inflate(packed: bytes) -> bytes:
     plain = bytearray()
     while packed.startswith(b"\x1f\x8b") and len(plain) < MAX_PLAIN_BYTES:
         member = zlib.decompressobj(wbits=31)
-        for start in range(0, len(packed), PIECE):  # in pieces: what precedes a broken one is kept
+        for start in range(0, len(packed), PIECE):  # in steps: what comes before broken bytes is kept
             try:
                 plain += member.decompress(packed[start : start + PIECE], MAX_PLAIN_BYTES - len(plain))
             except zlib.error:
@@ -86,7 +90,7 @@ def _text(plain: bytes) -> str:
 
 
 def _rows(text: str, known: Known) -> Iterator[Row]:
-    """Rows with an identifier in them."""
+    """The rows that hold an identifier."""
     if text.lstrip()[:1] in ("[", "{"):
         if is_dense(text):
             return iter(())
@@ -95,7 +99,7 @@ def _rows(text: str, known: Known) -> Iterator[Row]:
 
 
 def _documents(text: str) -> Iterator[Any]:
-    """One JSON document, one a line, or as many as can be read of a broken file."""
+    """The JSON documents of the text: one in all, one a line, or those that a broken file still holds."""
     try:
         whole = orjson.loads(text.encode())
     except orjson.JSONDecodeError:
@@ -118,7 +122,7 @@ def _lines(text: str) -> Iterator[Any]:
 
 
 def _fragments(text: str) -> Iterator[Any]:
-    """The objects of a document that is cut off or otherwise broken."""
+    """The objects that can be read in a document that is cut off or broken."""
     decoder = json.JSONDecoder()
     at, false_starts = text.find("{"), 0
     while at >= 0 and false_starts < MAX_FALSE_STARTS:
@@ -132,8 +136,8 @@ def _fragments(text: str) -> Iterator[Any]:
 
 
 def _json_rows(document: Any, known: Known) -> Iterator[Row]:
-    """Every object or list with an identifier directly in it, or one object further down, and every key that is an
-    identifier, is a row."""
+    """The rows of a document. A row is an object or a list with an identifier directly in it, or in an object one level
+    below; and a key that is an identifier, with what it leads to."""
     waiting, seen = [document], 0
     while waiting and seen < MAX_NODES:
         node = waiting.pop()
@@ -156,7 +160,7 @@ def _json_rows(document: Any, known: Known) -> Iterator[Row]:
 
 
 def _leaves(node: Any, name: str) -> Row:
-    """The texts below a node, each with the nearest key."""
+    """The texts and numbers below a node, each with the nearest key."""
     found: Row = []
     waiting = [(name, node)]
     for _ in range(10 * MAX_CELLS):
@@ -173,7 +177,8 @@ def _leaves(node: Any, name: str) -> Row:
 
 
 def _csv_rows(text: str, known: Known) -> Iterator[Row]:
-    """The delimiter is the one that lays the most identifiers bare; quotes count unless a stray one hides rows."""
+    """The rows of a CSV text. The delimiter is the one that separates out the most identifiers. Quotes count
+    unless a stray quote hides rows."""
     sample = [line[:SAMPLE_CHARS] for line in itertools.islice(_split(text), SAMPLE_LINES)]
     others = Counter(
         char for line in sample for char in line if not (char.isalnum() or char.isspace() or char in _BARRED)
@@ -189,7 +194,7 @@ def _table(text: str, delimiter: str, known: Known, *, quoted: bool) -> Iterator
 
 
 def _split(text: str) -> Iterator[str]:
-    """Line by line out of the text itself: a file in memory would take four bytes for each character of a copy."""
+    """Line by line out of the text itself: `io.StringIO` would take four bytes for each character of a copy."""
     return (match[0] for match in itertools.islice(_LINE.finditer(text), MAX_LINES))
 
 
@@ -203,12 +208,12 @@ def _cells(lines: Iterable[str], delimiter: str, *, quoted: bool) -> Iterator[li
             yield next(reader)[:MAX_CELLS]
         except StopIteration:
             return
-        except csv.Error:  # one cell too long: the reader goes on with the next line
+        except csv.Error:  # a cell is too long: the reader goes on with the next line
             continue
 
 
 def _labelled(table: Iterable[list[str]], known: Known) -> Iterator[Row]:
-    """The rows that hold an identifier; a first line without any gives the columns their names."""
+    """The rows that hold an identifier. A first line without one gives the columns their names."""
     names: list[str] = []
     for number, cells in enumerate(table):
         if has_known(cells, known):

@@ -1,1 +1,1 @@
-""""""
+"""Loops: contacts, custom properties and replies."""

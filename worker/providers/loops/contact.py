@@ -1,8 +1,11 @@
-"""A contact in Loops' words: checked, renamed, encoded once.
+"""Turns a record into a Loops contact: checks it, renames fields, encodes it once.
 
-Whether a contact is subscribed, and which lists it is on, is sent only if its record says so: `subscribed` true undoes
-an opt-out, so nothing here ever adds it. Refusals name the field, the rule, and the length or type found, never the
-content. Null resets a text, as it does in Loops; of an identifier or of consent there is nothing to reset.
+    {"email": "Ann@Example.com", "first_name": "Ann", "custom_fields": {"plan": "pro"}}
+    {"email": "ann@example.com", "firstName": "Ann", "plan": "pro"}
+
+`subscribed` and `mailing_lists` are sent only if the record has them: `subscribed` true undoes an opt-out, so nothing
+here ever adds it. A refusal names the field, the rule, and the length or type found, never the content. Null resets a
+text, as it does in Loops; an identifier and consent cannot be null.
 
 Source: PUT /v1/contacts/update of the official OpenAPI file 1.21.6 and the page "Update a contact", checked 2026-11-22.
 """
@@ -13,18 +16,18 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import FIELDS
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.providers.base import Prepared
-from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import address
 from contact_ingest.providers.loops.fields import fits, too_long, translate
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
 
-#: Identifiers that count, strongest first.
+#: Identifiers that tell contacts apart, strongest first.
 IDENTIFIERS = ("email", "external_id")
 CUSTOM = "custom_fields"
-#: Neutral names to those of Loops.
+#: The record's name of a field, and the name that Loops has for it.
 NAMES: Mapping[str, str] = {
     "email": "email",
     "external_id": "userId",
@@ -39,8 +42,8 @@ _NEUTRAL = {own: name for name, own in NAMES.items() if own != name}
 
 
 def prepare(raw: bytes, table: FieldTable, policy: UnknownFields, source: str) -> Prepared:
-    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table does not know. `source` is for records that
-    name none."""
+    """Raises `Refused`, or `FieldsNeeded` for custom fields that the table lacks. `source` goes into contacts whose
+    record names none."""
     record = _record(raw)
     contact: dict[str, Any] = {}
     dropped: list[str] = []
@@ -52,7 +55,7 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields, source: str) -
             dropped.append(name)
     identities = tuple(f"{name}:{contact[NAMES[name]]}" for name in IDENTIFIERS if NAMES[name] in contact)
     if not identities:
-        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", FailureCode.NO_IDENTIFIER)
     if source:
         contact.setdefault("source", source)
     if CUSTOM in record:
@@ -66,9 +69,9 @@ def _record(raw: bytes) -> dict[str, Any]:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refused("record", "is not JSON", "not_an_object") from None
+        raise Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT) from None
     if not isinstance(record, dict):
-        raise Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+        raise Refused("record", f"must be an object, not {kind_of(record)}", FailureCode.NOT_AN_OBJECT)
     return record
 
 
@@ -86,11 +89,11 @@ def _checked(name: str, value: Any) -> Any:
 
 def _text(name: str, value: Any) -> str:
     if value is None:
-        raise Refused(name, "null cannot be sent: leave the field out", "null")
+        raise Refused(name, "null cannot be sent: leave the field out", FailureCode.NULL)
     if not isinstance(value, str):
-        raise Refused(name, f"must be text, not {kind_of(value)}", "wrong_type")
+        raise Refused(name, f"must be text, not {kind_of(value)}", FailureCode.WRONG_TYPE)
     if not value and name in IDENTIFIERS:
-        raise Refused(name, "is empty: leave the field out", "empty")
+        raise Refused(name, "is empty: leave the field out", FailureCode.EMPTY)
     if name == "email":
         return address(value, name)
     if not fits(value):
@@ -104,7 +107,7 @@ def _lists(value: Any) -> dict[str, bool]:
         raise Refused(name, f"must be an object of list ids, not {kind_of(value)}", type_code(value))
     for place, (list_id, joins) in enumerate(value.items(), 1):
         if not list_id:
-            raise Refused(name, f"list {place} has no id", "empty")
+            raise Refused(name, f"list {place} has no id", FailureCode.EMPTY)
         if not fits(list_id):
             raise too_long(name, list_id)
         if not isinstance(joins, bool):
@@ -113,14 +116,14 @@ def _lists(value: Any) -> dict[str, bool]:
 
 
 def _check_absent(name: str, policy: UnknownFields) -> None:
-    """A field that Loops does not have: left out if that is the policy, but only if its name is no mistake."""
+    """Raises `Refused` for a field that Loops lacks, unless the policy drops such fields and the name is no mistake."""
     if name in _NEUTRAL:
-        raise Refused(name, f"is called {_NEUTRAL[name]} in a record", "unknown_field")
+        raise Refused(name, f"is called {_NEUTRAL[name]} in a record", FailureCode.UNKNOWN_FIELD)
     if name not in FIELDS:
         rule = "is not a field that Loops knows: own fields go into custom_fields"
-        raise Refused(field_label(name), rule, "unknown_field")
+        raise Refused(field_label(name), rule, FailureCode.UNKNOWN_FIELD)
     if policy != "drop":
-        raise Refused(name, "Loops has no such field: put it into custom_fields", "unknown_field")
+        raise Refused(name, "Loops has no such field: put it into custom_fields", FailureCode.UNKNOWN_FIELD)
 
 
 def _custom(value: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-""""""
+"""SendGrid Marketing Contacts: contacts, custom fields, replies and errors."""

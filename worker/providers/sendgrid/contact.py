@@ -1,7 +1,10 @@
-"""A contact in SendGrid's words: checked against its documented limits, renamed, encoded once.
+"""Turns a record into a SendGrid contact: checks it against the documented limits, renames fields, encodes it once.
 
-Refusals name the field, the rule, and the length or type found, never the content. The limits are counted in
-characters; SendGrid does not say in which unit it counts.
+    {"email": "Ann@Example.com", "phone": "+12015550123", "custom_fields": {"plan": "pro"}}
+    {"email": "ann@example.com", "phone_number": "+12015550123", "custom_fields": {"e1_T": "pro"}}
+
+A refusal names the field, the rule, and the length or type found, never the content. Limits are counted in characters:
+SendGrid does not say in which unit it counts.
 
 Source: schema `ContactRequest` of PUT /v3/marketing/contacts (official OpenAPI file), checked 2026-11-22.
 """
@@ -15,10 +18,10 @@ import orjson
 from msgspec import UNSET, UnsetType
 
 from contact_ingest.errors import Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import FIELDS
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.providers.base import Prepared
-from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.base import Prepared, UnknownFields
 from contact_ingest.providers.email_address import address
 from contact_ingest.providers.refusal_text import field_label, kind_of
 from contact_ingest.providers.sendgrid.fields import translate
@@ -80,7 +83,7 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields) -> Prepared:
     changed: dict[str, Any] = {}
     identities = _identities(contact, changed)
     if not identities:
-        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", "no_identifier")
+        raise Refused("record", f"needs one of {', '.join(IDENTIFIERS)}", FailureCode.NO_IDENTIFIER)
     if contact.phone is not UNSET or contact.phone_number is not UNSET:
         _rename_phone(contact, changed)
     if contact.alternate_emails is not UNSET:
@@ -93,8 +96,8 @@ def prepare(raw: bytes, table: FieldTable, policy: UnknownFields) -> Prepared:
 
 
 def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
-    """The record's own bytes where they can be sent as they are: they were encoded at the door, by the same encoder.
-    UNSET takes a field away."""
+    """The contact's bytes. Without changes they are the record's own, which `enqueue` encoded with the same encoder. A
+    change to UNSET takes the field away."""
     if not changed:
         return raw
     try:
@@ -106,11 +109,11 @@ def _encode(raw: bytes, changed: Mapping[str, Any]) -> bytes:
                 record[name] = value
         return orjson.dumps(record)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        raise Refused("record", "holds a number beyond 64 bits", "not_json") from None
+        raise Refused("record", "holds a number beyond 64 bits", FailureCode.NOT_JSON) from None
 
 
 def _identities(contact: Any, changed: dict[str, Any]) -> list[str]:
-    """Who the contact is, checked; the address becomes lower-case."""
+    """Who the contact is: `email:ann@example.com` and the like. The address goes into `changed` in lower case."""
     identities = []
     if (given := contact.email) is not UNSET:
         email = address(given, "email")
@@ -131,19 +134,21 @@ def _phone(text: str, field: str) -> str:
         raise Refused(
             field,
             "is not in E.164 form (+ and 7 to 15 digits): give --region US (or the like), or write it as +…",
-            "bad_phone",
+            FailureCode.BAD_PHONE,
         )
     return text
 
 
 def _rename_phone(contact: Any, changed: dict[str, Any]) -> None:
-    """`phone` is sent as `phone_number`. An empty one is a value and stays."""
+    """Send `phone` as `phone_number`. An empty number is a value and stays."""
     if contact.phone is UNSET:
         number = contact.phone_number
     elif contact.phone_number is UNSET or contact.phone_number == contact.phone:
         number = contact.phone
     else:
-        raise Refused("phone", "differs from phone_number, which is the same field at SendGrid: give one", "bad_phone")
+        raise Refused(
+            "phone", "differs from phone_number, which is the same field at SendGrid: give one", FailureCode.BAD_PHONE
+        )
     if number:
         _phone(number, "phone")
     if contact.phone is not UNSET:
@@ -152,34 +157,35 @@ def _rename_phone(contact: Any, changed: dict[str, Any]) -> None:
 
 
 def _refusal(raw: bytes) -> Refused:
-    """Say which rule a record breaks that did not fit the shape."""
+    """The rule that a record breaks whose shape the decoder refused."""
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return Refused("record", "is not JSON", "not_an_object")
+        return Refused("record", "is not JSON", FailureCode.NOT_AN_OBJECT)
     if not isinstance(record, Mapping):
-        return Refused("record", f"must be an object, not {kind_of(record)}", "not_an_object")
+        return Refused("record", f"must be an object, not {kind_of(record)}", FailureCode.NOT_AN_OBJECT)
     for name, value in record.items():
         if problem := _problem(name, value):
             rule, code = problem
             return Refused(field_label(name), rule, code)
-    return Refused("record", "is not a contact that SendGrid takes", "invalid")
+    return Refused("record", "is not a contact that SendGrid takes", FailureCode.INVALID)
 
 
 def _problem(name: str, value: Any) -> tuple[str, str] | None:
     if name not in TEXT_FIELDS and name not in ("alternate_emails", "custom_fields"):
-        return _absence(name), "unknown_field"
+        return _absence(name), FailureCode.UNKNOWN_FIELD
     if value is None:
-        return "null cannot be sent: leave the field out", "null"
+        return "null cannot be sent: leave the field out", FailureCode.NULL
     if name == "custom_fields":
-        return None if isinstance(value, dict) else (f"must be an object, not {kind_of(value)}", "wrong_type")
+        return None if isinstance(value, dict) else (f"must be an object, not {kind_of(value)}", FailureCode.WRONG_TYPE)
     if name == "alternate_emails":
         return _list_problem(value)
     return _text_problem(value, TEXT_FIELDS[name], required=name in IDENTIFIERS)
 
 
 def _absence(name: str) -> str:
-    """Other platforms' fields are told from mistakes. None is left out in silence: some of them are about consent."""
+    """What to say of a field that SendGrid lacks: another platform's field, or a mistake. No field is dropped silently,
+    because some fields are about consent."""
     if name not in FIELDS:
         return "is not a field that SendGrid knows: own fields go into custom_fields"
     instead = "lists go with the lane, as list_ids" if name == "mailing_lists" else "leave it out"
@@ -188,9 +194,9 @@ def _absence(name: str) -> str:
 
 def _list_problem(value: Any) -> tuple[str, str] | None:
     if not isinstance(value, list):
-        return f"must be a list of addresses, not {kind_of(value)}", "wrong_type"
+        return f"must be a list of addresses, not {kind_of(value)}", FailureCode.WRONG_TYPE
     if len(value) > MAX_ALTERNATES:
-        return f"has {len(value)} items, over the {MAX_ALTERNATES} allowed", "too_many"
+        return f"has {len(value)} items, over the {MAX_ALTERNATES} allowed", FailureCode.TOO_MANY
     for place, item in enumerate(value, 1):
         if problem := _text_problem(item, MAX_EMAIL, required=True):
             rule, code = problem
@@ -200,9 +206,9 @@ def _list_problem(value: Any) -> tuple[str, str] | None:
 
 def _text_problem(value: Any, most: int, *, required: bool) -> tuple[str, str] | None:
     if not isinstance(value, str):
-        return f"must be text, not {kind_of(value)}", "null" if value is None else "wrong_type"
+        return f"must be text, not {kind_of(value)}", FailureCode.NULL if value is None else FailureCode.WRONG_TYPE
     if most and len(value) > most:
-        return f"has {len(value)} characters, over the {most} allowed", "too_long"
+        return f"has {len(value)} characters, over the {most} allowed", FailureCode.TOO_LONG
     if required and not value:
-        return "is empty: leave the field out", "empty"
+        return "is empty: leave the field out", FailureCode.EMPTY
     return None

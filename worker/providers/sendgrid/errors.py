@@ -1,6 +1,8 @@
-"""What SendGrid's error bodies say, whatever their shape: entries, the records they name, the reason in short.
+"""Reads SendGrid's error bodies, whatever their shape: complaints, the records that they name, and a short reason.
 
-It promises to name nobody whom the text does not quote, and never raises. Which rows are meant is found elsewhere.
+    {"errors": [{"message": "email 'a@b' is not valid", "field": "contacts[3].email"}]}
+
+An error names only what the text quotes, and nothing here raises. `rows` finds which rows are meant.
 
 Sources: schemas `ContactsError` and `ErrorResponse` of the official OpenAPI file; texts recorded by Segment's own
 connector and in public issue threads; checked 2026-11-22.
@@ -11,17 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import RowError
 from contact_ingest.providers.error_file.columns import ADDRESS, MAX_REASON, without_addresses
 
-#: More entries than a request can have contacts are not read.
+#: Most complaints that are read: as many as a request can have contacts.
 MAX_ENTRIES = 30_000
-#: Quoted text that is the name of something, not the value of an identifier.
+#: Quoted texts that name a field or a type, and are no identifier.
 _NAMES = frozenset(
     {"contact", "contacts", "email", "emails", "identifier", "identifiers", "phone", "phone_number", "phone_number_id"}
     | {"external_id", "anonymous_id", "custom_fields", "list_ids", "string", "number", "null"}
 )
-#: Straight, typographic and angled quotes.
+#: Straight, typographic and angled quotes, opening and closing.
 _OPEN, _CLOSE = "'\"`\u2018\u201c\u00ab<", "'\"`\u2019\u201d\u00bb>"
 _ATEXT = r"[\w.!#$%&'*+/=?^`{|}~-]{1,128}"
 _QUOTED_ADDRESS = re.compile(
@@ -36,21 +39,21 @@ _IDENTIFIER = re.compile(r"identifier|phone|external_?id|anonymous_?id", re.IGNO
 _INDEX = re.compile(r"contacts?(?:\[|\.|/)(\d{1,5})(?=\]|\.|/|$)", re.IGNORECASE)
 _FIELD_IDS = re.compile(r"custom fields? ids? supplied\W*[-:]?\s*(.+)", re.IGNORECASE | re.DOTALL)
 _FIELD_ID = re.compile(r"\w{1,64}", re.ASCII)
-#: Addresses that a platform prints as its own.
+#: Endings of addresses that belong to the platform itself.
 _OWN = ("@sendgrid.com", "@twilio.com")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Entry:
-    """One complaint. `field` is the path it points at, empty where it does not."""
+    """One complaint. `field` is the path that it points at, such as `contacts[3].email`; empty if it points at none."""
 
     message: str
     field: str = ""
 
 
 def entries(payload: Any) -> list[Entry]:
-    """Every complaint in a decoded reply: `errors` as a list of objects or texts or as one of either, `error`,
-    `message`, or a bare list."""
+    """Every complaint in a decoded reply. It may stand under `errors` (a list of objects or texts, or one of either),
+    `error` or `message`, or in a bare list."""
     found: list[Entry] = []
     waiting = [payload]
     while waiting and len(found) < MAX_ENTRIES:
@@ -69,7 +72,7 @@ def entries(payload: Any) -> list[Entry]:
 
 
 def reason(found: list[Entry], otherwise: str) -> str:
-    """The complaints as one short text, without addresses."""
+    """The complaints as one short text without addresses; `otherwise` if they say nothing."""
     texts = dict.fromkeys(entry.message[:MAX_REASON] for entry in found[:20])
     return without_addresses("; ".join(texts))[:MAX_REASON] or otherwise
 
@@ -80,7 +83,8 @@ def named(found: list[Entry]) -> tuple[RowError, ...]:
 
 
 def concerns_lists(found: list[Entry]) -> bool:
-    """Whether a complaint points at `list_ids`. SendGrid's text for a bad list is not known: only the path counts."""
+    """Whether a complaint points at `list_ids`. Only the path counts: the text for a bad list
+    is not documented."""
     return any(entry.field.lower().lstrip("$./").removeprefix("body.").startswith("list_ids") for entry in found)
 
 
@@ -92,7 +96,7 @@ def _path(item: dict[str, Any]) -> str:
 def _named(entry: Entry) -> Iterator[RowError]:
     if match := _FIELD_IDS.search(entry.message):
         if ids := tuple(dict.fromkeys(_FIELD_ID.findall(match[1][:10_000]))):
-            yield RowError("unknown_field_id", _short(entry.message), fields=ids)
+            yield RowError(FailureCode.UNKNOWN_FIELD_ID, _short(entry.message), fields=ids)
         return
     values = _values(entry)
     match = _INDEX.search(entry.field) or _INDEX.search(entry.message)
@@ -100,13 +104,14 @@ def _named(entry: Entry) -> Iterator[RowError]:
     if not values and hint is None:
         return
     about = values or ("",)
-    code = "bad_identifier" if values or _IDENTIFIER.search(entry.field) else "bad_contact"
+    code = FailureCode.BAD_IDENTIFIER if values or _IDENTIFIER.search(entry.field) else FailureCode.BAD_CONTACT
     for value in about:
         yield RowError(code, _short(entry.message, value), value, hint if len(about) == 1 else None)
 
 
 def _values(entry: Entry) -> tuple[str, ...]:
-    """The identifiers that a complaint quotes: addresses first, then bare ones, then quoted text of another kind."""
+    """The identifiers that a complaint quotes: quoted addresses, else bare addresses, else other quoted text where the
+    complaint is about an identifier."""
     message = entry.message
     found = [match[match.lastindex or 0] for match in _QUOTED_ADDRESS.finditer(message)]
     if not found:

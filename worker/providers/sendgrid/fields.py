@@ -1,7 +1,7 @@
-"""SendGrid's custom fields: names to ids, values to what a field's type takes, and the definitions themselves.
+"""SendGrid's custom fields: finds the id of a name, converts a value to the field's type, reads and makes definitions.
 
-Names are matched without regard to letter case, ids are opaque. When to fetch definitions or to create a field is the
-engine's to decide.
+A name matches in any letter case. An id, such as `e1_T`, is opaque. The engine decides when to fetch the definitions or
+to create a field.
 """
 
 import re
@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable
-from contact_ingest.providers.credentials import UnknownFields
+from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
 
-#: Longest value of a Text field in characters.
+#: Most characters of a value of a Text field.
 #: Source: SendGrid's page on custom fields and Segment's own connector, checked 2026-11-22.
 MAX_TEXT = 1_000
 #: Letters, digits and underscores, not a digit first, 1 to 100 characters.
@@ -33,14 +34,14 @@ RESERVED = frozenset(
 
 _US_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].+)?", re.ASCII)
-#: What needs no second look.
+#: Values of these types need no conversion in a field of the type named here.
 _EXACT: dict[type, str] = {str: "Text", int: "Number", float: "Number"}
 
 
 def translate(
     given: Mapping[str, Any], table: FieldTable, policy: UnknownFields
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The values under their ids, and the names left out. Raises `Refused` or `FieldsNeeded`."""
+    """The values by field id, and the names that were left out. Raises `Refused` or `FieldsNeeded`."""
     if given and not table.fetched_ms:
         raise FieldsNeeded(dict(given))
     by_name = table.by_name
@@ -61,22 +62,23 @@ def translate(
     samples = {name: given[name] for name in unknown}
     for name, value in samples.items():
         if policy == "refuse":
-            raise Refused(custom_label(name), "is not a custom field of this account", "unknown_field")
+            raise Refused(custom_label(name), "is not a custom field of this account", FailureCode.UNKNOWN_FIELD)
         definition(name, value)
     raise FieldsNeeded(samples)
 
 
 def check_name(name: str) -> None:
-    """Refuse a name under which SendGrid would not create a field."""
+    """Raises `Refused` for a name by which SendGrid would not create a field."""
     if not NAME.fullmatch(name):
         rule = f"letters, digits and underscores, not a digit first, 1 to 100 of them; this has {len(name)} characters"
-        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", "unknown_field")
+        raise Refused(custom_label(name), f"cannot be created: a name is {rule}", FailureCode.UNKNOWN_FIELD)
     if name.lower() in RESERVED:
-        raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", "unknown_field")
+        raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", FailureCode.UNKNOWN_FIELD)
 
 
 def definition(name: str, value: object) -> bytes:
-    """The body that creates a field of the type that suits a value."""
+    """The body that creates a field of the type that suits `value`: `{"name": "seats", "field_type": "Number"}`. Raises
+    `Refused`."""
     check_name(name)
     if type(value) in (int, float):
         kind = "Number"
@@ -88,7 +90,8 @@ def definition(name: str, value: object) -> bytes:
 
 
 def table_of(payload: object, now_ms: int) -> FieldTable | None:
-    """The definitions in a decoded reply; None if it is not one. An account without custom fields sends none."""
+    """The definitions in a decoded reply; None if it holds none. The reply of an account without custom fields has no
+    list of them."""
     if not isinstance(payload, Mapping):
         return None
     by_name: dict[str, tuple[str, str]] = {}
@@ -103,7 +106,7 @@ def table_of(payload: object, now_ms: int) -> FieldTable | None:
 
 
 def us_date(text: str) -> str | None:
-    """A date or a moment as MM/DD/YYYY, the day as it was written; None if it is neither."""
+    """A date or a moment as MM/DD/YYYY, with the day as it was written; None if the text is neither."""
     try:
         if match := _US_DATE.fullmatch(text):
             month, day, year = map(int, match.groups())
@@ -118,23 +121,28 @@ def us_date(text: str) -> str | None:
 
 
 def _checked(name: str, value: object, kind: str) -> object:
-    """The slow way: dates, types that are new to us, and everything that is refused."""
+    """The value as a field of this type takes it: the slow way, for dates, for types that are not known here, and for
+    everything that is refused."""
     kind = kind.title()
     if value is None:
-        raise Refused(custom_label(name), "null cannot be sent: leave the field out", "null")
+        raise Refused(custom_label(name), "null cannot be sent: leave the field out", FailureCode.NULL)
     if kind not in ("Text", "Number", "Date") and type(value) in (str, int, float):
         return value
     if kind == "Number" and type(value) in (int, float):
         return value
     if kind == "Number" or not isinstance(value, str):
         takes = "a number" if kind == "Number" else "text"
-        raise Refused(custom_label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", "wrong_type")
+        raise Refused(
+            custom_label(name), f"is a {kind} field and takes {takes}, not {kind_of(value)}", FailureCode.WRONG_TYPE
+        )
     if len(value) > MAX_TEXT:
-        raise Refused(custom_label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", "too_long")
+        raise Refused(
+            custom_label(name), f"has {len(value)} characters, over the {MAX_TEXT} allowed", FailureCode.TOO_LONG
+        )
     if kind != "Date":
         return value
     when = us_date(value)
     if when is None:
         rule = f"takes MM/DD/YYYY or an ISO 8601 date, not these {len(value)} characters"
-        raise Refused(custom_label(name), f"is a Date field and {rule}", "bad_date")
+        raise Refused(custom_label(name), f"is a Date field and {rule}", FailureCode.BAD_DATE)
     return when

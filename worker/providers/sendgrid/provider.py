@@ -1,55 +1,47 @@
-"""SendGrid Marketing Contacts: contacts in, request bytes out; reply in, verdict out. No connection, no clock.
+"""SendGrid Marketing Contacts as a provider: core, import jobs and custom fields.
 
     PUT  /v3/marketing/contacts               {"list_ids": [...], "contacts": [...]}  ->  202 {"job_id": "..."}
     GET  /v3/marketing/contacts/imports/{id}  {"status": "...", "results": {counts, errors_url}}
-    GET  /v3/marketing/field_definitions      custom field names, ids and types
+    GET  /v3/marketing/field_definitions      custom field names, ids and types; the probe too
     POST /v3/marketing/field_definitions      {"name", "field_type"}
 
-A 202 means queued: a malformed contact is refused at once, with the whole request; what fails later is told by the
-job. Custom fields are keyed by id, addresses are kept lower-case, omitted fields keep their values.
+A 202 means queued. SendGrid refuses a malformed contact at once, together with the whole request; the job tells what
+failed later. Contacts carry custom fields by id. SendGrid keeps addresses in lower case. A field that a contact omits
+keeps its value.
 Source: the official OpenAPI files of Marketing Contacts and Custom Fields, checked 2026-11-22.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import orjson
 from pydantic import SecretStr
 
 from contact_ingest.errors import SettingError
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.lane import Lane
-from contact_ingest.model.verdicts import FieldTable, JobReport, Limited, Retry, RowError, Stop, Verdict
+from contact_ingest.model.verdicts import FieldTable, Healthy, JobReport, Limited, Retry, RowError, Stop, Verdict
 from contact_ingest.packing.payload import Limits
-from contact_ingest.providers.base import Prepared, SigningContext, Token
-from contact_ingest.providers.credentials import HEADER_TEXT, UnknownFields, account_name, checked_key, checked_url
+from contact_ingest.providers.base import CustomFields, ImportJobs, Prepared, SigningContext, UnknownFields
+from contact_ingest.providers.credentials import HEADER_TEXT, account_name, checked_key, checked_policy, checked_url
 from contact_ingest.providers.error_file import reader
-from contact_ingest.providers.refusal_text import kind_of
 from contact_ingest.providers.sendgrid import contact, replies
 from contact_ingest.providers.sendgrid import fields as custom_fields
+from contact_ingest.providers.sendgrid.lane import MAX_BYTES, SendGridLaneRules
 from contact_ingest.providers.sendgrid.rows import find_rows, known
 
-#: "30,000 contacts or 6MB of data, whichever is lower." Source: PUT /v3/marketing/contacts, checked 2026-11-22.
-#: Whether a megabyte is 1,000,000 or 1,048,576 bytes is not said: the smaller one is safe.
-MAX_CONTACTS = 30_000
-MAX_BYTES = 6_000_000
-MIN_BYTES = 65_536
-#: Leaves room for contacts in the smallest body. SendGrid names no limit.
-MAX_LISTS = 1_000
-#: The file of an import's errors may name every contact of a request; an upsert's refusal too.
+#: Largest replies that are read, in bytes. The error file of an import may name every contact of a request, and so may
+#: the refusal of an upsert.
 MAX_ERROR_FILE_BYTES = 10_000_000
 MAX_REFUSAL_BYTES = 8_000_000
 
 _CONTACTS = "/v3/marketing/contacts"
 _FIELDS = "/v3/marketing/field_definitions"
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class SendGrid:
-    """One SendGrid account, or one subuser of it."""
+class SendGrid(ImportJobs, CustomFields):
+    """One SendGrid account, or one subuser of it (`on_behalf_of`)."""
 
     identifiers: tuple[str, ...] = contact.IDENTIFIERS
 
@@ -68,29 +60,21 @@ class SendGrid:
         key = checked_key(api_key)
         if on_behalf_of and not HEADER_TEXT.fullmatch(on_behalf_of):
             raise SettingError("on_behalf_of", "holds characters that no header can carry")
-        if unknown_fields not in ("refuse", "drop", "create"):
-            raise SettingError("unknown_fields", "must be refuse, drop or create")
-        if not MIN_BYTES <= max_body_bytes <= MAX_BYTES:
-            raise SettingError("max_body_bytes", f"must be {MIN_BYTES} to {MAX_BYTES}, not {max_body_bytes}")
+        self._unknown_fields = checked_policy(unknown_fields)
+        self._lane_rules = SendGridLaneRules(max_body_bytes=max_body_bytes)
         self._key = SecretStr(key)
         self._on_behalf_of = on_behalf_of
-        self._unknown_fields = unknown_fields
-        self._max_bytes = max_body_bytes
         self.rates: Mapping[str, tuple[int, float]] = dict(rates or {})
         self.account = account_name(self._base_url, key, on_behalf_of)
 
     def __repr__(self) -> str:
         return f"SendGrid({self.account})"
 
-    @staticmethod
-    def lane_options(**options: Any) -> dict[str, Any]:
-        return lane_options(**options)
+    def lane_options(self, **options: Any) -> dict[str, Any]:
+        return self._lane_rules.lane_options(**options)
 
     def limits(self, lane: Lane, max_bytes: int | None = None) -> Limits:
-        lists = lane.options.get("list_ids", ())
-        head = b'"list_ids":%b,' % orjson.dumps(lists) if lists else b""
-        cap = self._max_bytes if max_bytes is None else min(self._max_bytes, max_bytes)
-        return Limits(MAX_CONTACTS, cap, b'{%b"contacts":[' % head, b"]}")
+        return self._lane_rules.limits(lane, max_bytes)
 
     def prepare(self, raw: bytes, fields: FieldTable) -> Prepared:
         return contact.prepare(raw, fields, self._unknown_fields)
@@ -112,6 +96,20 @@ class SendGrid:
     def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
         return find_rows(rows, failed)
 
+    def probe(self) -> Request:
+        return self.definitions()
+
+    def read_probe(self, response: Response, now_s: float) -> Healthy | Limited | Retry | Stop:
+        read = replies.read_definitions(response, round(now_s * 1000))
+        return Healthy() if isinstance(read, FieldTable) else read
+
+    def sign(self, request: Request, signing: SigningContext) -> Request:
+        """With the API key, except for an address that came from a reply."""
+        del signing
+        if request.public_only:
+            return request
+        return replace(request, headers={**request.headers, "authorization": f"Bearer {self._key.get_secret_value()}"})
+
     def job(self, job: str) -> Request:
         return self._get(f"{_CONTACTS}/imports/{quote(job, safe='')}", "job")
 
@@ -119,7 +117,7 @@ class SendGrid:
         return replies.read_job(response, now_s)
 
     def error_file(self, url: str) -> Request:
-        """Without the key, whatever the host: the address comes from outside."""
+        """Without the API key, whatever the host: the address came from a reply."""
         return Request(
             method="GET",
             url=url,
@@ -133,23 +131,6 @@ class SendGrid:
     def read_error_file(self, content: bytes, rows: Sequence[bytes]) -> list[RowError]:
         return reader.read(content, known(rows))
 
-    def token_request(self) -> None:
-        """SendGrid gives no tokens: the key goes with every request."""
-
-    def read_token(self, response: Response) -> Token | Limited | Retry | Stop:
-        del response
-        raise AssertionError("SendGrid gives no tokens")
-
-    def sign(self, request: Request, signing: SigningContext) -> Request:
-        """With the key, but for a request to an address from outside."""
-        del signing
-        if request.public_only:
-            return request
-        return replace(request, headers={**request.headers, "authorization": f"Bearer {self._key.get_secret_value()}"})
-
-    def probe(self) -> Request:
-        return self.definitions()
-
     def definitions(self) -> Request:
         return self._get(_FIELDS, "definitions")
 
@@ -157,7 +138,6 @@ class SendGrid:
         return replies.read_definitions(response, now_ms)
 
     def create_field(self, name: str, value: object) -> Request:
-        """Raises `Refused` for a name or a value that SendGrid has no field for."""
         body = custom_fields.definition(name, value)
         return Request("POST", self._base_url + _FIELDS, "create_field", self._headers(sends=True), [body])
 
@@ -173,24 +153,8 @@ class SendGrid:
         return headers
 
 
-def lane_options(**options: Any) -> dict[str, Any]:
-    """What a lane may say: `list_ids`, the lists that all its contacts join. Raises `SettingError`."""
-    for name in options:
-        if name != "list_ids":
-            raise SettingError(name, "is not an option of a SendGrid lane; it takes list_ids")
-    given = options.get("list_ids") or ()
-    if not isinstance(given, list | tuple | set | frozenset):
-        raise SettingError("list_ids", f"must be a list of list ids, not {kind_of(given)}")
-    for place, item in enumerate(given, 1):
-        if not isinstance(item, str) or not _UUID.fullmatch(item.lower()):
-            raise SettingError("list_ids", f"item {place} is not a UUID like 00000000-0000-0000-0000-000000000000")
-    lists = tuple(sorted({item.lower() for item in given}))
-    if len(lists) > MAX_LISTS:
-        raise SettingError("list_ids", f"has {len(lists)} lists, over the {MAX_LISTS} that fit a small body")
-    return {"list_ids": lists} if lists else {}
-
-
 def _origin(base_url: str) -> str:
+    """Scheme, host and port, such as `https://api.sendgrid.com:443`."""
     url = urlsplit(base_url)
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
     return f"{url.scheme}://{host}:{url.port or (443 if url.scheme == 'https' else 80)}"

@@ -1,7 +1,7 @@
-"""SendGrid's replies as verdicts: what an upsert's status and body mean, and what an import job reports.
+"""Reads SendGrid's replies: what the status and body of an upsert mean, and what an import job reports.
 
-Nothing counts as success unless the reply says so. Unknown statuses, absent counts and unreadable bodies have a
-meaning here too, and none of them raises.
+Nothing counts as success unless the reply says so. An unknown status, an absent count and an unreadable body have a
+meaning as well. No reply raises.
 
 Sources: PUT /v3/marketing/contacts and GET /v3/marketing/contacts/imports/{id} of the official OpenAPI file, the rate
 limits page, and recorded traffic of 2026; checked 2026-11-22.
@@ -10,6 +10,7 @@ limits page, and recorded traffic of 2026; checked 2026-11-22.
 import re
 from typing import Any
 
+from contact_ingest.model.failure_codes import FailureCode, http_code
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.verdicts import (
     FieldTable,
@@ -26,20 +27,23 @@ from contact_ingest.model.verdicts import (
     TooLarge,
     Verdict,
 )
-from contact_ingest.providers.http_status import beside_the_contacts
+from contact_ingest.providers.http_status import read_other_status
 from contact_ingest.providers.json_guard import decode
 from contact_ingest.providers.sendgrid import errors
 from contact_ingest.providers.sendgrid.fields import table_of
 
-#: 429 is told apart from these; the rest of the 4xx says that the request itself is wrong.
+#: Statuses that may pass by themselves. 429 is read apart; any other 4xx says that the request itself is wrong.
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
-#: So much of a refusal that is no longer JSON is searched.
+#: Bytes that are searched of a refusal that was cut off and is no JSON any more.
 MAX_CUT_BYTES = 1_000_000
 _STOPS = {
-    401: ("unauthorized", "SendGrid does not accept the API key: check api_key and base_url"),
-    402: ("payment", "SendGrid wants the account's payment settled"),
-    403: ("forbidden", "the API key may not do this: it needs full access to Marketing; check on_behalf_of too"),
-    404: ("not_found", "SendGrid does not know the path: check base_url"),
+    401: (FailureCode.UNAUTHORIZED, "SendGrid does not accept the API key: check api_key and base_url"),
+    402: (FailureCode.PAYMENT, "SendGrid wants the account's payment settled"),
+    403: (
+        FailureCode.FORBIDDEN,
+        "the API key may not do this: it needs full access to Marketing; check on_behalf_of too",
+    ),
+    404: (FailureCode.NOT_FOUND, "SendGrid does not know the path: check base_url"),
 }
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:=-]{0,199}")
 _STATUS = re.compile(r"[a-z][a-z_ -]{0,39}")
@@ -50,32 +54,32 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
     status = response.status
     if 200 <= status < 300:
         job = _job_id(response)
-        return Pending(job) if job else Retry("unreadable_reply", unknown=True)
+        return Pending(job) if job else Retry(FailureCode.UNREADABLE_REPLY, unknown=True)
     if status in (400, 422):
         return _refused(response)
     if status == 413:
         return TooLarge()
-    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_job(response: Response, now_s: float) -> JobReport:
     status = response.status
     if 200 <= status < 300:
         payload = None if response.truncated else decode(response.body)
-        return _report(payload) if isinstance(payload, dict) else Retry("unreadable_reply")
+        return _report(payload) if isinstance(payload, dict) else Retry(FailureCode.UNREADABLE_REPLY)
     if status == 404:
         return JobMissing()
     if status in (400, 422):
-        return Retry(f"http_{status}")
-    return beside_the_contacts(response, now_s, _TRY_AGAIN, _STOPS)
+        return Retry(http_code(status))
+    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS)
 
 
 def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
-    """The custom fields of the account, or why they are not to be had at the moment."""
+    """The custom fields of the account, or why they cannot be had now."""
     if not 200 <= response.status < 300:
-        return beside_the_contacts(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
+        return read_other_status(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
     table = None if response.truncated else table_of(decode(response.body), now_ms)
-    return table or Retry("unreadable_reply")
+    return table or Retry(FailureCode.UNREADABLE_REPLY)
 
 
 def _refused(response: Response) -> Verdict:
@@ -84,12 +88,14 @@ def _refused(response: Response) -> Verdict:
         payload = response.body[:MAX_CUT_BYTES].decode(errors="replace")
     found = errors.entries(payload)
     if errors.concerns_lists(found):
-        return Stop("bad_list", "SendGrid refuses this lane's list_ids: check that the lists exist in this account")
+        return Stop(
+            FailureCode.BAD_LIST, "SendGrid refuses this lane's list_ids: check that the lists exist in this account"
+        )
     rows = errors.named(found)
     if rows:
         return Named(rows)
     text = errors.reason(found, f"SendGrid answered {response.status} and gave no reason")
-    return Rejected("invalid_json" if "invalid json" in text.lower() else f"http_{response.status}", text)
+    return Rejected(FailureCode.INVALID_JSON if "invalid json" in text.lower() else http_code(response.status), text)
 
 
 def _job_id(response: Response) -> str:
@@ -99,8 +105,8 @@ def _job_id(response: Response) -> str:
 
 
 def _report(payload: dict[str, Any]) -> JobReport:
-    """Counts are left out by SendGrid while zero or unknown, and the status decides, not sums: contacts that did not
-    change are in no count."""
+    """What a job reports. The status decides, not the counts: SendGrid leaves out counts that are zero or unknown, and
+    counts no contacts that did not change."""
     given = payload.get("status")
     status = given.strip().lower() if isinstance(given, str) else ""
     if status not in ("completed", "errored", "failed"):

@@ -1,7 +1,7 @@
-"""Which rows of a body a complaint concerns: those that hold the quoted value as an identifier, or the refused field.
+"""Finds the rows of a body that a complaint concerns: those with the quoted identifier, or with the refused field.
 
-A value counts only where it equals an identifier, never as a part of one. Row numbers are left to the engine: they
-are hints and prove nothing.
+A quoted value must equal an identifier; a part of one does not count. A row number is a hint for the engine and proves
+nothing here.
 """
 
 from collections import defaultdict
@@ -13,12 +13,12 @@ import orjson
 from contact_ingest.model.verdicts import RowError
 from contact_ingest.providers.sendgrid.contact import IDENTIFIERS
 
-#: Up to so many texts are searched for in the bytes; for more, one index over all rows is quicker.
+#: Up to this number of texts a search in the bytes is quicker than an index over all rows.
 FEW = 8
 
 
 def find_rows(rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
-    """For each error the positions in `rows`; empty where nothing matches or there is only a hint."""
+    """For each error the positions in `rows` that it concerns; none for an error that has only a row number."""
     values = {value for error in failed if error.value for value in _spellings(error.value)}
     ids = {field_id for error in failed for field_id in error.fields}
     if not values and not ids:
@@ -40,7 +40,7 @@ def find_rows(rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[in
 
 
 def known(rows: Sequence[bytes]) -> Callable[[str], bool]:
-    """A test whether a lower-case text is an identifier of one of these contacts."""
+    """A test whether a text in lower case is an identifier of one of these contacts."""
     texts = {text.lower() for row in rows for text in _identifiers(orjson.loads(row.strip(b",")))}
     return texts.__contains__
 
@@ -53,7 +53,7 @@ def _places(error: RowError, by_value: dict[str, list[int]], by_field: dict[str,
 
 
 def _spellings(value: str) -> tuple[str, ...]:
-    """As quoted, and lower-case if it may be an address: those are sent lower-case."""
+    """The value as quoted, and in lower case as well if it may be an address: addresses are sent in lower case."""
     lower = value.lower()
     return (value, lower) if "@" in value and lower != value else (value,)
 

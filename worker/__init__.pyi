@@ -1,0 +1,11 @@
+from contact_ingest.errors import IngestError as IngestError
+from contact_ingest.errors import IntakeError as IntakeError
+from contact_ingest.errors import LaneFull as LaneFull
+from contact_ingest.errors import SettingError as SettingError
+from contact_ingest.errors import StoreUnavailable as StoreUnavailable
+from contact_ingest.pipeline.enqueue import Receipt as Receipt
+from contact_ingest.pipeline.enqueue import RefusedRecord as RefusedRecord
+from contact_ingest.pipeline.producer import aclose as aclose
+from contact_ingest.pipeline.producer import aenqueue as aenqueue
+from contact_ingest.pipeline.producer import cancel as cancel
+from contact_ingest.pipeline.producer import enqueue as enqueue
