@@ -80,14 +80,18 @@ def anchors(path: Path) -> set[str]:
     return {heading.strip().replace(" ", "-") for heading in plain}
 
 
-def command_lines() -> Iterator[tuple[str, list[str]]]:
-    """Every `contact-ingest ...` that the pages show, as (where, words behind the program's name)."""
+def mentions() -> Iterator[tuple[str, list[str]]]:
+    """Every `contact-ingest ...` in a line of text, as (page, words behind the program's name)."""
     for path in PAGES:
         for span in code_spans(path):
             yield from ((name_of(path), words) for words in _commands(span))
+
+
+def calls() -> Iterator[tuple[str, list[str]]]:
+    """Every `contact-ingest ...` in a fenced block, as (where, words): somebody may copy it and run it."""
     for block in blocks():
         if block.info in ("sh", "text"):
-            for line in block.text.replace("\\\n", " ").splitlines():
+            for line in block.text.splitlines():
                 yield from ((str(block), words) for words in _commands(line))
 
 

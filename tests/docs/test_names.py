@@ -1,0 +1,104 @@
+"""The pages name what there is: paths and links that exist, and every word of the product somewhere."""
+
+import re
+
+import pytest
+import typer
+from support.pages import PAGES, PROGRAM, ROOT, all_text, anchors, code_spans, links, name_of, text_of
+
+from contact_ingest.cli import app
+from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
+from contact_ingest.failpoints import SCRIPTS
+from contact_ingest.model import verdicts
+from contact_ingest.model.record import FIELDS
+from contact_ingest.store import keys
+
+FOLDERS = ("worker/", "tasks/", "tests/", "benchmarks/", "docs/", ".ci/")
+STAGES = ("enqueue", "aggregate", "dispatch", "poll", "retry")
+
+
+def paths_in(span):
+    """The paths of the repository that a piece of code names."""
+    return [word.partition("::")[0] for word in span.split() if word.startswith(FOLDERS)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_path_that_a_page_names_exists(page):
+    named = [path for span in code_spans(page) for path in paths_in(span)]
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_of_a_page_leads_somewhere(page):
+    lost = []
+    for link in links(page):
+        address, _, anchor = link.partition("#")
+        target = (page.parent / address).resolve() if address else page
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(link)
+
+    assert lost == []
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = {name_of((ROOT / link).resolve()) for link in links(ROOT / "README.md") if "://" not in link}
+
+    assert {name_of(page) for page in PAGES[1:]} <= linked
+
+
+def commands(group, prefix=""):
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}"
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+
+
+def variables():
+    return [
+        str(field.validation_alias or f"{ENV_PREFIX}{name.upper()}")
+        for name, field in Settings.model_fields.items()
+        if name != "destinations"
+    ]
+
+
+def key_families():
+    """The kinds of keys, without the words in angle brackets behind them."""
+    specs = [getattr(keys, name) for name in ("INSTALL_KEYS", "DESTINATION_KEYS", "ACCOUNT_KEYS")]
+    return {spec.pattern for group in specs for spec in group}
+
+
+NAMED = {
+    "command": [f"{PROGRAM} {name}" for name in commands(typer.main.get_command(app))],
+    "variable": variables(),
+    "setting of a destination": list(Destination.model_fields),
+    "field of a record": sorted(FIELDS),
+    "stage": [*STAGES, *(f"contacts.{stage}" for stage in STAGES)],
+    "book": list(keys.BOOKS),
+    "key": sorted(key_families()),
+    "script": list(SCRIPTS),
+    "verdict": [kind.__name__ for kind in verdicts.Verdict.__args__],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in NAMED.items() for name in names])
+def test_every_word_of_the_product_is_in_the_pages(kind, name):
+    assert re.search(
+        rf"`[^`\n]*(?<![\w-]){re.escape(name)}(?![\w-])[^`\n]*`|\*\*{re.escape(name)}\*\*", all_text()
+    ) or (name in text_of(ROOT / "docs" / "concepts.md")), f"no page names the {kind} {name}"
+
+
+def test_the_acl_user_of_the_redis_page_may_do_what_the_tests_grant():
+    from support import redis_acl  # noqa: PLC0415 - beside the comparison it is for
+
+    page = text_of(ROOT / "docs" / "redis.md")
+    blocks = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    block = next(text for text in blocks if "resetkeys" in text)
+    words = block.split()
+
+    assert {word[1:] for word in words if word.startswith("+")} == redis_acl.COMMANDS
+    granted = [channel.replace("&acl:", "&contact-ingest:") for channel in redis_acl.CHANNELS]
+    assert [word for word in words if word.startswith("&")] == granted
+    assert all(f"+{command}" in page for command in redis_acl.COMMANDS_OF_THE_DOCTOR)
