@@ -1,10 +1,11 @@
 # ruff: noqa: INP001 - docs/ holds pages and this script; it is no package
-"""The generated parts of the pages in this folder: settings, destinations, platforms, commands.
+"""The generated parts of the pages in this folder: settings, destinations, platforms, commands, keys.
 
     python docs/generate.py
 
 The script rewrites what stands between `<!-- generated: NAME ... -->` and `<!-- end: NAME -->` and leaves the rest of
-each page alone. Input: the classes `Settings` and `Destination`, the providers' parameters and the Typer application.
+each page alone. Input: the classes `Settings` and `Destination`, the providers' parameters, the Typer application, the
+lists of `store/keys.py`.
 `tests/docs/test_generated.py` compares the pages with what this script gives now.
 """
 
@@ -18,13 +19,14 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
+from contact_ingest.providers.registry import REGISTRY, maker
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from contact_ingest.cli import app
 from contact_ingest.config.destinations import PLATFORM_VARIABLES, SECRETS
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
-from contact_ingest.providers import REGISTRY, maker
+from contact_ingest.store import keys
 
 DOCS = Path(__file__).resolve().parent
 COMMAND = "python docs/generate.py"
@@ -75,6 +77,17 @@ def platforms() -> str:
             named = f"`{variables[name]}`" if name in variables else ""
             rows.append((platform, files, named, default, "yes" if name in SECRETS else ""))
     return table(("platform", "in the file", "variable", "default", "secret"), rows)
+
+
+def key_table() -> str:
+    """Every kind of key in Redis: base and name, type, what it holds, whether it lapses by itself."""
+    bases = (("P", keys.INSTALL_KEYS), ("D", keys.DESTINATION_KEYS), ("A", keys.ACCOUNT_KEYS))
+    rows = [
+        (base, f"`{spec.pattern}`", spec.type, sentence(spec.holds), "" if spec.expires == "never" else spec.expires)
+        for base, specs in bases
+        for spec in specs
+    ]
+    return table(("base", "key", "type", "holds", "expires"), rows)
 
 
 def commands() -> str:
@@ -199,6 +212,7 @@ def sentence(text: str | None) -> str:
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "configuration.md": {"settings": settings, "destination": destination, "platforms": platforms},
     "cli.md": {"commands": commands},
+    "redis.md": {"keys": key_table},
 }
 
 

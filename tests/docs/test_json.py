@@ -14,7 +14,9 @@ from contact_ingest.cli import app
 PAGE = text_of(ROOT / "docs" / "cli.md")
 SHOWN = {
     line: json.loads(text)
-    for line, text in re.findall(r"^### `contact-ingest ([^`\n]+)`\n\n```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    for line, text in re.findall(
+        r"^### `contact-ingest ([^`\n]+)`\n\n```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+    )
 }
 #: What a call needs beside the words of the heading.
 MORE = {

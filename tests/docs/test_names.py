@@ -7,6 +7,7 @@ import typer
 from support.pages import PAGES, PROGRAM, ROOT, all_text, anchors, code_spans, links, name_of, text_of
 
 from contact_ingest.cli import app
+from contact_ingest.config.destinations import PLATFORM_VARIABLES
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.failpoints import SCRIPTS
 from contact_ingest.model import verdicts
@@ -102,3 +103,24 @@ def test_the_acl_user_of_the_redis_page_may_do_what_the_tests_grant():
     granted = [channel.replace("&acl:", "&contact-ingest:") for channel in redis_acl.CHANNELS]
     assert [word for word in words if word.startswith("&")] == granted
     assert all(f"+{command}" in page for command in redis_acl.COMMANDS_OF_THE_DOCTOR)
+
+
+def test_every_variable_of_the_example_of_an_environment_exists():
+    platforms = {name for names in PLATFORM_VARIABLES.values() for name in names.values()}
+    found = re.findall(r"^#? ?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+    assert "SENDGRID_API_KEY" in found
+    assert set(found) <= {*variables(), *platforms}
+
+
+def test_every_code_of_a_failure_that_the_pages_explain_is_in_the_code():
+    page = text_of(ROOT / "docs" / "operations.md") + text_of(ROOT / "docs" / "enqueue.md")
+    rows = re.findall(
+        r"^\| ((?:`[a-z_0-9]+`(?:, )?)+) \| (?:aggregate|dispatch|poll|is |has |holds )", page, re.MULTILINE
+    )
+    codes = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
+    engine = [path for path in ROOT.glob("worker/**/*.py") if "sandbox" not in path.parts]
+    source = "".join(path.read_text() for path in engine)
+
+    assert {"gave_up", "no_verdict", "not_finite"} <= codes
+    assert [code for code in sorted(codes) if f'"{code}"' not in source and not code.startswith("http_")] == []
