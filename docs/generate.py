@@ -1,11 +1,11 @@
 # ruff: noqa: INP001 - docs/ holds pages and this script; it is no package
-"""The generated parts of the pages in this folder: settings, destinations, platforms, commands, keys.
+"""The generated parts of the pages in this folder: settings, destinations, platforms, commands, keys, codes.
 
     python docs/generate.py
 
 The script rewrites what stands between `<!-- generated: NAME ... -->` and `<!-- end: NAME -->` and leaves the rest of
 each page alone. Input: the classes `Settings` and `Destination`, the providers' parameters, the Typer application, the
-lists of `store/keys.py`.
+lists of `store/keys.py` and `model/failure_codes.py`.
 `tests/docs/test_generated.py` compares the pages with what this script gives now.
 """
 
@@ -19,6 +19,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
+from contact_ingest.model.failure_codes import FAMILIES, FailureCode
 from contact_ingest.providers.registry import REGISTRY, maker
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -88,6 +89,13 @@ def key_table() -> str:
         for spec in specs
     ]
     return table(("base", "key", "type", "holds", "expires"), rows)
+
+
+def codes() -> str:
+    """Every code of a failure, a retry or a stop, with its sentence."""
+    named = [(f"`{code.value}`", code.sentence) for code in FailureCode]
+    families = [(f"`{pattern}`", text) for pattern, text in FAMILIES.items()]
+    return table(("code", "meaning"), [*named, *families])
 
 
 def commands() -> str:
@@ -213,6 +221,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "configuration.md": {"settings": settings, "destination": destination, "platforms": platforms},
     "cli.md": {"commands": commands},
     "redis.md": {"keys": key_table},
+    "operations.md": {"codes": codes},
 }
 
 
