@@ -34,6 +34,7 @@ COMMAND = "python docs/generate.py"
 PROGRAM = "contact-ingest"
 #: Parameters of a provider that come from the common settings of a destination or of the process.
 COMMON = ("unknown_fields", "max_body_bytes", "rates")
+KINDS = {"int": "NUMBER", "float": "NUMBER", "Path": "FILE", "str": "TEXT"}
 UNITS = {"_s": "seconds", "_bytes": "bytes"}
 
 
@@ -154,7 +155,7 @@ def values_of(param: Any, hints: Mapping[str, Any]) -> str:
     for kind in kinds:
         if issubclass(kind, Enum):
             return ", ".join(f"`{choice.value}`" for choice in kind)
-    shown = param.metavar or next((kind.__name__ for kind in kinds if kind is not type(None)), "text").upper()
+    shown = param.metavar or next((KINDS[kind.__name__] for kind in kinds if kind.__name__ in KINDS), "TEXT")
     return f"`{shown}`" + (", repeatable" if getattr(param, "multiple", False) else "")
 
 
