@@ -5,10 +5,10 @@ import inspect
 import tomllib
 from collections import defaultdict
 
-import httpx
 import pytest
 from support.harness import KEY
 from support.pages import blocks
+from support.platform_api import post
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine
@@ -33,10 +33,7 @@ def test_every_block_is_of_a_kind_that_is_checked():
 @pytest.fixture
 def known_list(sandbox):
     """A list of the account; the platform gives its id, so the examples cannot know it."""
-    made = httpx.post(
-        f"{sandbox.url}/v3/marketing/lists", json={"name": "readers"}, headers={"authorization": f"Bearer {KEY}"}
-    )
-    return made.json()["id"]
+    return post(f"{sandbox.url}/v3/marketing/lists", {"name": "readers"})["id"]
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """The tables of docs/enqueue.md are true: which field each platform has, and what null and the like mean."""
 
-import json
 import re
-import urllib.request
 
 import orjson
 import pytest
 from pydantic import SecretStr
 from support.harness import KEY
 from support.pages import ROOT, text_of
+from support.platform_api import post
 
 from contact_ingest import enqueue
 from contact_ingest.errors import Refused
@@ -86,13 +85,6 @@ def value_cells():
     for platform, kind, rest in re.findall(r"^\| (sendgrid|loops|emarsys) \| (\w+) \| (.+) \|$", PAGE, re.MULTILINE):
         for heading, outcome in zip(CELLS, rest.split(" | "), strict=True):
             yield pytest.param(platform, kind, CELLS[heading], outcome, id=f"{platform}-{kind}-{heading.strip('`')}")
-
-
-def post(url, content):
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(content).encode(), headers, method="POST")
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        return json.loads(reply.read())
 
 
 @pytest.fixture
