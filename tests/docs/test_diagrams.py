@@ -4,9 +4,9 @@ import re
 from functools import cache
 
 import pytest
-from contact_ingest.model.batch import BatchState
 from support.pages import blocks
 
+from contact_ingest.model.batch import BatchState
 from contact_ingest.store.keys import BOOKS
 
 #: What ends a record, and what counts beside the records.
