@@ -35,6 +35,7 @@ PROGRAM = "contact-ingest"
 #: Parameters of a provider that come from the common settings of a destination or of the process.
 COMMON = ("unknown_fields", "max_body_bytes", "rates")
 KINDS = {"int": "NUMBER", "float": "NUMBER", "Path": "FILE", "str": "TEXT"}
+EXPIRES = {"never": "", "always": "yes", "until commit": "until the commit"}
 UNITS = {"_s": "seconds", "_bytes": "bytes"}
 
 
@@ -85,7 +86,7 @@ def key_table() -> str:
     """Every kind of key in Redis: base and name, type, what it holds, whether it lapses by itself."""
     bases = (("P", keys.INSTALL_KEYS), ("D", keys.DESTINATION_KEYS), ("A", keys.ACCOUNT_KEYS))
     rows = [
-        (base, f"`{spec.pattern}`", spec.type, sentence(spec.holds), "" if spec.expires == "never" else spec.expires)
+        (base, f"`{spec.pattern}`", spec.type, sentence(spec.holds), EXPIRES[spec.expires])
         for base, specs in bases
         for spec in specs
     ]
@@ -214,7 +215,9 @@ def is_literal(annotation: Any) -> bool:
 
 
 def sentence(text: str | None) -> str:
-    return " ".join((text or "").split())
+    """One line. Outside code a word in angle brackets would be a tag of HTML, which a reader does not see."""
+    parts = " ".join((text or "").split()).split("`")
+    return "`".join(part if at % 2 else part.replace("<", "&lt;") for at, part in enumerate(parts))
 
 
 #: The regions of each page, by the name between their marks.
