@@ -19,14 +19,14 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
-from contact_ingest.model.failure_codes import FAMILIES, FailureCode
-from contact_ingest.providers.registry import REGISTRY, maker
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from contact_ingest.cli import app
 from contact_ingest.config.destinations import PLATFORM_VARIABLES, SECRETS
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
+from contact_ingest.model.failure_codes import FAMILIES, FailureCode
+from contact_ingest.providers.registry import REGISTRY, maker
 from contact_ingest.store import keys
 
 DOCS = Path(__file__).resolve().parent

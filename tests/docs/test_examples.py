@@ -12,7 +12,7 @@ from support.platform_api import post
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine
-from contact_ingest.providers import REGISTRY
+from contact_ingest.providers.registry import REGISTRY, maker
 
 KINDS = {"sh", "text", "python", "python fragment", "toml", "toml fragment", "json", "mermaid"}
 #: The list that examples name.
@@ -102,5 +102,5 @@ def test_the_configuration_examples_show_every_platform_and_every_common_setting
 
 
 def known(platform):
-    parameters = inspect.signature(REGISTRY[platform]).parameters
+    parameters = inspect.signature(maker(platform)).parameters
     return {*Destination.model_fields, *parameters, *(f"{name}_env" for name in parameters)}
