@@ -32,7 +32,7 @@ class Stage:
 
     server: EmbeddedServer
     sandbox: SandboxProcess
-    parts: Engine
+    engine: Engine
 
     @property
     def runtime(self) -> DestinationRuntime:
@@ -63,9 +63,9 @@ def stage(dials: Mapping[str, Any] | None = None, **settings: Any) -> Iterator[S
     with (
         EmbeddedServer() as server,
         SandboxProcess(key=KEY, dials={"limits": NO_LIMITS, **(dials or {})}) as sandbox,
-        wired_to(server.url, sandbox.url, **settings) as parts,
+        wired_to(server.url, sandbox.url, **settings) as engine,
     ):
-        yield Stage(server, sandbox, parts)
+        yield Stage(server, sandbox, engine)
 
 
 @contextlib.contextmanager
@@ -76,12 +76,12 @@ def wired_to(redis_url: str, platform_url: str, **settings: Any) -> Iterator[Eng
         os.environ.pop(name, None)
     to = Destination(platform="sendgrid", api_key=SecretStr(KEY), base_url=platform_url)
     made = Settings.without_environment(redis_url=SecretStr(redis_url), destinations={"sendgrid": to}, **settings)
-    parts = Engine(made)
-    set_engine(parts)
+    engine = Engine(made)
+    set_engine(engine)
     try:
-        yield parts
+        yield engine
     finally:
-        parts.close()
+        engine.close()
 
 
 def follow(ended: Callable[[], bool], progress: Callable[[], object], log: Path, pause_s: float = 0.05) -> None:

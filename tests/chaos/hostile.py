@@ -308,7 +308,7 @@ def attack_with_replies(seed: int, count: int, found: Found, folder: Path) -> No
 class Alone:
     """A destination in this process, in the shape that `speak_to` asks for."""
 
-    parts: Engine
+    engine: Engine
 
     @property
     def runtime(self) -> Any:

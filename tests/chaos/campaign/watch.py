@@ -14,6 +14,7 @@ from terms import OVERDUE_S
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store import books
 from contact_ingest.store.failures import Failures
+from contact_ingest.store.inspect import QUEUES
 from contact_ingest.store.scripts import Store
 
 LOOK_S = 0.15
@@ -160,7 +161,7 @@ class Sampler:
         now_ms = _now_ms(store)
         pipe = store.client.pipeline(transaction=True)
         pipe.get(k("batch_seq"))
-        for name in ("due", "later", "polls", "aggdue", "free"):
+        for name in ("due:aggregate", *QUEUES, "quarantine"):
             pipe.zcount(k(name), "-inf", now_ms)
         serial, *due = pipe.execute()
         moved = [
