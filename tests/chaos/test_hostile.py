@@ -1,6 +1,6 @@
 """Hostile input: whatever comes, through a door, past it, or as a reply, costs itself alone, and is accounted for.
 
-The mass of it is in tests/chaos/hostile.py, of which a small size runs here; what it has found has a test of its own.
+The mass of it is in tests/chaos/hostile, of which a small size runs here; what it has found has a test of its own.
 """
 
 import csv
@@ -18,8 +18,10 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 from support.fuzz_records import CANARY, Records
 from support.fuzz_replies import Replies
-from support.harness import Stage, person, wait_until
 from support.peer import Peer, advance, reply, speak_to
+from support.people import person
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest import enqueue
 from contact_ingest.cli import run
@@ -52,7 +54,7 @@ FIELDS = FieldTable({"plan": ("e1_T", "Text"), "n": ("e2_N", "Number"), "d": ("e
 def test_a_small_part_of_the_hostile_benchmark_finds_nothing_wrong():
     command = [
         sys.executable,
-        "tests/chaos/hostile.py",
+        "tests/chaos/hostile",
         "--records",
         "400",
         "--replies",
@@ -74,7 +76,7 @@ def test_a_small_part_of_the_hostile_benchmark_finds_nothing_wrong():
     assert rows["books: failed"] > 60
     assert rows["books: delivered"] > 60
     assert 0 < rows["peak, MB: worker, children"] < 300
-    assert sum(number for kind, number in rows.items() if kind.startswith("heard: upsert")) > 90
+    assert sum(number for kind, number in rows.items() if kind.startswith("met: upsert")) > 90
 
 
 def accounts():

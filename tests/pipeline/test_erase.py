@@ -12,10 +12,11 @@ import pytest
 from celery import Celery
 from pydantic import SecretStr
 from redis.exceptions import OutOfMemoryError
-from support.harness import KEY, wait_until
 from support.in_process import Harness
 from support.peer import Peer, advance, reply, speak_to
 from support.redis_acl import CHANNELS, COMMANDS
+from support.stage import KEY
+from support.waiting import wait_until
 
 from contact_ingest import enqueue
 from contact_ingest.cli import run

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 import pytest
 from pydantic import SecretStr
-from support.harness import KEY
 from support.in_process import Harness
+from support.stage import KEY
 
 from contact_ingest import enqueue, providers
 from contact_ingest.config.settings import Destination, Settings

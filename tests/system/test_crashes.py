@@ -20,9 +20,13 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from support.harness import KEY, ROOT, Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
+from support.product import ROOT
 from support.proxy import Proxy
+from support.stage import KEY, Stage
 from support.traps import Traps
+from support.waiting import wait_until
 
 from contact_ingest.failpoints import FAILPOINTS, JOURNEY
 from contact_ingest.failpoints import SCRIPTS as WRITERS

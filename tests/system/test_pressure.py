@@ -13,7 +13,10 @@ from contextlib import contextmanager
 import pytest
 from celery import Celery
 from redis.exceptions import OutOfMemoryError
-from support.harness import Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest import LaneFull, aenqueue, enqueue
 from contact_ingest.engine import set_engine

@@ -11,8 +11,11 @@ from pathlib import Path
 import orjson
 import pytest
 from celery import Celery
-from support.harness import Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
 from support.proxy import Proxy
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest.engine import set_engine
 from contact_ingest.model import stage as journey

@@ -13,7 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 from celery import Celery
-from support.harness import KEY, Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
+from support.stage import KEY, Stage
+from support.waiting import wait_until
 
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
