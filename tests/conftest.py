@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from support.command_line import Said, command_line
 from support.in_process import Harness
 from support.processes import forget_environment
 from support.stage import KEY
@@ -82,3 +83,9 @@ def make_harness(
 @pytest.fixture
 def harness(make_harness: Callable[..., Harness]) -> Harness:
     return make_harness()
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """The command line in this process: `cli("status", "--json").json`."""
+    return command_line(capsys)

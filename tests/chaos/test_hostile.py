@@ -394,14 +394,12 @@ def test_no_more_cells_of_an_error_file_are_kept_than_memory_allows(monkeypatch)
 
 
 def test_messages_of_strangers_end_as_log_lines_that_quote_nothing(client, redis_server, sandbox, tmp_path):
-    from celery import Celery  # noqa: PLC0415
 
     source = Records(14)
     with (
         Stage(redis_server.url, sandbox.url, tmp_path) as stage,
-        Celery("elsewhere", broker=stage.redis_url, set_as_current=False) as producer,
+        stage.celery("elsewhere") as producer,
     ):
-        producer.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
         for _ in range(60):
             task, args, kwargs = source.message()
             producer.send_task(f"contacts.{task}", args, kwargs)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import orjson
+from celery import Celery
 from pydantic import SecretStr
 from redis import Redis
 from support.processes import WorkerProcess, clean_environment
@@ -60,6 +61,13 @@ class Stage:
     @property
     def broker_options(self) -> dict[str, Any]:
         return {"global_keyprefix": f"{self.prefix}:broker:", "priority_steps": [0]}
+
+    @contextlib.contextmanager
+    def celery(self, name: str) -> Iterator[Celery]:
+        """An app of a program that shares nothing with the product but the broker."""
+        with Celery(name, broker=self.redis_url, set_as_current=False) as made:
+            made.conf.update(broker_transport_options=self.broker_options, task_default_queue="contacts")
+            yield made
 
     @property
     def queue(self) -> str:

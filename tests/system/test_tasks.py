@@ -82,16 +82,9 @@ def app(redis_server: EmbeddedServer) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def stage(client, redis_server, sandbox, tmp_path) -> Iterator[Stage]:
-    with Stage(redis_server.url, sandbox.url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def producer(stage: Stage) -> Iterator[Celery]:
     """A program that shares nothing with the product but the broker."""
-    with Celery("elsewhere", broker=stage.redis_url, set_as_current=False) as made:
-        made.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
+    with stage.celery("elsewhere") as made:
         yield made
 
 

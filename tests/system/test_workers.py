@@ -26,16 +26,8 @@ POOLS = [("prefork", 2), ("threads", 4), ("solo", 1)]
 
 
 @pytest.fixture
-def stage(client, redis_server, sandbox, tmp_path) -> Iterator[Stage]:
-    sandbox.dials(job_seconds=[0, 0.1])
-    with Stage(redis_server.url, sandbox.url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def bells(stage: Stage) -> Iterator[Celery]:
-    with Celery("bells", broker=stage.redis_url, set_as_current=False) as made:
-        made.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
+    with stage.celery("bells") as made:
         yield made
 
 
