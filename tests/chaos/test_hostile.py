@@ -10,7 +10,6 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import orjson
 import pytest
@@ -20,6 +19,7 @@ from support.fuzz_records import CANARY, Records
 from support.fuzz_replies import Replies
 from support.peer import Peer, advance, reply, speak_to
 from support.people import person
+from support.product import ROOT
 from support.stage import Stage
 from support.waiting import wait_until
 
@@ -47,7 +47,6 @@ from contact_ingest.store.lanes import append
 from contact_ingest.store.scripts import Store
 from contact_ingest.transport.sockets import is_public
 
-ROOT = Path(__file__).parents[2]
 FIELDS = FieldTable({"plan": ("e1_T", "Text"), "n": ("e2_N", "Number"), "d": ("e3_D", "Date")}, 1)
 
 

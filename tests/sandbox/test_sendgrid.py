@@ -1,13 +1,13 @@
 """The SendGrid stand-in says no when it should: what an upsert, a field, a list and a look-up may hold."""
 
 import ast
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import orjson
 import pytest
+from support.product import ROOT
 
 from contact_ingest.sandbox.process import SandboxProcess
 
@@ -40,7 +40,7 @@ def stored(sandbox: SandboxProcess) -> dict[str, dict[str, Any]]:
 
 
 def test_the_sandbox_imports_nothing_else_from_worker():
-    folder = Path(__file__).parents[2] / "worker" / "sandbox"
+    folder = ROOT / "worker" / "sandbox"
     names = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.product import ROOT
 from support.waiting import wait_until
 
 from contact_ingest.sandbox.limits import LimitStatus, SlidingWindows
@@ -20,7 +21,6 @@ from contact_ingest.sandbox.process import SandboxProcess
 PUT = "/v3/marketing/contacts"
 FIELDS = "/v3/marketing/field_definitions"
 LISTS = "/v3/marketing/lists"
-ROOT = Path(__file__).parents[2]
 BODY = {"contacts": [{"email": "ann@example.com"}]}
 
 

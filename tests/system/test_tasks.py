@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 from support.people import person
 from support.processes import WorkerProcess
+from support.product import ROOT
 from support.proxy import Proxy
 from support.stage import Stage
 from support.waiting import wait_until
@@ -22,7 +23,7 @@ from contact_ingest.model import stage as journey
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store.schedule import WakeUp
 
-TASKS = Path(__file__).parents[2] / "tasks"
+TASKS = ROOT / "tasks"
 #: Where data could hang on a message, or code come out of one.
 FORBIDDEN = {
     "countdown",
