@@ -12,7 +12,6 @@ from contact_ingest.providers import REGISTRY
 
 #: Who may speak which protocol.
 SPEAKERS = {
-    "httpx": {"worker/transport/client.py"},
     "httpcore": {"worker/transport"},
     "celery": {"tasks"},
     "kombu": {"tasks"},

@@ -5,9 +5,11 @@ import re
 import subprocess
 
 import pytest
-from support.product import FILES, MODULES, NAME, ROOT, defined_names, imported_names, relative
+from support.product import FILES, MODULES, NAME, ROOT, defined_names, imported_names, relative, tree
 
 from contact_ingest.failpoints import FAILPOINTS, JOURNEY
+from contact_ingest.model.failure import FailureStage
+from contact_ingest.model.stage import Stage
 
 #: What happens to a record, in order. Each list of the program that names stages uses these words.
 STAGES = ("enqueue", "aggregate", "dispatch", "poll", "retry")
@@ -87,16 +89,17 @@ def test_sets_of_what_is_due_are_called_after_their_stage():
 
 def test_failures_say_their_stage_in_the_same_words():
     """A failure is found while a lane is aggregated, when a batch is dispatched, or when its import is polled."""
-    said = {
+    written_out = {
         keyword.value.value
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Call)
         for keyword in node.keywords
         if keyword.arg == "stage" and isinstance(keyword.value, ast.Constant)
     }
 
-    assert said <= set(STAGES)
+    assert tuple(Stage) == STAGES
+    assert set(FailureStage) | written_out <= set(STAGES)
 
 
 def test_no_module_has_the_name_it_was_given_up_for():

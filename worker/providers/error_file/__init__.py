@@ -1,1 +1,1 @@
-""""""
+"""Error files of import jobs: which rows of a batch failed, and why."""

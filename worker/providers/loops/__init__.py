@@ -1,1 +1,1 @@
-""""""
+"""Loops: one contact a request, answered at once."""
