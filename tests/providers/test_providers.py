@@ -306,7 +306,7 @@ def test_no_log_line_names_anybody_or_holds_a_key(harness, case, sandbox, caplog
 
 
 def test_no_repr_shows_a_person_or_a_key(harness, case, sandbox):
-    provider, http_client = harness.runtime.provider, harness.runtime.desk.http_client
+    provider, http_client = harness.runtime.provider, harness.runtime.exchanger.http_client
     record = person(3, last_name=case.marker)
     request = upsert_of(provider, record)
     reply = http_client.exchange(request, deadline_s=10)
