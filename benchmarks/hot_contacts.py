@@ -1,29 +1,28 @@
 """Hot contacts: does one lane keep its speed while a few of its contacts are updated again and again, many imports of
 it are pending, and these finish in random order? And does everybody end with their newest values?
 
-    python benchmarks/hot_contacts.py [--contacts N] [--rounds R] [--json]
+    python -m benchmarks hot_contacts [--contacts N] [--rounds R] [--json]
 
 Yardstick: the same run without the updates, with the same real worker (prefork, two children), in turn. What is timed
 is the base contacts: from the first enqueue until the platform has them all. 1 % of them are hot: they get an update
 each, several times a second, until then. Exits with 1 if any contact of any run ends stale.
 """
 
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import Table, arguments, show
-from records import plain
-from stage import Stage, follow, stage
+from support.processes import WorkerProcess
+from support.tables import Table, show
+from support.waiting import wait_while_it_progresses
 
+from benchmarks.measure import parser_of
+from benchmarks.records import plain
+from benchmarks.stage import BenchmarkStage, stage
 from contact_ingest import enqueue
-from contact_ingest.cli.demo.processes import WorkerProcess
 
 HOT_EVERY = 100
 #: Between two updates of every hot contact.
@@ -32,6 +31,7 @@ PAUSE_S = 0.25
 PENDING, FILLINGS = 20, 10
 JOB_SECONDS = [0.2, 1.5]
 SMALLEST_BODY = 65_536
+CONCURRENCY = 2
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Updates(threading.Thread):
         self.join()
 
 
-def run(where: Stage, log: Path, contacts: int, *, hot: bool) -> Result:
+def run(where: BenchmarkStage, worker: WorkerProcess, contacts: int, *, hot: bool) -> Result:
     """From an empty platform to a settled lane."""
     where.sandbox.reset()
     updates = Updates(range(0, contacts, HOT_EVERY))
@@ -84,16 +84,16 @@ def run(where: Stage, log: Path, contacts: int, *, hot: bool) -> Result:
         updates.start()
     try:
         enqueue(plain(number) for number in range(contacts))
-        follow(lambda: look()["contacts"] >= contacts, look, log)
+        wait_while_it_progresses(lambda: look()["contacts"] >= contacts, look, lambda: worker.log)
         took = time.perf_counter() - began
     finally:
         if hot:
             updates.end()
-    follow(where.is_settled, where.books, log)
+    wait_while_it_progresses(where.is_settled, where.books, lambda: worker.log)
     return Result(hot, took, len(updates.sent), pending, stale(where, contacts, updates.sent))
 
 
-def stale(where: Stage, contacts: int, updates: list[dict[str, str]]) -> int:
+def stale(where: BenchmarkStage, contacts: int, updates: list[dict[str, str]]) -> int:
     """Contacts that are not as their records, merged in the order of enqueueing, say."""
     newest = {name: value for update in updates for name, value in update.items()}
     expected = {}
@@ -110,24 +110,27 @@ def stale(where: Stage, contacts: int, updates: list[dict[str, str]]) -> int:
 def runs(contacts: int, rounds: int) -> list[tuple[Result, Result]]:
     """Pairs of one run without and one with updates, now this one first and now that one."""
     size = max(SMALLEST_BODY, contacts * len(str(plain(0))) // (PENDING * FILLINGS))
-    terms = {"MAX_BODY_BYTES": min(size, 6_000_000), "MAX_OPEN_BATCHES": PENDING, "MAX_WAIT_S": 0.5}
+    settings = {
+        "MAX_BODY_BYTES": min(size, 6_000_000),
+        "MAX_OPEN_BATCHES": PENDING,
+        "MAX_WAIT_S": 0.5,
+        "POLL_FIRST_S": 0.1,
+    }
     found = []
-    with tempfile.TemporaryDirectory(prefix="contact-ingest-") as folder:
-        log = Path(folder, "contact_ingest.log")
-        with (
-            stage({"job_seconds": JOB_SECONDS}, max_body_bytes=terms["MAX_BODY_BYTES"], max_wait_s=0.5) as where,
-            WorkerProcess(where.environment(POLL_FIRST_S=0.1, **terms), log),
-        ):
-            run(where, log, max(1, contacts // 20), hot=True)  # warms up everything
-            for number in range(rounds):
-                order = (False, True) if number % 2 else (True, False)
-                both = {hot: run(where, log, contacts, hot=hot) for hot in order}
-                found.append((both[False], both[True]))
+    with (
+        stage({"job_seconds": JOB_SECONDS}, **settings) as where,
+        where.worker(pool="prefork", concurrency=CONCURRENCY) as worker,
+    ):
+        run(where, worker, max(1, contacts // 20), hot=True)  # warms up everything
+        for number in range(rounds):
+            order = (False, True) if number % 2 else (True, False)
+            both = {hot: run(where, worker, contacts, hot=hot) for hot in order}
+            found.append((both[False], both[True]))
     return found
 
 
-def main() -> None:
-    given = arguments(__doc__, contacts=60_000, rounds=4).parse_args()
+def main(arguments: Sequence[str]) -> int:
+    given = parser_of(__doc__, contacts=60_000, rounds=4).parse_args(arguments)
     pairs = runs(given.contacts, given.rounds)
     table = Table(
         f"{given.contacts:,} contacts of about 300 bytes, 1 % of them hot, {given.rounds} rounds",
@@ -150,8 +153,4 @@ def main() -> None:
         f"{bad} contacts ended stale",
     )
     show([table], as_json=given.json, stale=bad)
-    sys.exit(1 if bad else 0)
-
-
-if __name__ == "__main__":
-    main()
+    return 1 if bad else 0

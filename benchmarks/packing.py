@@ -1,6 +1,6 @@
 """Packing: what it costs to make a body of many contacts, to the byte, against encoding the whole list at once.
 
-    python benchmarks/packing.py [--contacts N] [--rounds R] [--json]
+    python -m benchmarks packing [--contacts N] [--rounds R] [--json]
 
 Yardstick: `orjson.dumps` of the whole list, which cannot say where a body is full. The peak of memory of each way is
 taken in a process of its own (Linux).
@@ -16,9 +16,12 @@ from functools import partial
 from typing import Any
 
 import orjson
-from measure import Step, Table, arguments, forget_peak, interleave, peak_bytes, resident_bytes, show
-from records import plain
+from support.memory import forget_peak, peak_bytes, resident_bytes
+from support.product import ROOT
+from support.tables import Table, show
 
+from benchmarks.measure import Step, interleave, parser_of
+from benchmarks.records import plain
 from contact_ingest.packing.payload import Limits, Payload
 
 LIMITS = Limits(30_000, 6_000_000, b'{"contacts":[', b"]}")
@@ -150,8 +153,17 @@ def _mean_bytes(encoded: Sequence[bytes]) -> int:
 
 def _peak_mb(way: Way, contacts: int) -> float | None:
     """What a fresh process needed at most on top of its input."""
-    asked = [sys.executable, __file__, "--contacts", str(contacts), "--peak-of", str(WAYS.index(way))]
-    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    asked = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "packing",
+        "--contacts",
+        str(contacts),
+        "--peak-of",
+        str(WAYS.index(way)),
+    ]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     return float(said) / MEGABYTE if said else None
 
 
@@ -167,15 +179,12 @@ def print_peak(way: Way, contacts: int) -> None:
         print(max(0, peak - before))
 
 
-def main() -> None:
-    parser = arguments(__doc__, contacts=20_000, rounds=7)
+def main(arguments: Sequence[str]) -> int:
+    parser = parser_of(__doc__, contacts=20_000, rounds=7)
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.peak_of is not None:
         print_peak(WAYS[given.peak_of], given.contacts)
     else:
         show([timed(given.contacts, given.rounds)], as_json=given.json)
-
-
-if __name__ == "__main__":
-    main()
+    return 0

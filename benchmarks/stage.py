@@ -1,95 +1,54 @@
-"""What the benchmarks with real processes share: our own server, the sandbox, and this process's wiring to both.
+"""What the benchmarks with a server share: a server, the sandbox, and this process's engine between them.
 
 Nothing is read from the environment, so no Redis, platform or key of the user's is ever touched.
 """
 
 import contextlib
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import SecretStr
+from support.processes import forget_environment
+from support.stage import KEY, Stage
 
-from contact_ingest.config.settings import Destination, Settings
-from contact_ingest.engine import DestinationRuntime, Engine, set_engine
+from contact_ingest.engine import set_engine
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
-from contact_ingest.store import books
 
-KEY = "SG.benchmark"
 #: The sandbox's own request limits would be what is measured.
 NO_LIMITS = {f"sendgrid.{name}": {"limit": 1_000_000, "window_s": 1} for name in ("upsert", "imports")}
-#: Without any progress for so long, something is wrong.
-STUCK_S = 60.0
+#: An address at which nothing listens, for benchmarks that send nothing.
+NOWHERE = "http://127.0.0.1:9"
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A server, a sandbox behind it, and the parts through which this process enqueues and looks."""
+class BenchmarkStage(Stage):
+    """A stage whose settings are the product's own, except those that a benchmark gives."""
 
-    server: EmbeddedServer
+    defaults: ClassVar[Mapping[str, str]] = {}
     sandbox: SandboxProcess
-    parts: Engine
-
-    @property
-    def runtime(self) -> DestinationRuntime:
-        return self.engine.runtime("sendgrid")
-
-    def environment(self, **more: object) -> dict[str, str]:
-        """The settings of a worker; `more` without the prefix CONTACT_INGEST_."""
-        ours = {f"CONTACT_INGEST_{name}": str(value) for name, value in more.items()}
-        return {
-            "REDIS_URL": self.server.url,
-            "SENDGRID_API_KEY": KEY,
-            "SENDGRID_BASE_URL": self.sandbox.url,
-            "PYTHONWARNINGS": "ignore",  # that one is root in a container says nothing here
-            **ours,
-        }
-
-    def books(self) -> dict[str, int]:
-        return books.totals(books.read(self.runtime.store))
-
-    def is_settled(self) -> bool:
-        """Nothing waits, is held or is in flight."""
-        found = self.books()
-        return not any(found[name] for name in ("waiting", "held", "batched"))
 
 
 @contextlib.contextmanager
-def stage(dials: Mapping[str, Any] | None = None, **settings: Any) -> Iterator[Stage]:
+def stage(dials: Mapping[str, Any] | None = None, **settings: object) -> Iterator[BenchmarkStage]:
+    """A stage with a sandbox. `settings` hold for workers and for this process; names without CONTACT_INGEST_."""
+    with (
+        SandboxProcess(key=KEY, dials={"limits": NO_LIMITS, **(dials or {})}) as sandbox,
+        stage_without_sandbox(sandbox.url, **settings) as made,
+    ):
+        made.sandbox = sandbox
+        yield made
+
+
+@contextlib.contextmanager
+def stage_without_sandbox(platform_url: str = NOWHERE, **settings: object) -> Iterator[BenchmarkStage]:
+    """A stage on a server of its own. `contact_ingest.enqueue` of this process enqueues to it."""
+    forget_environment()
+    texts = {name: str(value) for name, value in settings.items()}
     with (
         EmbeddedServer() as server,
-        SandboxProcess(key=KEY, dials={"limits": NO_LIMITS, **(dials or {})}) as sandbox,
-        wired_to(server.url, sandbox.url, **settings) as parts,
+        tempfile.TemporaryDirectory(prefix="contact-ingest-") as folder,
+        BenchmarkStage(server.url, platform_url, Path(folder), **texts) as made,
     ):
-        yield Stage(server, sandbox, parts)
-
-
-@contextlib.contextmanager
-def wired_to(redis_url: str, platform_url: str, **settings: Any) -> Iterator[Engine]:
-    """This process's wiring, for `worker.enqueue` as well."""
-    # Celery would prefer what these say to the address it is given.
-    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
-        os.environ.pop(name, None)
-    to = Destination(platform="sendgrid", api_key=SecretStr(KEY), base_url=platform_url)
-    made = Settings.without_environment(redis_url=SecretStr(redis_url), destinations={"sendgrid": to}, **settings)
-    parts = Engine(made)
-    set_engine(parts)
-    try:
-        yield parts
-    finally:
-        parts.close()
-
-
-def follow(ended: Callable[[], bool], progress: Callable[[], object], log: Path, pause_s: float = 0.05) -> None:
-    """Look until it has ended; an error with the end of the worker's log if nothing changes any more."""
-    last, changed_s = progress(), time.monotonic()
-    while not ended():
-        if (now := progress()) != last:
-            last, changed_s = now, time.monotonic()
-        if time.monotonic() - changed_s > STUCK_S:
-            raise SystemExit(f"no progress any more at {last}; the worker said:\n{log.read_text()[-2000:]}")
-        time.sleep(pause_s)
+        set_engine(made.engine)
+        yield made

@@ -3,27 +3,25 @@
 Nothing is read from the environment: a developer's own Redis and keys are out of reach.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
-from support.harness import KEY
+from support.command_line import Said, command_line
 from support.in_process import Harness
+from support.processes import forget_environment
+from support.stage import KEY
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 
-FOREIGN = ("REDIS_URL", "CELERY_BROKER_URL", "SENDGRID_API_KEY", "SENDGRID_BASE_URL")
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> None:
-    for name in [*FOREIGN, *(name for name in os.environ if name.startswith("CONTACT_INGEST_"))]:
-        os.environ.pop(name, None)
+    forget_environment()
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +54,7 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
 def make_harness(
     client: "Redis[bytes]", redis_server: EmbeddedServer, sandbox: SandboxProcess
 ) -> Iterator[Callable[..., Harness]]:
-    """`make_engine(max_wait_s=0, ...)`: settings by name; destination settings under `destination=`."""
+    """`make_harness(max_wait_s=0, destinations={"sendgrid": {...}})`: settings and destinations by name."""
 
     made: list[Engine] = []
 
@@ -72,16 +70,22 @@ def make_harness(
                 }
             }
         )
-        parts = Engine(settings_)
-        set_engine(parts)
-        made.append(parts)
-        return Harness(parts)
+        engine = Engine(settings_)
+        set_engine(engine)
+        made.append(engine)
+        return Harness(engine)
 
     yield make
-    for parts in made:
-        parts.close()
+    for engine in made:
+        engine.close()
 
 
 @pytest.fixture
 def harness(make_harness: Callable[..., Harness]) -> Harness:
     return make_harness()
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """The command line in this process: `cli("status", "--json").json`."""
+    return command_line(capsys)

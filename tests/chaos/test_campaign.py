@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from support.harness import ROOT, clean_environment
+from support.processes import clean_environment
+from support.product import ROOT
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "chaos" / "campaign"), "--json", "--no-loss", "--runs", "1"]
 

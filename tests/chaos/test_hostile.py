@@ -1,6 +1,6 @@
 """Hostile input: whatever comes, through a door, past it, or as a reply, costs itself alone, and is accounted for.
 
-The mass of it is in tests/chaos/hostile.py, of which a small size runs here; what it has found has a test of its own.
+The mass of it is in tests/chaos/hostile, of which a small size runs here; what it has found has a test of its own.
 """
 
 import csv
@@ -10,7 +10,6 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import orjson
 import pytest
@@ -18,8 +17,11 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 from support.fuzz_records import CANARY, Records
 from support.fuzz_replies import Replies
-from support.harness import Stage, person, wait_until
 from support.peer import Peer, advance, reply, speak_to
+from support.people import person
+from support.product import ROOT
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest import enqueue
 from contact_ingest.cli import run
@@ -46,14 +48,13 @@ from contact_ingest.store.lanes import append
 from contact_ingest.store.scripts import Store
 from contact_ingest.transport.sockets import is_public
 
-ROOT = Path(__file__).parents[2]
 FIELDS = FieldTable({"plan": ("e1_T", "Text"), "n": ("e2_N", "Number"), "d": ("e3_D", "Date")}, 1)
 
 
 def test_a_small_part_of_the_hostile_benchmark_finds_nothing_wrong():
     command = [
         sys.executable,
-        "tests/chaos/hostile.py",
+        "tests/chaos/hostile",
         "--records",
         "400",
         "--replies",
@@ -75,7 +76,7 @@ def test_a_small_part_of_the_hostile_benchmark_finds_nothing_wrong():
     assert rows["books: failed"] > 60
     assert rows["books: delivered"] > 60
     assert 0 < rows["peak, MB: worker, children"] < 300
-    assert sum(number for kind, number in rows.items() if kind.startswith("heard: upsert")) > 90
+    assert sum(number for kind, number in rows.items() if kind.startswith("met: upsert")) > 90
 
 
 def accounts():
@@ -394,14 +395,12 @@ def test_no_more_cells_of_an_error_file_are_kept_than_memory_allows(monkeypatch)
 
 
 def test_messages_of_strangers_end_as_log_lines_that_quote_nothing(client, redis_server, sandbox, tmp_path):
-    from celery import Celery  # noqa: PLC0415
 
     source = Records(14)
     with (
         Stage(redis_server.url, sandbox.url, tmp_path) as stage,
-        Celery("elsewhere", broker=stage.redis_url, set_as_current=False) as producer,
+        stage.celery("elsewhere") as producer,
     ):
-        producer.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
         for _ in range(60):
             task, args, kwargs = source.message()
             producer.send_task(f"contacts.{task}", args, kwargs)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Self
 
 import pytest
-from support.harness import wait_until
 from support.proxy import Proxy
+from support.waiting import wait_until
 
 REPLY = b"0123456789"
 

@@ -5,70 +5,21 @@ import pty
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from typing import NamedTuple
 
 import orjson
 import pytest
 import typer
+from support.in_process import pumping
+from support.people import person
 
 from contact_ingest import cli as program
 from contact_ingest import enqueue
-from contact_ingest.cli import run
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store.keys import BOOKS
 
 COUNTS = {*BOOKS, "repeated", "dropped"}
 COMMANDS = sorted(typer.main.get_command(program.app).commands)
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return orjson.loads(self.out)
-
-    @property
-    def lines(self):
-        return [orjson.loads(line) for line in self.out.splitlines()]
-
-
-@pytest.fixture
-def cli(capsys):
-    def call(*args):
-        code = run([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return Said(code, out, err)
-
-    return call
-
-
-@contextmanager
-def pumping(harness):
-    """A worker's bells, rung by a thread."""
-    stop = threading.Event()
-
-    def ring():
-        while not stop.is_set():
-            harness.pump()
-            stop.wait(0.01)
-
-    thread = threading.Thread(target=ring)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", **more}
 
 
 def bad(number):

@@ -8,32 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from typing import NamedTuple
 
 import orjson
 import pytest
 from redis import Redis
+from support.waiting import wait_until
 
-from contact_ingest.cli import run
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.sync.loader import DelayedInterrupt
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cli(capsys):
-    def call(*args):
-        code = run([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return Said(code, out, err)
-
-    return call
 
 
 def write_csv(path, count, *, bad=()):
@@ -45,13 +28,6 @@ def write_csv(path, count, *, bad=()):
 
 def waiting(client, lane="sendgrid"):
     return [orjson.loads(raw)["email"] for raw in client.lrange(f"contact-ingest:{{sendgrid}}:waiting:{lane}", 0, -1)]
-
-
-def wait_for(condition, timeout_s=20):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not reached in time"
-        time.sleep(0.01)
 
 
 def rest_of(err):
@@ -263,7 +239,7 @@ def test_ctrl_c_exits_with_130_and_the_printed_command_goes_on_exactly(cli, harn
     try:
         child.stdin.write(b"".join(lines[:1200]))
         child.stdin.flush()
-        wait_for(lambda: len(waiting(client)) == 1000)
+        wait_until(lambda: len(waiting(client)) == 1000)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=20)
     finally:
@@ -289,7 +265,7 @@ def test_redis_that_goes_away_midway_exits_with_4_and_nothing_is_lost_or_counted
             child.stdin.flush()
 
             with Redis.from_url(server.url) as client:
-                wait_for(lambda: len(waiting(client)) == 500)
+                wait_until(lambda: len(waiting(client)) == 500)
             server.stop()
             out, err = child.communicate(b"".join(lines[700:]), timeout=60)
         finally:

@@ -11,9 +11,11 @@ import orjson
 import pytest
 import typer
 from celery import Celery
-from support.harness import Stage, person, wait_until
+from support.people import person
 from support.proxy import Proxy
+from support.stage import Stage
 from support.traps import Traps
+from support.waiting import wait_until
 from typer.testing import CliRunner
 
 from contact_ingest import enqueue

@@ -5,6 +5,7 @@ import threading
 import orjson
 import pytest
 from support.peer import Peer, advance, reply, speak_to
+from support.people import person
 
 from contact_ingest import enqueue
 from contact_ingest.store.lanes import lane_names
@@ -12,10 +13,6 @@ from contact_ingest.store.schedule import WakeUp
 
 LIST = "00000000-0000-4000-8000-000000000001"
 CAP = 65_536
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
 def run_round(harness, lane="sendgrid"):

@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 from support.peer import Peer, advance, reply, speak_to
+from support.people import person
 from typer.testing import CliRunner
 
 from contact_ingest import enqueue
@@ -25,10 +26,6 @@ from contact_ingest.store.scripts import Store
 ENDPOINTS = ("upsert", "job", "definitions")
 HEADERS = RateHeaders()
 HOUR_S = 3600
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
 class Platform:

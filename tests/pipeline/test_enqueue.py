@@ -5,6 +5,7 @@ import tracemalloc
 
 import orjson
 import pytest
+from support.people import person
 
 from contact_ingest import LaneFull, StoreUnavailable, aenqueue, cancel, enqueue
 from contact_ingest.config.settings import Destination, Settings
@@ -17,10 +18,6 @@ from contact_ingest.store import books
 from contact_ingest.store.lanes import EnqueueReply, append
 
 LIST_A, LIST_B = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
 def people(count, first=0):

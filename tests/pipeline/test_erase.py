@@ -2,23 +2,22 @@
 said."""
 
 import io
-import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 import pytest
 from celery import Celery
 from pydantic import SecretStr
 from redis.exceptions import OutOfMemoryError
-from support.harness import KEY, wait_until
-from support.in_process import Harness
+from support.command_line import command_line
+from support.in_process import Harness, pumping
 from support.peer import Peer, advance, reply, speak_to
+from support.people import person
 from support.redis_acl import CHANNELS, COMMANDS
+from support.stage import KEY
+from support.waiting import wait_until
 
 from contact_ingest import enqueue
-from contact_ingest.cli import run
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.errors import FateUnknown, SettingError
 from contact_ingest.model.field_mapping import FieldMapping
@@ -33,54 +32,20 @@ LIST = "00000000-0000-4000-8000-000000000001"
 NEVER = ({"job_seconds": [600, 600]}, {"job_seconds": [0.05, 0.1]})
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return orjson.loads(self.out)
-
-
 @pytest.fixture
 def cli(capsys):
     """The command line; whatever it says, it names no contact."""
 
     def call(*args):
-        code = run([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert "planted" not in (out + err).lower()
-        return Said(code, out, err)
+        said = command_line(capsys)(*args)
+        assert "planted" not in (said.out + said.err).lower()
+        return said
 
     return call
 
 
-@contextmanager
-def pumping(harness):
-    """A worker's bells, rung by a thread."""
-    stop = threading.Event()
-
-    def ring():
-        while not stop.is_set():
-            harness.pump()
-            stop.wait(0.01)
-
-    thread = threading.Thread(target=ring)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def ada(**more):
     return {"email": "Ada.Planted@Example.com", "first_name": NAME, **more}
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", **more}
 
 
 def everything(client) -> bytes:

@@ -4,8 +4,8 @@ identifier and contradict in another. The platform is the sandbox, or a scripted
 import httpx
 import orjson
 import pytest
-from support.harness import KEY
 from support.peer import Peer, advance, reply, speak_to
+from support.stage import KEY
 
 from contact_ingest import enqueue
 from contact_ingest.pipeline.aggregate_lane import MAX_RETRIES_IN_FLIGHT

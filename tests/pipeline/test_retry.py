@@ -3,16 +3,13 @@
 import orjson
 import pytest
 from support.peer import advance
+from support.people import person
 
 from contact_ingest import enqueue
 from contact_ingest.pipeline.retry import PAGE, FailureFilter
 
 LIST = "00000000-0000-4000-8000-000000000001"
 LONG = "x" * 51
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", **more}
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from pydantic import SecretStr
-from support.harness import KEY
-from support.in_process import Harness
+from support.stage import KEY
 
 from contact_ingest import enqueue
 from contact_ingest.config.settings import Destination, Settings
@@ -118,23 +118,11 @@ def provider(platform, account):
 
 
 @pytest.fixture
-def make(client, redis_server, platform, case, account, sandbox):
+def make(make_harness, platform, case, account, sandbox):
     """An engine with one destination, in no hurry imposed by the platform's documented rate."""
     sandbox.dials(limits={case.limit: {"limit": 10_000, "window_s": 1}})
-    made = []
-
-    def make_one(**settings):
-        config = Destination(platform=platform, rate_limit=10_000, rate_window_s=1, **account)
-        base = {"max_wait_s": 0, "poll_first_s": 0.05, "orphan_wait_s": 1, "lease_s": 45}
-        loaded = Settings(REDIS_URL=redis_server.url, **{**base, **settings})
-        parts = Engine(loaded.model_copy(update={"destinations": {platform: config}}))
-        set_engine(parts)
-        made.append(parts)
-        return Harness(parts)
-
-    yield make_one
-    for parts in made:
-        parts.close()
+    config = {"platform": platform, "rate_limit": 10_000, "rate_window_s": 1, **account}
+    return partial(make_harness, destinations={platform: config})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 from support import toy
+from support.people import person
 
 from contact_ingest import enqueue
 from contact_ingest.providers.base import CustomFields, ImportJobs, Provider, TokenAuth
@@ -52,10 +53,6 @@ def install(directory, monkeypatch, name, value):
     monkeypatch.syspath_prepend(directory)
     monkeypatch.setitem(sys.modules, "toy_platform", None)  # taken away again at the end, whoever imports it
     del sys.modules["toy_platform"]
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
 def test_a_platform_and_its_sandbox_take_fewer_than_120_lines():

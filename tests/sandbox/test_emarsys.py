@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import orjson
 import pytest
+from support.stand_in import client_of
 
 from contact_ingest.sandbox.emarsys.wsse import WsseGuard, digest
 from contact_ingest.sandbox.process import SandboxProcess
@@ -29,15 +30,8 @@ FIELDS = [
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[SandboxProcess]:
-    with SandboxProcess(dials={"emarsys_fields": FIELDS, "emarsys_lists": [5], "emarsys_sources": [3]}) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running: SandboxProcess) -> SandboxProcess:
-    running.reset()
-    return running
+def dials() -> dict[str, Any]:
+    return {"emarsys_fields": FIELDS, "emarsys_lists": [5], "emarsys_sources": [3]}
 
 
 def ask_token(sandbox: SandboxProcess, **changes: Any) -> httpx.Response:
@@ -47,8 +41,7 @@ def ask_token(sandbox: SandboxProcess, **changes: Any) -> httpx.Response:
 
 @pytest.fixture
 def client(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {ask_token(sandbox).json()['access_token']}"}
-    with httpx.Client(base_url=sandbox.url + "/api", headers=headers, trust_env=False, timeout=20) as client:
+    with client_of(sandbox, "/api", ask_token(sandbox).json()["access_token"]) as client:
         yield client
 
 

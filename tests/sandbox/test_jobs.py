@@ -4,7 +4,6 @@ import csv
 import gzip
 import io
 import time
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -12,6 +11,7 @@ from uuid import uuid4
 import httpx
 import orjson
 import pytest
+from support.waiting import wait_until
 
 from contact_ingest.sandbox.process import SandboxProcess
 
@@ -19,25 +19,6 @@ PUT = "/v3/marketing/contacts"
 ANN = {"email": "ann@example.com"}
 BAD = {"email": "bad@example.com", "first_name": "[[fail-import]]"}
 UNNAMED = {"email": "shy@example.com", "first_name": "[[fail-unnamed]]"}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxProcess]:
-    with SandboxProcess(dials={"job_seconds": [0, 0]}) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running: SandboxProcess) -> SandboxProcess:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def client(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": "Bearer SG.test"}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
-        yield client
 
 
 def upsert(client: httpx.Client, *contacts: Any, **more: Any) -> str:
@@ -50,13 +31,6 @@ def status(client: httpx.Client, job_id: str) -> dict[str, Any]:
     reply = client.get(f"{PUT}/imports/{job_id}")
     assert reply.status_code == 200
     return dict(reply.json())
-
-
-def until(true: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
 
 
 def stored(sandbox: SandboxProcess) -> dict[str, dict[str, Any]]:
@@ -98,7 +72,7 @@ def test_jobs_apply_in_the_order_of_finishing_not_of_arrival(client, sandbox):
     fast = upsert(client, {**ANN, "city": "new"})
     assert status(client, fast)["status"] == "completed"
     assert stored(sandbox)["ann@example.com"]["city"] == "new"
-    until(lambda: status(client, slow)["status"] == "completed")
+    wait_until(lambda: status(client, slow)["status"] == "completed")
     assert stored(sandbox)["ann@example.com"]["city"] == "old"
 
 
@@ -106,7 +80,7 @@ def test_a_job_finishes_even_if_nobody_asks(client, sandbox):
     sandbox.dials(job_seconds=[0.05, 0.05])
     job_id = upsert(client, ANN)
     asked_at = time.time() + 2.5
-    until(lambda: time.time() > asked_at)
+    wait_until(lambda: time.time() > asked_at)
     job = status(client, job_id)
     took = datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])
     assert (job["status"], took.total_seconds() <= 1) == ("completed", True)
@@ -230,7 +204,7 @@ def test_a_job_can_be_not_found_at_first(client, sandbox):
     sandbox.dials(early_404_s=0.3)
     path = f"{PUT}/imports/{upsert(client, ANN)}"
     assert client.get(path).status_code == 404
-    until(lambda: client.get(path).status_code == 200)
+    wait_until(lambda: client.get(path).status_code == 200)
 
 
 def test_a_job_can_be_pending_for_ever(client, sandbox):
@@ -251,7 +225,7 @@ def test_counts_can_move_while_the_status_still_says_pending(client, sandbox):
     job_id = upsert(client, ANN)
     job = status(client, job_id)
     assert (job["status"], job["results"].get("created_count")) == ("pending", 1)
-    until(lambda: status(client, job_id)["status"] == "completed")
+    wait_until(lambda: status(client, job_id)["status"] == "completed")
 
 
 def test_counts_can_be_left_out_altogether(client, sandbox):

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from support.stand_in import client_of
 
 from contact_ingest.sandbox.process import SandboxProcess
 
@@ -16,21 +17,13 @@ WIDE = {"limits": {"loops": {"limit": 10_000, "window_s": 1}}}
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[SandboxProcess]:
-    with SandboxProcess(dials=WIDE) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running: SandboxProcess) -> SandboxProcess:
-    running.reset()
-    return running
+def dials() -> dict[str, Any]:
+    return WIDE
 
 
 @pytest.fixture
 def client(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": "Bearer key"}
-    with httpx.Client(base_url=sandbox.url + "/api", headers=headers, trust_env=False, timeout=20) as client:
+    with client_of(sandbox, "/api", "key") as client:
         yield client
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from support.product import ROOT
 
 from contact_ingest.sandbox.redis_server import EmbeddedServer, EmbeddedUnavailable
 
-ROOT = Path(__file__).parents[2]
 # Starts a server, says where it is, and lives until it is killed.
 OWNER = """
 import signal, sys, os

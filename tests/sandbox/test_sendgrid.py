@@ -1,38 +1,18 @@
 """The SendGrid stand-in says no when it should: what an upsert, a field, a list and a look-up may hold."""
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import orjson
 import pytest
+from support.product import ROOT
 
 from contact_ingest.sandbox.process import SandboxProcess
 
 PUT = "/v3/marketing/contacts"
 ANN = {"email": "ann@example.com"}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxProcess]:
-    with SandboxProcess(dials={"job_seconds": [0, 0]}) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running: SandboxProcess) -> SandboxProcess:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def client(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": "Bearer SG.test"}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
-        yield client
 
 
 def upsert(client: httpx.Client, *contacts: Any, **more: Any) -> httpx.Response:
@@ -60,7 +40,7 @@ def stored(sandbox: SandboxProcess) -> dict[str, dict[str, Any]]:
 
 
 def test_the_sandbox_imports_nothing_else_from_worker():
-    folder = Path(__file__).parents[2] / "worker" / "sandbox"
+    folder = ROOT / "worker" / "sandbox"
     names = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from support.product import ROOT
+from support.waiting import wait_until
 
 from contact_ingest.sandbox.limits import LimitStatus, SlidingWindows
 from contact_ingest.sandbox.process import SandboxProcess
@@ -20,34 +21,7 @@ from contact_ingest.sandbox.process import SandboxProcess
 PUT = "/v3/marketing/contacts"
 FIELDS = "/v3/marketing/field_definitions"
 LISTS = "/v3/marketing/lists"
-ROOT = Path(__file__).parents[2]
 BODY = {"contacts": [{"email": "ann@example.com"}]}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxProcess]:
-    with SandboxProcess(dials={"job_seconds": [0, 0]}) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running: SandboxProcess) -> SandboxProcess:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def client(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
-    headers = {"Authorization": "Bearer SG.test"}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, timeout=20) as client:
-        yield client
-
-
-def until(true: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:
@@ -78,7 +52,7 @@ def test_each_endpoint_and_account_has_a_window_of_its_own(client, sandbox):
 def test_a_window_that_has_passed_lets_requests_in_again(client, sandbox):
     sandbox.dials(limits={"sendgrid.lists": {"limit": 1, "window_s": 0.3}})
     assert [client.get(LISTS).status_code for _ in range(2)] == [200, 429]
-    until(lambda: client.get(LISTS).status_code == 200)
+    wait_until(lambda: client.get(LISTS).status_code == 200)
 
 
 def test_every_reply_tells_where_the_limit_stands(client, sandbox):
@@ -100,7 +74,7 @@ def test_a_request_counts_on_arrival_not_when_it_is_answered(client, sandbox):
     statuses: list[int] = []
     slow = threading.Thread(target=lambda: statuses.append(client.get(LISTS).status_code))
     slow.start()
-    until(lambda: sandbox.totals()["requests"] == 1)
+    wait_until(lambda: sandbox.totals()["requests"] == 1)
     statuses.append(client.get(LISTS).status_code)
     slow.join()
     assert sorted(statuses) == [200, 429]
@@ -177,7 +151,7 @@ def test_latency_delays_the_act_which_happens_even_if_the_caller_has_gone(client
     with pytest.raises(httpx.ReadTimeout):
         client.put(PUT, json=BODY, timeout=0.1)
     assert sandbox.totals()["contacts"] == 0
-    until(lambda: sandbox.totals()["contacts"] == 1)
+    wait_until(lambda: sandbox.totals()["contacts"] == 1)
 
 
 def test_with_keys_down_everything_is_401_and_nothing_counts(client, sandbox):
@@ -286,10 +260,10 @@ def test_it_stops_within_a_second_even_with_callers_waiting(dials):
         callers = [threading.Thread(target=ask, args=[sandbox.url]) for _ in range(3)]
         for caller in callers:
             caller.start()
-        until(lambda: [entry["bytes"] > 0 for entry in sandbox.journal()] == [True] * 3)
+        wait_until(lambda: [entry["bytes"] > 0 for entry in sandbox.journal()] == [True] * 3)
         told_at = time.monotonic()
         os.kill(sandbox.pid, signal.SIGTERM)
-        until(lambda: not alive(sandbox.pid))
+        wait_until(lambda: not alive(sandbox.pid))
         assert time.monotonic() - told_at < 1
         for caller in callers:
             caller.join()
@@ -334,7 +308,7 @@ def test_it_does_not_outlive_an_owner_that_is_killed():
         pid = int(process.stdout.readline())
         assert alive(pid)
         process.kill()
-    until(lambda: not alive(pid))
+    wait_until(lambda: not alive(pid))
 
 
 def test_a_wrong_dial_at_the_start_is_told_and_the_start_fails():

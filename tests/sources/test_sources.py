@@ -16,6 +16,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.product import ROOT
 
 from contact_ingest.errors import IngestError
 from contact_ingest.model.record import FIELDS
@@ -707,7 +708,7 @@ def test_a_file_without_telephone_numbers_does_not_load_their_library(put):
         "sys.exit('phonenumbers' in sys.modules)"
     )
 
-    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
 # --- rejects and discretion

@@ -1,14 +1,11 @@
 """The books and the recount that must say the same, also when somebody has meddled with them."""
 
 import pytest
+from support.people import person
 
 from contact_ingest import enqueue
 from contact_ingest.store import books
 from contact_ingest.store.keys import BOOKS
-
-
-def person(number, **more):
-    return {"email": f"p{number}@example.com", **more}
 
 
 def meddle(harness, key, name, by):

@@ -3,6 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from support.background import repeating
 
 from contact_ingest.engine import DestinationRuntime, Engine
 from contact_ingest.model.lane import LaneName
@@ -57,3 +60,8 @@ class Harness:
             for lane in books.read(runtime.store):
                 assert lane.balanced, lane
                 assert books.disagreements(runtime.store, lane.lane) == []
+
+
+def pumping(harness: Harness) -> AbstractContextManager[None]:
+    """Another thread does what is due, as a worker would, until the block ends."""
+    return repeating(harness.pump)

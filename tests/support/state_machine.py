@@ -378,7 +378,7 @@ class StoreMachine(RuleBasedStateMachine):
     def whatever_waits_will_be_looked_at(self):
         k = self.store.keys if self.lanes() else str
         for lane in self.lanes():
-            if any(self.client.exists(k(f"{what}:{lane}")) for what in ("wait", "again", "held")):
+            if any(self.client.exists(k(f"{what}:{lane}")) for what in ("waiting", "retry", "held")):
                 assert self.client.zscore(k("due:aggregate"), lane) is not None, f"{lane} is not armed"
 
     @invariant()

@@ -1,28 +1,27 @@
-"""The benchmarks run: each at a tiny size, to its end, with its table. How fast anything is, is no test's business."""
+"""Each benchmark runs at a tiny size, to its end, and prints its table. No test judges how fast anything is."""
 
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.product import ROOT
 
-ROOT = Path(__file__).parents[2]
 #: Each benchmark, a size that is done in seconds, and steps that its table must have beside the yardstick.
 BENCHMARKS = {
     "packing": (50, ("orjson.dumps, whole list", "ours: Body, contacts encoded before")),
-    "aggregation": (50, ("orjson.loads + orjson.dumps, each", "prepare", "pack", "finish", "full round on a server")),
-    "intake": (50, ("bare RPUSH, 1,000 at a time", "enqueue(record)", "Celery send_task, one a record")),
+    "aggregate": (50, ("orjson.loads + orjson.dumps, each", "prepare", "pack", "finish", "full round on a server")),
+    "enqueue": (50, ("bare RPUSH, 1,000 at a time", "enqueue(record)", "Celery send_task, one a record")),
     "hot_contacts": (200, ("without updates", "hot contacts updated")),
-    "needles": (150, ("requests a bad record", "slowest fresh record, s")),
+    "bad_records": (150, ("requests a bad record", "slowest fresh record, s")),
     "backlog": (200, ("largest body, bytes / 6,000,000", "drained in, s")),
 }
 
 
 def run(name: str, *more: str) -> "subprocess.CompletedProcess[str]":
     contacts, _ = BENCHMARKS[name]
-    command = [sys.executable, f"benchmarks/{name}.py", "--contacts", str(contacts), "--rounds", "1", *more]
+    command = [sys.executable, "-m", "benchmarks", name, "--contacts", str(contacts), "--rounds", "1", *more]
     # An address of the developer's, which must stay out of it: nothing listens there.
     foreign = {"REDIS_URL": "redis://127.0.0.1:9/0", "CELERY_BROKER_URL": "redis://127.0.0.1:9/0"}
     environment = {**os.environ, **foreign, "PYTHONPATH": str(ROOT)}
@@ -45,7 +44,7 @@ def test_a_benchmark_runs_at_a_tiny_size_and_prints_its_table(name):
 
 
 def test_a_benchmark_says_the_same_as_json():
-    done = run("intake", "--json")
+    done = run("enqueue", "--json")
 
     assert done.returncode == 0, done.stderr
     (table,) = json.loads(done.stdout)["tables"]
@@ -53,3 +52,13 @@ def test_a_benchmark_says_the_same_as_json():
     assert yardstick["ratio"] == 1
     assert ours["step"] == "enqueue(an iterable of all)"
     assert ours["µs/record"] > 0
+
+
+def test_the_one_entry_point_lists_every_benchmark():
+    command = [sys.executable, "-m", "benchmarks"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    for name in BENCHMARKS:
+        assert f"\n    {name} " in done.stdout
+    assert subprocess.run([*command, "nothing"], cwd=ROOT, capture_output=True, check=False).returncode == 2

@@ -13,8 +13,10 @@ from celery import Celery
 from kombu.transport.redis import Channel
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support.harness import ROOT, WorkerProcess, clean_environment, wait_until
+from support.processes import WorkerProcess, clean_environment
+from support.product import ROOT
 from support.proxy import Proxy
+from support.waiting import wait_until
 
 from contact_ingest.engine import connect
 from contact_ingest.sandbox.redis_server import EmbeddedServer

@@ -20,9 +20,13 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from support.harness import KEY, ROOT, Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
+from support.product import ROOT
 from support.proxy import Proxy
+from support.stage import KEY, Stage
 from support.traps import Traps
+from support.waiting import wait_until
 
 from contact_ingest.failpoints import FAILPOINTS, JOURNEY
 from contact_ingest.failpoints import SCRIPTS as WRITERS
@@ -42,16 +46,17 @@ LEASE_S = 3.0
 SIDE_BY_SIDE = 3
 #: What a producer or an operator does, by the script that does it. Each may be done again with the same outcome.
 OPERATORS = {
-    "enqueue": "enqueue({'email': 'late@example.com'}, key='once')",
-    "cancel": "cancel_ranges(site.store, 'sendgrid', [(15, 16)])",
-    "retry": "site.replay.retry(FailureFilter())",
-    "discard": "site.store.run('discard', *(failed.id for failed in site.failures))",
-    "slot": "site.ledger.claim_slot()",
-    "write": "site.schedule.arm('sendgrid', 0)",
-    "sweep": "site.schedule.sweep(0, 10**12)",
-    "close": "site.breaker.reset()",
-    "hasten": "site.schedule.hasten()",
-    "stage": "site.store.run('stage', 1_000, b'{}', b'', b'', b'')",  # a worker does it only while memory is full
+    "lane_append": "enqueue({'email': 'late@example.com'}, key='once')",
+    "lane_cancel": "cancel(runtime.store, 'sendgrid', [(15, 16)])",
+    "failure_retry": "runtime.retrier.retry(FailureFilter())",
+    "failure_discard": "runtime.store.run('failure_discard', *(failed.id for failed in runtime.failures))",
+    "claim_without_batch": "runtime.batch_store.claim_without_batch()",
+    "write": "runtime.schedule.arm('sendgrid', 0)",
+    "retention_sweep": "runtime.schedule.sweep(0, 10**12)",
+    "breaker_reset": "runtime.breaker.reset()",
+    "batch_make_due": "runtime.schedule.make_due_now()",
+    # A worker does this only while memory is full.
+    "aggregate_stage": "runtime.store.run('aggregate_stage', 1_000, b'{}', b'', b'', b'')",
 }
 OPERATOR_STEPS = [f"{script}.{when}" for script in OPERATORS for when in ("before", "after")]
 WORKER_STEPS = [step for step in FAILPOINTS if step not in OPERATOR_STEPS]
@@ -193,7 +198,7 @@ def operate(stage: Stage, script: str, **set_: str) -> int:
     code = (
         "from contact_ingest import enqueue\nfrom contact_ingest.pipeline.retry import FailureFilter\n"
         "from contact_ingest.engine import current_engine\n"
-        "from contact_ingest.store.lanes import cancel as cancel_ranges\nsite = current_engine().site('sendgrid')\n"
+        "from contact_ingest.store.lanes import cancel\nruntime = current_engine().runtime('sendgrid')\n"
     )
     command = [sys.executable, "-c", code + OPERATORS[script]]
     return subprocess.run(command, env=stage.environment(**set_), cwd=stage.directory, check=False).returncode
@@ -207,7 +212,7 @@ def test_a_producer_or_operator_that_dies_at_a_step_may_do_it_again(client, redi
         stage.enqueue(person(i, last_name="x" * 51) for i in range(5))
         stage.follow("aggregate", "sendgrid")
         stage.enqueue(person(i) for i in range(10))
-        if script == "cancel":
+        if script == "lane_cancel":
             stage.enqueue(person(i) for i in range(10, 12))
         assert stage.books()["failed"] == 5
         traps = Traps(tmp_path / "traps")
@@ -231,9 +236,9 @@ def test_a_producer_or_operator_that_dies_at_a_step_may_do_it_again(client, redi
 #: The books in the end: five that fail, and ten that arrive.
 PLAIN = {"accepted": 15, "failed": 5, "delivered": 10}
 AFTERWARDS = {
-    "enqueue": {"accepted": 16, "failed": 5, "delivered": 11},
-    "cancel": {"accepted": 17, "failed": 5, "discarded": 2, "delivered": 10},
-    "discard": {"accepted": 15, "discarded": 5, "delivered": 10},
+    "lane_append": {"accepted": 16, "failed": 5, "delivered": 11},
+    "lane_cancel": {"accepted": 17, "failed": 5, "discarded": 2, "delivered": 10},
+    "failure_discard": {"accepted": 15, "discarded": 5, "delivered": 10},
 }
 
 
@@ -302,7 +307,7 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     assert proxy.lost == 1, "the script did not run"
     assert time.monotonic() - began_s < LEASE_S, "a lost reply cost a whole lease"
     assert receipt.accepted == RECORDS
-    assert cancelled == (0 if script == "cancel" else 1)
+    assert cancelled == (0 if script == "lane_cancel" else 1)
     lossy.assert_books_balance()
     assert {name: count for name, count in lossy.books().items() if count} == {
         "accepted": RECORDS + 1,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from support.product import ROOT
 
 from contact_ingest.cli.demo.check import check
 from contact_ingest.cli.demo.platforms import KEY, LOOPS
@@ -21,7 +22,6 @@ from contact_ingest.engine import Engine
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 
-ROOT = Path(__file__).parents[2]
 FOREIGN = {"REDIS_URL": "redis://127.0.0.1:1/0", "SENDGRID_API_KEY": "SG.real", "CONTACT_INGEST_NONSENSE": "1"}
 
 

@@ -1,12 +1,9 @@
 """From the first record to the last verdict, against a real server and the strict sandbox."""
 
 import orjson
+from support.people import person
 
 from contact_ingest import enqueue
-
-
-def person(number: int, **more):
-    return {"email": f"p{number}@example.com", "first_name": f"Name {number}", **more}
 
 
 def test_every_record_arrives_and_the_books_balance(harness, sandbox):

@@ -8,12 +8,16 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 from celery import Celery
 from redis.exceptions import OutOfMemoryError
-from support.harness import Stage, WorkerProcess, person, wait_until
+from support.background import repeating
+from support.people import person
+from support.processes import WorkerProcess
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest import LaneFull, aenqueue, enqueue
 from contact_ingest.engine import set_engine
@@ -273,24 +277,14 @@ def narrow(make_harness):
     return make_harness(max_wait_s=60, max_lane_bytes=1_000_000)
 
 
-@contextmanager
-def drained_later(harness, after_s: float = 0.3) -> Iterator[None]:
+def drained_later(harness, after_s: float = 0.3) -> AbstractContextManager[None]:
     """Somebody sends what waits, but not at once."""
-    ends = threading.Event()
 
     def drain() -> None:
-        ends.wait(after_s)
-        while not ends.wait(0.02):
-            harness.runtime.schedule.flush("sendgrid")
-            harness.pump()
+        harness.runtime.schedule.flush("sendgrid")
+        harness.pump()
 
-    thread = threading.Thread(target=drain)
-    thread.start()
-    try:
-        yield
-    finally:
-        ends.set()
-        thread.join()
+    return repeating(drain, 0.02, after_s)
 
 
 def test_an_enqueue_waits_for_room_and_loses_and_doubles_nothing(narrow, sandbox):
@@ -403,8 +397,7 @@ def test_a_waiting_producer_holds_no_more_than_one_call(narrow):
 
 @pytest.fixture
 def bells(stage: Stage) -> Iterator[Celery]:
-    with Celery("bells", broker=stage.redis_url, set_as_current=False) as made:
-        made.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
+    with stage.celery("bells") as made:
         yield made
 
 

@@ -13,9 +13,12 @@ import pytest
 import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from support.harness import KEY, Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
 from support.proxy import Proxy
 from support.redis_acl import CHANNELS, COMMANDS, COMMANDS_OF_THE_DOCTOR
+from support.stage import KEY, Stage
+from support.waiting import wait_until
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from support.harness import Stage, WorkerProcess, person, wait_until
 from support.peer import advance
+from support.people import person
+from support.processes import WorkerProcess
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest.sandbox.process import SandboxProcess
 

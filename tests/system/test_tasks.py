@@ -11,15 +11,19 @@ from pathlib import Path
 import orjson
 import pytest
 from celery import Celery
-from support.harness import Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
+from support.product import ROOT
 from support.proxy import Proxy
+from support.stage import Stage
+from support.waiting import wait_until
 
 from contact_ingest.engine import set_engine
 from contact_ingest.model import stage as journey
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store.schedule import WakeUp
 
-TASKS = Path(__file__).parents[2] / "tasks"
+TASKS = ROOT / "tasks"
 #: Where data could hang on a message, or code come out of one.
 FORBIDDEN = {
     "countdown",
@@ -79,16 +83,9 @@ def app(redis_server: EmbeddedServer) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def stage(client, redis_server, sandbox, tmp_path) -> Iterator[Stage]:
-    with Stage(redis_server.url, sandbox.url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def producer(stage: Stage) -> Iterator[Celery]:
     """A program that shares nothing with the product but the broker."""
-    with Celery("elsewhere", broker=stage.redis_url, set_as_current=False) as made:
-        made.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
+    with stage.celery("elsewhere") as made:
         yield made
 
 

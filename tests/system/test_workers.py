@@ -13,7 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 from celery import Celery
-from support.harness import KEY, Stage, WorkerProcess, person, wait_until
+from support.people import person
+from support.processes import WorkerProcess
+from support.stage import KEY, Stage
+from support.waiting import wait_until
 
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
@@ -23,16 +26,8 @@ POOLS = [("prefork", 2), ("threads", 4), ("solo", 1)]
 
 
 @pytest.fixture
-def stage(client, redis_server, sandbox, tmp_path) -> Iterator[Stage]:
-    sandbox.dials(job_seconds=[0, 0.1])
-    with Stage(redis_server.url, sandbox.url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def bells(stage: Stage) -> Iterator[Celery]:
-    with Celery("bells", broker=stage.redis_url, set_as_current=False) as made:
-        made.conf.update(broker_transport_options=stage.broker_options, task_default_queue="contacts")
+    with stage.celery("bells") as made:
         yield made
 
 

@@ -16,18 +16,17 @@ import traceback
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Self
 
 import pytest
 import trustme
+from support.product import ROOT
 
 from contact_ingest import errors
 from contact_ingest.model import http_message
 from contact_ingest.transport import client, sockets
 from contact_ingest.transport.client import HttpClient
 
-ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SECRET = "hidden-from-every-text"
 

@@ -1,8 +1,8 @@
 """Credentials of one platform account: every request is signed right before it goes out.
 
-A platform with tokens (Emarsys with OAuth) has one token an account. All workers share the token through Redis, where
-it expires. A reply with status 401 means that the platform did not act on the request: the client gets another token
-and sends the request once more.
+A platform with tokens (OAuth) has one token an account. All workers share the token through Redis, where it expires. A
+reply with status 401 means that the platform did not act on the request: the client gets another token and sends the
+request once more.
 """
 
 import secrets

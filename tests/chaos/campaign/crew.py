@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.harness import WorkerProcess
+from support.processes import WorkerProcess
 
 #: Pool and concurrency of each: two kinds of pool, one worker to spare.
 POOLS = (("prefork", 2), ("prefork", 2), ("threads", 2))

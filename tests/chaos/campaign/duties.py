@@ -3,11 +3,10 @@ discards, and cancels what was regretted."""
 
 import queue
 import random
-import threading
 import time
-from typing import Self
 
 from redis.exceptions import RedisError
+from support.background import Background
 from support.checker import NO_VERDICT
 from world import World
 
@@ -16,28 +15,22 @@ LOOK_S = 0.1
 BETWEEN_S = (0.6, 2.0)
 
 
-class Duties:
+class Duties(Background):
     """In a thread of their own from `with` to the end of the block; what is paused is resumed before that."""
 
     def __init__(self, world: World, seed: str) -> None:
+        super().__init__("duties")
         self._world = world
         self._draw = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="duties", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        super().__exit__()
         self._cancel_regretted()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         duties = {self._retry: 2, self._pause: 3, self._flush: 2, self._discard: 1, self._forget_fields: 2}
         at_s = time.monotonic()
-        while not self._stop.wait(LOOK_S):
+        while not self.stopping.wait(LOOK_S):
             self._cancel_regretted()
             if time.monotonic() >= at_s:
                 at_s = time.monotonic() + self._draw.uniform(*BETWEEN_S)
@@ -64,7 +57,7 @@ class Duties:
         lane = self._draw.choice(lanes)
         with self._world.standing():
             self._world.operator.order("pause", lane=lane)
-            self._stop.wait(self._draw.uniform(0.2, 0.8))
+            self.stopping.wait(self._draw.uniform(0.2, 0.8))
             self._world.operator.order("resume", lane=lane)
 
     def _flush(self) -> None:

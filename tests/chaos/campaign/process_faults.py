@@ -33,9 +33,9 @@ def _around(*scripts: str) -> tuple[str, ...]:
 #: Here something may have been sent, and nobody knows what came of it: these come first.
 SENT = ("dispatch.sent", "limiter_report.before", "batch_settle.before", "limiter_report.after")
 #: Who comes by where: the ticker of a worker, a person on call, a producer, and for the rest the tasks in a pool.
-TICKER = ("tick.found", *_around("tick", "sweep"))
-ON_CALL = _around("cancel", "discard", "retry", "close")
-DOOR = _around("enqueue")
+TICKER = ("tick.found", *_around("schedule_tick", "retention_sweep"))
+ON_CALL = _around("lane_cancel", "failure_discard", "failure_retry", "breaker_reset")
+DOOR = _around("lane_append")
 TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR}))
 
 #: Who stands still here is overtaken, and goes on with what is no longer his.
@@ -200,13 +200,13 @@ def _close(world: World, ordinal: int) -> None:
 
 #: Steps that nobody comes by unless something is done for it.
 PROVOKED: dict[str, Callable[[World, int], Any]] = {
-    "slot": _forget_fields,
-    "sweep": _replace_one,
-    "cancel": _regret,
-    "discard": _discard,
-    "retry": _retry,
-    "close": _close,
-    "hasten": _outage,
+    "claim_without_batch": _forget_fields,
+    "retention_sweep": _replace_one,
+    "lane_cancel": _regret,
+    "failure_discard": _discard,
+    "failure_retry": _retry,
+    "breaker_reset": _close,
+    "batch_make_due": _outage,
 }
 
 KINDS = (

@@ -2,18 +2,19 @@
 long nothing went on although something was due.
 """
 
-import threading
 import time
 from collections import Counter
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from redis.exceptions import RedisError
+from support.background import Background
 from support.checker import Failed
 from terms import OVERDUE_S
 
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store import books
 from contact_ingest.store.failures import Failures
+from contact_ingest.store.inspect import QUEUES
 from contact_ingest.store.scripts import Store
 
 LOOK_S = 0.15
@@ -37,30 +38,21 @@ def label(entry: dict[str, Any]) -> str:
     return "5xx" if entry["status"] >= 500 else ""
 
 
-class Journal:
+class Journal(Background):
     """The sandbox's journal, read as it grows, and how many requests met what."""
 
     def __init__(self, sandbox: SandboxProcess) -> None:
+        super().__init__("journal")
         self._sandbox = sandbox
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="journal", daemon=True)
         self._entries: list[dict[str, Any]] = []
         self.met: Counter[str] = Counter()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def entries(self) -> list[dict[str, Any]]:
         """All of it, as it is now."""
         return self._sandbox.journal()
 
-    def _follow(self) -> None:
-        while not self._stop.wait(LOOK_S):
+    def run(self) -> None:
+        while not self.stopping.wait(LOOK_S):
             for entry in self._sandbox.journal(after=len(self._entries)):
                 if entry["fate"] == "open":
                     break  # it is not known yet what becomes of it
@@ -80,13 +72,12 @@ class Watched(Protocol):
     quiet_since_s: float
 
 
-class Sampler:
+class Sampler(Background):
     """Looks at the books many times a second. They must balance every time; `wrong` has what was wrong otherwise."""
 
     def __init__(self, world: Watched) -> None:
+        super().__init__("sampler")
         self._world = world
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._failed: dict[tuple[str, str], Failed] = {}
         self._progress: object = None
         self._since_s = time.monotonic()
@@ -94,14 +85,6 @@ class Sampler:
         self.recounts = 0
         self.wrong: list[str] = []
         self.longest_s = 0.0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     @property
     def ever_failed(self) -> list[Failed]:
@@ -125,9 +108,9 @@ class Sampler:
             self.wrong += [f"recount: {said}" for said in books.disagreements(store, lane.lane)]
         self.recounts += 1
 
-    def _run(self) -> None:
+    def run(self) -> None:
         turn = 0
-        while not self._stop.wait(SAMPLE_S):
+        while not self.stopping.wait(SAMPLE_S):
             turn += 1
             try:
                 self._sample()
@@ -157,7 +140,7 @@ class Sampler:
         now_ms = _now_ms(store)
         pipe = store.client.pipeline(transaction=True)
         pipe.get(k("batch_seq"))
-        for name in ("due", "later", "polls", "aggdue", "free"):
+        for name in ("due:aggregate", *QUEUES, "quarantine"):
             pipe.zcount(k(name), "-inf", now_ms)
         serial, *due = pipe.execute()
         moved = [

@@ -17,9 +17,10 @@ from producers import History, MortalProducer, put
 from pydantic import SecretStr
 from redis import Redis
 from support.checker import Failed
-from support.harness import clean_environment, wait_until
+from support.processes import clean_environment
 from support.proxy import Proxy
 from support.traps import Traps
+from support.waiting import wait_until
 from terms import DIALS, KEY, PREFIX, SERVER, SETTINGS
 from traffic import JOINED, Call, Traffic
 from watch import Journal, Sampler

@@ -1,6 +1,6 @@
 """Aggregation: from the raw bytes of waiting records to closed bodies, step by step, and a full round on a real server.
 
-    python benchmarks/aggregation.py [--contacts N] [--rounds R] [--json]
+    python -m benchmarks aggregate [--contacts N] [--rounds R] [--json]
 
 Yardsticks: `orjson.loads` and `orjson.dumps` of each record, which any path that looks at records and re-encodes them
 must pay; and `orjson.dumps` of the whole list. Once with records that need nothing changed and once with records that
@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from measure import Step, Table, Timing, arguments, interleave, show
-from records import FIELDS, mapped, plain
-from stage import wired_to
+from support.tables import Table, show
 
+from benchmarks.measure import Step, Timing, interleave, parser_of
+from benchmarks.records import FIELDS, mapped, plain
+from benchmarks.stage import stage_without_sandbox
 from contact_ingest import enqueue
 from contact_ingest.engine import Engine
 from contact_ingest.model.identity import digests
@@ -27,7 +28,6 @@ from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
 from contact_ingest.packing.payload import Limits, PackedBytes
 from contact_ingest.pipeline.aggregate_lane import AggregationPolicy, LaneAggregation
 from contact_ingest.pipeline.encode import RecordEncoder
-from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store.aggregation import AggregationCommit, AggregationStore
 
 SALT = b"benchmark-salt-1"
@@ -69,11 +69,11 @@ class TimedStore(AggregationStore):
 class Bout:
     """The steps over one set of records."""
 
-    def __init__(self, parts: Engine, make: Callable[[int], dict[str, Any]], contacts: int) -> None:
-        self._parts = parts
+    def __init__(self, engine: Engine, make: Callable[[int], dict[str, Any]], contacts: int) -> None:
+        self._engine = engine
         self._records = [make(number) for number in range(contacts)]
         self._raws = [b"%b" % orjson.dumps(record) for record in self._records]
-        self._provider = parts.runtime("sendgrid").provider
+        self._provider = engine.runtime("sendgrid").provider
         now_ms = time.time_ns() // 1_000_000
         self._fields = FieldTable(FIELDS, now_ms)
         self._encoder = RecordEncoder(self._provider, SALT, self._fields, frozenset(), now_ms)
@@ -151,26 +151,26 @@ class Bout:
             self._describe(last)
 
     def _refill(self) -> None:
-        self._parts.client.flushall()
+        self._engine.client.flushall()
         enqueue(self._records)
 
     def _round(self) -> float:
         """Read, encode, pack, stage and commit, as a worker does on one wake-up. Returns seconds."""
-        store = TimedStore(AggregationStore(self._parts.runtime("sendgrid").store))
+        store = TimedStore(AggregationStore(self._engine.runtime("sendgrid").store))
         began = time.perf_counter()
         snapshot = store.read_snapshot("sendgrid")
         encoder = replace(self._encoder, salt=snapshot.salt, now_ms=snapshot.now_ms)
         done = LaneAggregation(store, snapshot, LANE, encoder, AggregationPolicy(max_wait_ms=0)).run(ALL_BODIES)
         took = time.perf_counter() - began
-        if done is None or not done.committed or self._parts.client.llen(store._keys("waiting:sendgrid")):  # noqa: SLF001
+        if done is None or not done.committed or self._engine.client.llen(store._keys("waiting:sendgrid")):  # noqa: SLF001
             raise AssertionError("the round has left something")
         for name, seconds in store.seconds.items():
             self.parts_of_rounds[name].append(seconds)
         return took
 
 
-def timed(parts: Engine, make: Callable[[int], dict[str, Any]], contacts: int, rounds: int) -> Table:
-    bout = Bout(parts, make, contacts)
+def timed(engine: Engine, make: Callable[[int], dict[str, Any]], contacts: int, rounds: int) -> Table:
+    bout = Bout(engine, make, contacts)
     found = interleave(bout.steps(), rounds)
     says = {"read": "LRANGE", "stage": "SET of bodies and their rows", "commit": "one script"}
     for name, seconds in bout.parts_of_rounds.items():
@@ -187,12 +187,9 @@ def timed(parts: Engine, make: Callable[[int], dict[str, Any]], contacts: int, r
     )
 
 
-def main() -> None:
-    given = arguments(__doc__, contacts=20_000, rounds=7).parse_args()
-    with EmbeddedServer() as server, wired_to(server.url, "http://127.0.0.1:9") as parts:
-        tables = [timed(parts, make, given.contacts, given.rounds) for make in (plain, mapped)]
+def main(arguments: Sequence[str]) -> int:
+    given = parser_of(__doc__, contacts=20_000, rounds=7).parse_args(arguments)
+    with stage_without_sandbox() as where:
+        tables = [timed(where.engine, make, given.contacts, given.rounds) for make in (plain, mapped)]
     show(tables, as_json=given.json)
-
-
-if __name__ == "__main__":
-    main()
+    return 0

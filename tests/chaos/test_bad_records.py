@@ -5,7 +5,8 @@ import random
 import time
 
 import orjson
-from support.harness import KEY, Stage, person
+from support.people import person
+from support.stage import KEY, Stage
 
 from contact_ingest.sandbox.process import SandboxProcess
 

@@ -1,6 +1,6 @@
-"""Intake: what it costs a producer to enqueue, by how many records it passes at a time, on a real server.
+"""What it costs a producer to enqueue, by how many records it passes at a time, on a real server.
 
-    python benchmarks/intake.py [--contacts N] [--rounds R] [--json]
+    python -m benchmarks enqueue [--contacts N] [--rounds R] [--json]
 
 Yardstick: bare `RPUSH` of the same bytes, encoded before, 1,000 at a time: no check, no counters, no call id, nothing
 that survives a lost reply. For comparison, one Celery message a record to the same server.
@@ -11,13 +11,13 @@ from typing import Any
 
 import orjson
 from celery import Celery
-from measure import Step, Table, Timing, arguments, interleave, show
-from records import plain
-from stage import wired_to
+from support.tables import Table, show
 
+from benchmarks.measure import Step, Timing, interleave, parser_of
+from benchmarks.records import plain
+from benchmarks.stage import stage_without_sandbox
 from contact_ingest import enqueue
 from contact_ingest.engine import Engine
-from contact_ingest.sandbox.redis_server import EmbeddedServer
 
 PUSHED_AT_A_TIME = 1_000
 #: A round trip a record takes long; so many are enough to know it.
@@ -33,8 +33,8 @@ def pieces(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 class Producer:
     """The ways to put the same records into the server. What Celery is sent lies in its queue; nobody works there."""
 
-    def __init__(self, parts: Engine, app: Celery, contacts: int) -> None:
-        self._client = parts.client
+    def __init__(self, engine: Engine, app: Celery, contacts: int) -> None:
+        self._client = engine.client
         self._app = app
         self._records = [plain(number) for number in range(contacts)]
         self._raws = [orjson.dumps(record) for record in self._records]
@@ -78,14 +78,10 @@ class Producer:
             self._app.send_task("contacts.enqueue", args=[record], ignore_result=True)
 
 
-def main() -> None:
-    given = arguments(__doc__, contacts=20_000, rounds=5).parse_args()
-    with (
-        EmbeddedServer() as server,
-        wired_to(server.url, "http://127.0.0.1:9") as parts,
-        Celery("bare", broker=server.url, set_as_current=False) as app,
-    ):
-        found = interleave(Producer(parts, app, given.contacts).steps(), given.rounds)
+def main(arguments: Sequence[str]) -> int:
+    given = parser_of(__doc__, contacts=20_000, rounds=5).parse_args(arguments)
+    with stage_without_sandbox() as where, Celery("bare", broker=where.redis_url, set_as_current=False) as app:
+        found = interleave(Producer(where.engine, app, given.contacts).steps(), given.rounds)
     yardstick = found[YARDSTICK]
     table = Table(
         f"enqueueing {given.contacts:,} records of about 300 bytes, {given.rounds} rounds",
@@ -97,11 +93,8 @@ def main() -> None:
         ),
     )
     show([table], as_json=given.json)
+    return 0
 
 
 def per_second(timing: Timing) -> str:
     return f"{1e6 / timing.micros:,.0f}"
-
-
-if __name__ == "__main__":
-    main()

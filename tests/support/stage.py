@@ -1,22 +1,17 @@
-"""What tests with real processes share: workers as child processes, a keyspace to work on, waiting for conditions.
-
-Everything started here is ended by its own process id when its `with` block ends, also by a failed assertion. Workers
-get an environment of their own: nothing of the developer's reaches them.
-"""
+"""One keyspace on one Redis with one sandbox behind it: what workers are pointed at, and what a test looks at."""
 
 import contextlib
-import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import orjson
+from celery import Celery
+from pydantic import SecretStr
 from redis import Redis
+from support.processes import WorkerProcess, clean_environment
+from support.waiting import wait_until
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import DestinationRuntime, Engine
@@ -28,130 +23,27 @@ from contact_ingest.store.lanes import append
 from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import Workers
 
-ROOT = Path(__file__).parents[2]
+#: The sandbox's API key, where a test does not say another.
 KEY = "SG.test-key"
-Found = TypeVar("Found")
-
 #: Everything as soon as it can be, so that a test is not spent on waiting.
 HASTE = {"MAX_WAIT_S": "0", "POLL_FIRST_S": "0.05", "ORPHAN_WAIT_S": "1"}
 
 
-def wait_until(condition: Callable[[], Found], timeout_s: float = 20, what: Callable[[], object] | str = "") -> Found:
-    """The first true value of the condition; fails with `what` if there is none in time."""
-    gives_up_s = time.monotonic() + timeout_s
-    while not (found := condition()):
-        if time.monotonic() > gives_up_s:
-            raise AssertionError(f"not true within {timeout_s} s: {what() if callable(what) else what}")
-        time.sleep(0.01)
-    return found
-
-
-def person(number: int, domain: str = "example.com", **more: Any) -> dict[str, Any]:
-    return {"email": f"p{number}@{domain}", "first_name": f"Name {number}", **more}
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    """What a child gets: where programs are, where the project is, and what is given."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
-    # Coverage and the like must not follow; a warning for being root in a container says nothing about the product.
-    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", **more}
-
-
-class WorkerProcess:
-    """`celery worker` as a child in a session of its own: its pool children die with it."""
-
-    def __init__(
-        self,
-        environment: Mapping[str, str],
-        directory: Path,
-        *,
-        app: str = "contact_ingest.tasks",
-        pool: str = "solo",
-        concurrency: int = 1,
-        more: Iterable[str] = (),
-    ) -> None:
-        self._environment = dict(environment)
-        self._directory = directory
-        self._command = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool", pool]
-        self._command += ["--concurrency", str(concurrency), *more]
-        self._child: subprocess.Popen[bytes] | None = None
-        self._log = Path()
-
-    @property
-    def child(self) -> "subprocess.Popen[bytes]":
-        assert self._child is not None
-        return self._child
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
-
-    @property
-    def log(self) -> str:
-        """Everything it has said so far, standard output and error together."""
-        return self._log.read_text(errors="replace")
-
-    def __enter__(self) -> Self:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._log = self._directory / f"worker-{time.monotonic_ns()}.log"
-        with self._log.open("wb") as log:
-            self._child = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-    def wait_until_consuming(self, timeout_s: float = 20) -> None:
-        wait_until(lambda: " ready." in self.log or self.has_ended, timeout_s, lambda: self.log)
-        assert not self.has_ended, self.log
-
-    @property
-    def has_ended(self) -> bool:
-        return self.child.poll() is not None
-
-    def wait(self, timeout_s: float = 20) -> int:
-        """Its exit code; negative is the signal that killed it."""
-        return self.child.wait(timeout_s)
-
-    def stop(self, timeout_s: float = 20) -> int:
-        """Ask it to end, as a supervisor does; returns the exit code."""
-        self.child.terminate()
-        return self.wait(timeout_s)
-
-    def freeze(self) -> None:
-        """Stop the main process where it stands."""
-        os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
-
-    def kill(self) -> None:
-        """End it and its children at once. Their session is the one we made, so its number is ours to kill."""
-        if self._child is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        self._child.wait()
-
-
 class Stage:
-    """One keyspace on one server with one sandbox behind it: what a worker is pointed at, and what a test looks at."""
+    """A keyspace under `prefix`, workers on it, and this process's own engine on it."""
+
+    #: Settings of workers and of the engine, unless others are given.
+    defaults: ClassVar[Mapping[str, str]] = HASTE
 
     def __init__(self, redis_url: str, sandbox_url: str, directory: Path, prefix: str = "stage", **set_: str) -> None:
         self.redis_url = redis_url
         self.prefix = prefix
         self.directory = directory
-        self.set = {**HASTE, **set_}
+        self.set = {**self.defaults, **set_}
         self._sandbox_url = sandbox_url
         self.client = Redis.from_url(redis_url)
         values = {name.lower(): value for name, value in self.set.items() if name not in ("TRAPS", "CONFIG")}
-        destination = Destination(platform="sendgrid", api_key=KEY, base_url=sandbox_url)  # type: ignore[arg-type]
+        destination = Destination(platform="sendgrid", api_key=SecretStr(KEY), base_url=sandbox_url)
         settings = Settings(REDIS_URL=redis_url, key_prefix=prefix, **values)  # type: ignore[arg-type]
         self.engine = Engine(settings.model_copy(update={"destinations": {"sendgrid": destination}}))
 
@@ -169,6 +61,13 @@ class Stage:
     @property
     def broker_options(self) -> dict[str, Any]:
         return {"global_keyprefix": f"{self.prefix}:broker:", "priority_steps": [0]}
+
+    @contextlib.contextmanager
+    def celery(self, name: str) -> Iterator[Celery]:
+        """An app of a program that shares nothing with the product but the broker."""
+        with Celery(name, broker=self.redis_url, set_as_current=False) as made:
+            made.conf.update(broker_transport_options=self.broker_options, task_default_queue="contacts")
+            yield made
 
     @property
     def queue(self) -> str:

@@ -1,7 +1,7 @@
-"""Needles: bad records that no reply names, at random places of a backlog. Do all of them fail, and nobody else?
-How many requests does each cost? And does fresh traffic of the same lane wait for them?
+"""Bad records that no reply names, at random places of a backlog. Do all of them fail, and nobody else? How many
+requests does each cost? And does fresh traffic of the same lane wait for them?
 
-    python benchmarks/needles.py [--contacts N] [--bad B] [--rounds R] [--json]
+    python -m benchmarks bad_records [--contacts N] [--bad B] [--rounds R] [--json]
 
 A real worker (prefork, two children) meets a sandbox that refuses a body with a bad record as a whole, and has no limit
 of requests. Once the backlog is cut, one fresh record comes to its lane every second. Yardsticks: log2(N / B) + 3
@@ -12,19 +12,18 @@ delivered, a good one fails, or a fresh one waits longer.
 
 import math
 import random
-import sys
-import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import orjson
-from measure import Table, arguments, show
-from records import plain
-from stage import Stage, follow, stage
+from support.tables import Table, show
+from support.waiting import wait_while_it_progresses
 
+from benchmarks.measure import parser_of
+from benchmarks.records import plain
+from benchmarks.stage import BenchmarkStage, stage
 from contact_ingest import enqueue
-from contact_ingest.cli.demo.processes import WorkerProcess
 
 BAD = "[[reject-silent]]"
 FRESH_EVERY_S, MAX_FRESH_S = 1.0, 10.0
@@ -36,7 +35,7 @@ DIALS = {"job_seconds": [0.1, 0.5]}
 class Fresh:
     """A record that comes every second, and how long each takes."""
 
-    where: Stage
+    where: BenchmarkStage
     came_s: dict[str, float] = field(default_factory=dict)
     took_s: list[float] = field(default_factory=list)
     next_s: float = 0.0
@@ -57,12 +56,12 @@ class Fresh:
             enqueue({"email": email})
 
 
-def search(where: Stage, contacts: int, bad: set[int], log: Path) -> tuple[float, Fresh]:
+def search(where: BenchmarkStage, contacts: int, bad: set[int]) -> tuple[float, Fresh]:
     """Let a worker go through the backlog; returns how long that took, and the fresh ones."""
     enqueue({**plain(n), "city": BAD} if n in bad else plain(n) for n in range(contacts))
     fresh, began_s = Fresh(where), time.monotonic()
-    with WorkerProcess(where.environment(POLL_FIRST_S=0.25, MAX_WAIT_S=0), log, concurrency=CONCURRENCY):
-        follow(lambda: not where.books()["waiting"], where.books, log)
+    with where.worker(pool="prefork", concurrency=CONCURRENCY, ready=False) as worker:
+        wait_while_it_progresses(lambda: not where.books()["waiting"], where.books, lambda: worker.log)
 
         def ended() -> bool:
             found = where.books()
@@ -70,11 +69,11 @@ def search(where: Stage, contacts: int, bad: set[int], log: Path) -> tuple[float
             fresh.turn(more=backlog)
             return not backlog and not fresh.came_s and where.is_settled()
 
-        follow(ended, where.books, log, pause_s=0.1)
+        wait_while_it_progresses(ended, where.books, lambda: worker.log, pause_s=0.1)
     return time.monotonic() - began_s, fresh
 
 
-def problems(where: Stage, contacts: int, bad: set[int], fresh: Fresh) -> list[str]:
+def problems(where: BenchmarkStage, contacts: int, bad: set[int], fresh: Fresh) -> list[str]:
     failed = {orjson.loads(failure.raw)["email"] for failure in where.runtime.failures}
     meant = {plain(number)["email"] for number in bad}
     found = []
@@ -91,8 +90,8 @@ def problems(where: Stage, contacts: int, bad: set[int], fresh: Fresh) -> list[s
 
 def run(number: int, contacts: int, count: int) -> tuple[Table, list[str]]:
     bad = set(random.Random(number).sample(range(contacts), count))
-    with stage(DIALS, max_wait_s=0) as where, tempfile.TemporaryDirectory(prefix="contact-ingest-") as folder:
-        took_s, fresh = search(where, contacts, bad, Path(folder, "contact_ingest.log"))
+    with stage(DIALS, POLL_FIRST_S=0.25, MAX_WAIT_S=0) as where:
+        took_s, fresh = search(where, contacts, bad)
         sent = [entry for entry in where.sandbox.journal() if entry["endpoint"] == "sendgrid.upsert"]
         wrong = problems(where, contacts, bad, fresh)
     each = (len(sent) - fresh.count) / count
@@ -113,16 +112,12 @@ def run(number: int, contacts: int, count: int) -> tuple[Table, list[str]]:
     return table, wrong
 
 
-def main() -> None:
-    parser = arguments(__doc__, contacts=30_000, rounds=1)
+def main(arguments: Sequence[str]) -> int:
+    parser = parser_of(__doc__, contacts=30_000, rounds=1)
     parser.add_argument("--bad", type=int, help="how many are bad (default: one in thirty)")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     count = given.bad or max(1, given.contacts // 30)
     runs = [run(number, given.contacts, count) for number in range(1, given.rounds + 1)]
     wrong = [what for _, found in runs for what in found]
     show([table for table, _ in runs], as_json=given.json, wrong=wrong)
-    sys.exit(1 if wrong else 0)
-
-
-if __name__ == "__main__":
-    main()
+    return 1 if wrong else 0
