@@ -1,4 +1,8 @@
-"""The books of promise 1: counters that move with the records, and a recount of the keys that must say the same."""
+"""The books of each lane: counters that change with the records, in the same script; and a recount of the keys, which
+must say the same.
+
+The hash `books:newsletter` may hold: accepted 100, waiting 10, held 2, batched 40, delivered 45, failed 3.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +13,7 @@ from contact_ingest.store.scripts import Store
 
 @dataclass(frozen=True, slots=True)
 class LaneBooks:
-    """The counters of one lane, all of one moment."""
+    """The counters of one lane at one moment."""
 
     lane: str
     counts: dict[str, int]
@@ -20,11 +24,12 @@ class LaneBooks:
 
 
 def balanced(counts: dict[str, int]) -> bool:
-    """accepted = the sum of where records can be. Unattributed rows stand beside the books."""
+    """Whether `accepted` is the sum of all places where a record can be. Unattributed rows are counted beside that."""
     return counts["accepted"] == sum(counts[name] for name in BOOKS if name not in ("accepted", "unattributed"))
 
 
 def totals(lanes: list[LaneBooks]) -> dict[str, int]:
+    """The counters of several lanes together."""
     return {name: sum(lane.counts[name] for lane in lanes) for name in BOOKS}
 
 
@@ -41,8 +46,8 @@ def read(store: Store) -> list[LaneBooks]:
 
 
 def recount(store: Store, lane: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the keys of a lane; returns (books, counted) of one and the same moment, for the counters that keys can
-    tell: accepted, waiting, held, batched, failed."""
+    """Count the records of a lane from its keys. Returns (books, counted) of one moment; only what keys can tell is
+    counted: accepted, waiting, held, batched, failed."""
     found = store.run("recount", lane)
     books = {name: int(value) for name, value in zip(BOOKS, found[0], strict=True)}
     counted = dict(zip(("accepted", "waiting", "held", "batched", "failed"), map(int, found[1]), strict=True))
@@ -50,7 +55,7 @@ def recount(store: Store, lane: str) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def disagreements(store: Store, lane: str) -> list[str]:
-    """What is wrong with a lane's books, in words; empty if nothing is."""
+    """What is wrong with the books of a lane, in words. Reads every key of the lane."""
     books, counted = recount(store, lane)
     wrong = [
         f"{lane}: the books say {books[name]} {name}, the keys {counted[name]}"

@@ -1,7 +1,7 @@
-"""Reading a destination without changing it: one look at its lanes and batches, for those who watch.
+"""Reads a destination without changing it, for status, batches and doctor.
 
-The books of all lanes and everything that explains them come out of one transaction, so that they balance in what is
-shown. Never reads contents, nor the address of an error file.
+The books of all lanes, and what explains them, are read in one transaction, so that shown books balance. Neither the
+contents of records nor the address of an error file is read; `first_waiting` is the exception.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.redis_server import read_memory as look_at_memory
 from contact_ingest.store.scripts import Store
 
-#: How many of the newest batches a look takes in; enough to tell the pace of a lane.
+#: How many of the newest batches are read: enough to tell the pace of a lane.
 RECENT = 300
 PAGE = 200
 _COUNTS = ("rows", "attempts", "claims_count", "delivered", "failed", "unattributed")
@@ -28,13 +28,13 @@ _TEXTS = ("job", "code", "request_id")
 _MOMENTS = {"created_at": "created_ms", "first_at": "first_ms", "sent_at": "sent_ms", "ended_at": "ended_ms"}
 _PARTS = ("sending", "suspects", "parked")
 _OTHERS = ("lane", "root", "parent", "state", "bytes", "sent_bytes", "parts", "requests", "job_status", "polls")
-#: What is read of a batch: neither the address of its error file nor the platform's prose.
+#: The fields that are read of a batch: neither the address of its error file nor what the platform wrote.
 _FIELDS = (*_COUNTS, *_TEXTS, *_OTHERS, *_PARTS, *_MOMENTS.values())
 
 
 @dataclass(frozen=True, slots=True)
 class BatchView:
-    """One batch as one look saw it. `due_ms` is when it is looked at again: its lease, while somebody has it."""
+    """One batch. `due_ms` is when it is due; while a worker has it, the end of the lease."""
 
     destination: str
     number: int
@@ -57,7 +57,7 @@ class BatchView:
         return self.fields.get("suspects", "[]") != "[]" or self.fields.get("parked", "[]") != "[]"
 
     def summary(self, now_ms: int) -> dict[str, Any]:
-        """The batch in one line."""
+        """The batch in one line, for `batches`. `now_ms` is the destination's clock."""
         return {
             "batch": self.number,
             "destination": self.destination,
@@ -70,7 +70,7 @@ class BatchView:
         }
 
     def detail(self, now_ms: int) -> dict[str, Any]:
-        """Everything of the batch that can be shown."""
+        """Everything of the batch that is shown, for `batches N`."""
         parent = self.fields.get("parent")
         moments = {name: utc(self.count(ms)) if self.count(ms) else None for name, ms in _MOMENTS.items()}
         return {
@@ -90,7 +90,7 @@ class BatchView:
 
 @dataclass(frozen=True, slots=True)
 class LaneView:
-    """One lane: its books, when its oldest waiting record came, when it is looked at next, and why it is paused."""
+    """One lane: its books, when its oldest waiting record came, when it is aggregated next, and why it is paused."""
 
     books: LaneBooks
     oldest_ms: int | None
@@ -105,8 +105,8 @@ class LaneView:
 
 @dataclass(frozen=True, slots=True)
 class DestinationView:
-    """A destination at one moment. `open` are batches not yet ended, `recent` the newest of all, `free_ms` is when
-    the next contacts of a request of unknown fate come free."""
+    """A destination at one moment. `open` are batches in flight, `recent` the newest of all. `free_ms` is when the next
+    contacts in quarantine are released."""
 
     destination: str
     now_ms: int
@@ -121,7 +121,7 @@ class DestinationView:
 
 
 def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
-    """Everything that a status needs, of one moment; `breaker` is that of the account."""
+    """A destination as it is now. `breaker` is the breaker of its account."""
     k = store.keys
     lanes = lane_names(store)
     pipe = store.client.pipeline(transaction=True)
@@ -156,7 +156,7 @@ def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
 
 
 def newest_batches(store: Store) -> Iterator[BatchView]:
-    """All batches that are still listed, newest first, a page at a time."""
+    """All batches that retention has left, newest first."""
     start = 0
     while numbers := store.client.zrevrange(store.keys("batches"), start, start + PAGE - 1):
         yield from _batches(store, map(int, numbers), queued(store))
@@ -164,11 +164,12 @@ def newest_batches(store: Store) -> Iterator[BatchView]:
 
 
 def batch(store: Store, number: int) -> BatchView | None:
+    """One batch; None if there is none of that number (any more)."""
     return next(_batches(store, [number], queued(store)), None)
 
 
 def children(store: Store, parent: BatchView) -> list[int]:
-    """The batches that took over rows of this one."""
+    """The numbers of the batches that this one was split into."""
     k = store.keys
     since_ms = parent.count("created_ms")
     later = list(map(int, store.client.zrangebyscore(k("batches"), since_ms, "+inf")))
@@ -183,7 +184,7 @@ def children(store: Store, parent: BatchView) -> list[int]:
 
 
 def queued(store: Store) -> dict[int, int]:
-    """Batches that somebody has to look at, and when."""
+    """The batches in flight, and when each is due."""
     pipe = store.client.pipeline(transaction=True)
     for name in DUE_BATCHES:
         pipe.zrange(store.keys(name), 0, -1, withscores=True)

@@ -1,7 +1,8 @@
-"""The memory of the Redis server: how much of what it may use is used, and from where on that changes what is done.
+"""The Redis server: connections to it, its memory, its append-only file.
 
-Above `FULL_SHARE` producers are refused and lanes are cut one body at a time; at the limit Redis refuses every write
-that is no script of ours, and those may go a little beyond it, so that what waits can leave.
+Above `FULL_SHARE` of the memory that Redis may use, producers are refused and lanes are packed one body at a time. At
+the limit Redis refuses every write but those of our scripts. The scripts may go a little beyond the limit, so that what
+waits can leave.
 """
 
 from dataclasses import dataclass
@@ -16,17 +17,17 @@ from redis.retry import Retry
 
 from contact_ingest.config.redis_url import check_redis_url
 
-#: Intake refuses above this share of the memory Redis may use.
+#: Producers are refused above this share of the memory that Redis may use.
 FULL_SHARE = 0.8
-#: Our own scripts may go beyond the limit by so much of it, or by so many bytes if that is more; above that nothing
-#: more is cut.
+#: How far our own scripts may go beyond the limit: this share of it, or so many bytes if that is more. Above that no
+#: lane is packed.
 BEYOND_SHARE = 0.05
 BEYOND_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes used and the most that may be; `most` is 0 where there is no limit, or the ACL does not let us see it."""
+    """Bytes used, and the most that may be used. `most` is 0 where there is no limit, or an ACL forbids INFO."""
 
     used: int = 0
     most: int = 0
@@ -37,21 +38,22 @@ class Memory:
 
     @property
     def is_short(self) -> bool:
-        """Producers are refused."""
+        """Whether producers are refused."""
         return self.most > 0 and self.used > FULL_SHARE * self.most
 
     @property
     def is_full(self) -> bool:
-        """Redis refuses what is no script of ours."""
+        """Whether Redis refuses all writes but those of our scripts."""
         return self.most > 0 and self.used >= self.most
 
     @property
     def is_spent(self) -> bool:
-        """What our scripts may take beyond the limit is taken too."""
+        """Whether our scripts have used what they may use beyond the limit."""
         return self.most > 0 and self.used > self.most + max(BEYOND_BYTES, BEYOND_SHARE * self.most)
 
 
 def read_memory(client: Any) -> Memory:
+    """The memory of the server now."""
     try:
         found = client.info("memory")
     except NoPermissionError:
@@ -65,8 +67,8 @@ REFUSED = "the server did not begin to rewrite it, perhaps because it is doing s
 
 
 def rewrite_aof(client: Any) -> str:
-    """Have the append-only file written anew, without what is gone; says what came of it. One that was begun before may
-    have copied what is gone by now, so it does not count."""
+    """Have the append-only file rewritten, without what was deleted; returns what came of it, in words. A rewrite that
+    was under way before does not count: it may have copied what is deleted by now."""
     try:
         client.bgrewriteaof()
     except NoPermissionError:
@@ -76,12 +78,12 @@ def rewrite_aof(client: Any) -> str:
     return STARTED
 
 
-#: Silent longer than this, Redis counts as gone for one call.
+#: How long one call waits for an answer of Redis.
 REDIS_TIMEOUT_S = 10.0
 
 
 def connect(url: str) -> Redis:
-    """A client for one process; threads may share it."""
+    """A client for one process. Threads may share it."""
     check_redis_url("REDIS_URL", url)
     return Redis.from_url(
         url,
@@ -100,5 +102,5 @@ def connect_async(url: str) -> aio.Redis:
 
 
 def _tcp(url: str) -> dict[str, Any]:
-    """What Unix sockets do not have."""
+    """Settings that a Unix socket does not have."""
     return {} if url.startswith("unix:") else {"socket_connect_timeout": 5.0, "socket_keepalive": True}

@@ -1,7 +1,8 @@
-"""Reading every place of a destination where records of contacts lie, in constant memory, while workers go on moving
-them: what waits, what is held or to be tried again, what is in a body, what has failed.
+"""Reads every place of a destination where records lie: what waits, what is held or to be tried again, what is in a
+body, what has failed. In bounded memory, and without changing anything.
 
-Looks only. A record may move on between two reads: whoever must find all of them looks again until nothing moves.
+Workers go on meanwhile, and a record may move between two reads. A caller that must find every record reads again until
+`version` stays the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.failures import FailedRecord
+from contact_ingest.store.keys import DUE_BATCHES
 from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.scripts import Store
 
@@ -17,13 +19,13 @@ CHUNK = 2_000
 CHUNK_BYTES = 8_000_000
 #: Failures read at a time.
 FAILURES = 500
-#: Of the bodies numbered last, so many are looked at for those that are staged and not yet committed.
+#: Staged bodies that wait for their commit are looked for among so many of the latest batch numbers.
 LATEST = 10_000
 
 
 class RecordScan:
-    """The records of one destination, wherever they are. Nothing is read inside MULTI, which a server without memory
-    refuses: erasing makes room."""
+    """The records of one destination. Nothing is read inside MULTI: a server with full memory refuses that, and erasing
+    has to work then."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,21 +33,25 @@ class RecordScan:
         self._keys = store.keys
 
     def version(self) -> bytes:
-        """Moves with every record that moves."""
+        """Another value after any record has moved."""
         return bytes(self._client.get(self._keys("version")) or b"0")
 
     def salt(self) -> bytes:
+        """The secret of the identity digests; empty before the first aggregation."""
         return bytes(self._client.get(self._keys("identity_salt")) or b"")
 
     def lanes(self) -> list[str]:
+        """All lanes of the destination."""
         return lane_names(self._store)
 
     def length(self, lane: str) -> int:
+        """How many elements wait in a lane, cancelled ones included."""
         return int(self._client.llen(self._keys(f"waiting:{lane}")))
 
     def waiting(self, lane: str) -> Iterator[tuple[int, list[bytes]]]:
-        """Waiting records with the place of the first of them, chunk by chunk. The lane is cut from the front
-        meanwhile: places stay, so a chunk that has slipped is read again."""
+        """Waiting records, a chunk at a time, each with the number of its first record. Aggregation takes records from
+        the front meanwhile, which moves list places but no numbers: a chunk that was read at a moved place is read
+        again."""
         state, wait = self._keys(f"lane:{lane}"), self._keys(f"waiting:{lane}")
         head = at = int(self._client.hget(state, "head") or 0)
         while True:
@@ -63,19 +69,21 @@ class RecordScan:
             at += len(raws)
 
     def held(self, lane: str) -> Iterator[QueuedRecord]:
+        """Records of contacts in flight."""
         start = 0
         while lines := self._client.lrange(self._keys(f"held:{lane}"), start, start + CHUNK - 1):
             yield from map(QueuedRecord.from_bytes, lines)
             start += len(lines)
 
     def retried(self, lane: str) -> Iterator[FailedRecord]:
-        """What has failed and is to be tried again."""
+        """Failures that are to be tried again."""
         start = 0
         while seqs := self._client.zrange(self._keys(f"retry:{lane}"), start, start + FAILURES - 1):
             yield from self._failures([format_record_id(lane, int(seq)) for seq in seqs])
             start += len(seqs)
 
     def failed(self) -> Iterator[FailedRecord]:
+        """Failures that are listed."""
         start = 0
         while ids := self._client.zrange(self._keys("failures:by_time"), start, start + FAILURES - 1):
             yield from self._failures([id_.decode() for id_ in ids])
@@ -89,33 +97,38 @@ class RecordScan:
                 yield FailedRecord(id_, keys or b"", blob)
 
     def bodies(self) -> Iterator[bytes]:
-        """The entries, a line each, behind bodies that lie in Redis: those being sent or followed, and those staged for
-        a commit."""
+        """The records behind each body that lies in Redis, a line each: bodies in flight, and bodies staged for a
+        commit."""
         for number in sorted({*self._roots(), *self._staged()}):
             lines = self._client.get(self._keys(f"batch:{number}:records"))
             if lines:
                 yield lines
 
     def is_busy(self, digests: Sequence[bytes]) -> bool:
-        """Whether a contact counts as in flight, by any of its identities."""
+        """Whether a contact is in flight, by any of its identity digests."""
         return any(root is not None for root in self._client.hmget(self._keys("inflight"), list(digests)))
 
     def _chunk(self, lane: str) -> int:
-        """Records may be long: fewer of them at a time, then."""
+        """How many records to read at a time: fewer where they are long."""
         size = int(self._client.hget(self._keys(f"lane:{lane}"), "bytes") or 0)
         each = max(1, size // max(1, self.length(lane)))
         return max(1, min(CHUNK, CHUNK_BYTES // each))
 
     def _roots(self) -> set[int]:
-        """A batch moves from the queues of those to be sent to those that are followed, and back: one look more."""
-        queues = ("due:dispatch", "due:dispatch:low", "due:poll", "due:poll:low", "due:dispatch", "due:dispatch:low")
-        numbers = {int(number) for zset in queues for number in self._client.zrange(self._keys(zset), 0, -1)}
+        """The batches that own a body in flight. A batch moves from the dispatch sets to the poll sets and back, so the
+        first sets are read twice."""
+        numbers = {
+            int(number)
+            for zset in (*DUE_BATCHES, *DUE_BATCHES[:2])
+            for number in self._client.zrange(self._keys(zset), 0, -1)
+        }
         pipe = self._client.pipeline(transaction=False)
         for number in numbers:
             pipe.hget(self._keys(f"batch:{number}"), "root")
         return {int(root) for root in pipe.execute() if root is not None}
 
     def _staged(self) -> set[int]:
+        """The latest batch numbers under which records lie."""
         last = int(self._client.get(self._keys("batch_seq")) or 0)
         found: set[int] = set()
         for start in range(max(1, last - LATEST + 1), last + 1, CHUNK):

@@ -1,7 +1,8 @@
-"""Running the Lua scripts: every write to the store is one of them.
+"""Running the Lua scripts: nearly every write to Redis is one of them.
 
-Each is safe to repeat with the same arguments (a call id, a version or a fence makes the second time a no-op), so a
-lost reply is met by asking again, here and nowhere else: the client's own silent retries are off.
+The text of a script is: constants from Python, lua/common.lua, libraries if it needs any, and the script's own file. A
+script may be repeated with the same arguments: an idempotency key, a version or a fence makes the second time change
+nothing. So when a reply is lost the script is sent again, here and nowhere else; the client's own retries are off.
 """
 
 import time
@@ -21,9 +22,9 @@ from contact_ingest.model.identity import DIGEST_BYTES
 from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, Keys
 
 Arg = str | bytes | int | float
-#: How often a script is sent again when its reply was lost, and the pauses between.
+#: The pauses before a script is sent again after a lost reply.
 PAUSES_S = (0.05, 0.2, 0.5, 1.0)
-#: How long replicas have to acknowledge a write.
+#: How long replicas have to acknowledge a write, ms.
 ACK_MS = 1_000
 
 
@@ -48,24 +49,24 @@ def _source(name: str) -> tuple[str, str]:
 
 
 class Store:
-    """One destination's keys on one connection pool. `client` is a `redis.Redis` that answers in bytes; its stubs
-    promise unions that no server sends, so it is not typed here."""
+    """The keys of one destination, on one connection pool. `client` is a `redis.Redis` that answers in bytes. It is
+    untyped: redis-py's stubs promise unions that no server sends."""
 
     def __init__(self, client: Any, keys: Keys) -> None:
         self.client = client
         self.keys = keys
 
     def run(self, name: str, *args: Arg, base: str = "") -> Any:
-        """Run a script by its file name; `base` replaces the destination's own base of keys."""
+        """Run a script by the name of its file. `base` replaces the destination's own base of keys."""
         failpoint(f"{name}.before")
         answer = self._until_answered(name, base or self.keys.base, args)
         failpoint(f"{name}.after")
         return answer
 
     def run_acknowledged(self, replicas: int, name: str, *args: Arg) -> tuple[Any, bool]:
-        """Run a script; returns its answer, and whether so many replicas have within a second what it wrote. They then
-        have everything that anybody wrote before it as well."""
-        # WAIT speaks of what was written on its own connection.
+        """Run a script. Returns its answer, and whether so many replicas have its writes within a second. Such replicas
+        also have everything that was written before."""
+        # WAIT counts for what was written on its own connection.
         with self.client.client() as one:
             answer = Store(one, self.keys).run(name, *args)
             return answer, int(one.wait(replicas, ACK_MS)) >= replicas
@@ -90,7 +91,7 @@ class Store:
 
 
 async def run_async(client: aio.Redis, name: str, base: str, args: Sequence[Arg]) -> Any:
-    """The same for an asyncio client, once; the caller owns the repeat."""
+    """Run a script once on an asyncio client. The caller repeats it when the reply is lost."""
     text, digest = _source(name)
     evalsha = cast("Callable[..., Awaitable[Any]]", client.evalsha)
     evaluate = cast("Callable[..., Awaitable[Any]]", client.eval)
