@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.product import FILES, MODULES, NAME, ROOT, imported_names, importers, imports, package_of, relative
 
-from contact_ingest.providers import REGISTRY
+from contact_ingest.providers.registry import REGISTRY
 
 #: Who may speak which protocol.
 SPEAKERS = {
