@@ -11,6 +11,7 @@ from support import toy
 
 from contact_ingest import enqueue
 from contact_ingest.errors import FieldsNeeded, SettingError
+from contact_ingest.model.verdicts import Pending
 from contact_ingest.providers.base import CustomFields, ImportJobs, Provider, TokenAuth
 from contact_ingest.providers.registry import ENTRY_POINTS, REGISTRY, Platform, lane_rules, maker, platforms
 from contact_ingest.providers.sendgrid.provider import SendGrid
@@ -80,6 +81,19 @@ def test_a_platform_that_asks_for_custom_fields_and_offers_none_is_a_defect_that
     with pytest.raises(TypeError, match="offers no CustomFields"):
         harness.runtime.aggregator.aggregate("toy")
     assert harness.books()["waiting"] == 1
+
+
+def test_a_platform_that_says_pending_and_offers_no_jobs_keeps_its_records_and_shows_why(
+    registered, make_toy_engine, monkeypatch, caplog
+):
+    harness = make_toy_engine()
+    monkeypatch.setattr(toy.Toy, "read_upsert", lambda *_: Pending("job-1"))
+    enqueue(person(1))
+    harness.runtime.aggregator.aggregate("toy")
+    harness.runtime.dispatcher.dispatch("toy")
+
+    assert "TypeError at dispatch.py" in next(r.problem for r in caplog.records if r.message == "internal")
+    assert harness.books()["batched"] == 1
 
 
 def test_a_platform_that_needs_an_extra_names_the_command_that_installs_it(tmp_path, monkeypatch):
