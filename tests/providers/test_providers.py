@@ -173,6 +173,10 @@ def test_a_platform_offers_the_core_and_no_method_that_it_cannot_do(provider, pl
     assert {name for name in every if hasattr(provider, name)} == {n for each in offered for n in methods(each)}
 
 
+def test_a_destination_has_a_poller_if_its_platform_has_import_jobs(harness, platform):
+    assert (harness.runtime.poller is not None) == (ImportJobs in CAPABILITIES[platform])
+
+
 def methods(capability):
     return {name for name in vars(capability) if not name.startswith("_")}
 

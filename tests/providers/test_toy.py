@@ -11,8 +11,10 @@ from support import toy
 from support.people import person
 
 from contact_ingest import enqueue
+from contact_ingest.errors import FieldsNeeded, SettingError
+from contact_ingest.model.verdicts import Pending
 from contact_ingest.providers.base import CustomFields, ImportJobs, Provider, TokenAuth
-from contact_ingest.providers.registry import ENTRY_POINTS, REGISTRY, Platform, maker, platforms
+from contact_ingest.providers.registry import ENTRY_POINTS, REGISTRY, Platform, lane_rules, maker, platforms
 from contact_ingest.providers.sendgrid.provider import SendGrid
 
 TOY = Path(toy.__file__)
@@ -64,6 +66,41 @@ def test_the_toy_offers_the_core_alone(server):
 
     assert isinstance(made, Provider)
     assert not isinstance(made, ImportJobs | CustomFields | TokenAuth)
+
+
+def test_a_platform_that_asks_for_custom_fields_and_offers_none_is_a_defect_that_shows(
+    registered, make_toy_engine, monkeypatch
+):
+    harness = make_toy_engine()
+    monkeypatch.setattr(toy.Toy, "prepare", lambda *_: (_ for _ in ()).throw(FieldsNeeded({"plan": "pro"})))
+    enqueue(person(1))
+
+    with pytest.raises(TypeError, match="offers no CustomFields"):
+        harness.runtime.aggregator.aggregate("toy")
+    assert harness.books()["waiting"] == 1
+
+
+def test_a_platform_that_says_pending_and_offers_no_jobs_keeps_its_records_and_shows_why(
+    registered, make_toy_engine, monkeypatch, caplog
+):
+    harness = make_toy_engine()
+    monkeypatch.setattr(toy.Toy, "read_upsert", lambda *_: Pending("job-1"))
+    enqueue(person(1))
+    harness.runtime.aggregator.aggregate("toy")
+    harness.runtime.dispatcher.dispatch("toy")
+
+    assert "TypeError at dispatch.py" in next(r.problem for r in caplog.records if r.message == "internal")
+    assert harness.books()["batched"] == 1
+
+
+def test_a_platform_that_needs_an_extra_names_the_command_that_installs_it(tmp_path, monkeypatch):
+    (tmp_path / "needy_platform.py").write_text("import httptools\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    monkeypatch.setitem(REGISTRY, "needy", Platform("needy_platform:Needy"))
+
+    with pytest.raises(SettingError, match=r"^platform: the package httptools is missing: pip install 'contact-inge"):
+        lane_rules("needy")
 
 
 def test_a_registered_platform_delivers_in_bodies_of_its_own_size(registered, make_toy_engine, server):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import contact_ingest
+from contact_ingest.pipeline.producer import current_producer
 
 #: Libraries that only workers, the command line and the sandbox need.
 HEAVY = {"httpx", "httpcore", "celery", "kombu", "msgspec", "typer", "click", "rich", "starlette", "uvicorn"}
@@ -62,6 +63,35 @@ def test_an_enqueue_loads_the_lane_rules_of_its_platform_and_no_more_of_it(platf
     assert f"contact_ingest.providers.{platform}.lane" in ours
     assert not {f"contact_ingest.providers.{platform}.{part}" for part in ("provider", "contact", "replies")} & ours
     assert not {name for name in ours if name.startswith(("contact_ingest.engine", "contact_ingest.transport"))}
+
+
+FORK = """
+import os
+from contact_ingest import enqueue
+from contact_ingest.pipeline.producer import current_producer
+
+enqueue({"email": "before@example.com"})
+mine = current_producer()
+child = os.fork()
+if not child:
+    enqueue({"email": "child@example.com"})
+    os._exit(current_producer() is mine or current_producer().client is mine.client)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert current_producer() is mine
+assert enqueue({"email": "after@example.com"}).ranges == [(2, 2)]
+"""
+
+
+def test_after_a_fork_the_child_makes_its_own_producer_and_both_go_on(client, redis_server):
+    del client
+    loaded(FORK, REDIS_URL=redis_server.url, **ACCOUNTS["sendgrid"])
+
+
+def test_an_engine_and_the_producer_of_its_process_are_in_step(make_harness):
+    harness = make_harness()
+
+    assert current_producer() is harness.engine.producer
+    assert harness.engine.client is harness.engine.producer.client
 
 
 def test_the_stub_the_list_and_the_modules_agree_on_the_names():

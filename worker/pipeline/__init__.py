@@ -1,1 +1,1 @@
-"""The journey of a record, a module for each stage: enqueue, aggregate, dispatch, poll, retry. And what they share."""
+"""The journey of a record: a file for each stage, named as its task, and what the stages share."""

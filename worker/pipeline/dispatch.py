@@ -25,7 +25,7 @@ from contact_ingest.pipeline.decide import Answer, decide, is_poisoned, isolate_
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.locate import locate_rows
 from contact_ingest.pipeline.settle import Settler, run_for_slice
-from contact_ingest.providers.base import Provider
+from contact_ingest.providers.base import ImportJobs, Provider
 from contact_ingest.store.batches import BatchStore, Claim, NoClaim
 from contact_ingest.store.rate_limiter import BreakerState, Permit
 from contact_ingest.store.schedule import WakeUp
@@ -104,7 +104,10 @@ class Dispatcher:
 
     def _read(self, reply: Response | TransportError) -> verdicts.Verdict:
         if isinstance(reply, Response):
-            return self.provider.read_upsert(reply, self.exchanger.clock.wall_ms() / 1000)
+            verdict = self.provider.read_upsert(reply, self.exchanger.clock.wall_ms() / 1000)
+            if isinstance(verdict, verdicts.Pending) and not isinstance(self.provider, ImportJobs):
+                raise TypeError("a provider said Pending, and offers no ImportJobs")  # nobody would poll the batch
+            return verdict
         if isinstance(reply, NoToken) and reply.refused:
             return verdicts.Stop(FailureCode.UNAUTHORIZED, "the credentials were refused a token")
         return verdicts.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
