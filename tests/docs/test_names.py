@@ -9,10 +9,10 @@ from support.pages import PAGES, PROGRAM, ROOT, all_text, anchors, code_spans, l
 from contact_ingest.cli import app
 from contact_ingest.config.destinations import PLATFORM_VARIABLES
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
-from contact_ingest.failpoints import SCRIPTS
 from contact_ingest.model import verdicts
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import FIELDS
+from contact_ingest.providers import base
 from contact_ingest.store import keys
 
 FOLDERS = ("worker/", "tasks/", "tests/", "benchmarks/", "docs/", ".ci/")
@@ -80,7 +80,7 @@ NAMED = {
     "stage": [*STAGES, *(f"contacts.{stage}" for stage in STAGES)],
     "book": list(keys.BOOKS),
     "key": sorted(key_families()),
-    "script": list(SCRIPTS),
+    "script": sorted(path.stem for path in ROOT.glob("worker/store/lua/*.lua")),
     "code of a failure": [code.value for code in FailureCode],
     "verdict": [kind.__name__ for kind in verdicts.Verdict.__args__],
 }
@@ -91,6 +91,23 @@ def test_every_word_of_the_product_is_in_the_pages(kind, name):
     assert re.search(
         rf"`[^`\n]*(?<![\w-]){re.escape(name)}(?![\w-])[^`\n]*`|\*\*{re.escape(name)}\*\*", all_text()
     ) or (name in text_of(ROOT / "docs" / "concepts.md")), f"no page names the {kind} {name}"
+
+
+def members(protocol):
+    """What a class that fulfils a protocol must have."""
+    names = {name for each in protocol.__mro__ for name in (*vars(each), *vars(each).get("__annotations__", {}))}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_the_page_on_platforms_lists_the_members_of_the_core_and_of_each_capability():
+    page = text_of(ROOT / "docs" / "adding-a-platform.md")
+    core = set(re.findall(r"^\| `([a-z_]+)` \| ", page, re.MULTILINE))
+    capabilities = re.findall(r"^\| `([A-Z]\w+)` \| ((?:`[a-z_]+`(?:, )?)+) \|", page, re.MULTILINE)
+
+    assert core == members(base.Provider)
+    assert {name for name, _ in capabilities} == {"ImportJobs", "CustomFields", "TokenAuth"}
+    for name, listed in capabilities:
+        assert set(re.findall(r"`(\w+)`", listed)) == members(getattr(base, name)) - core
 
 
 def test_the_acl_user_of_the_redis_page_may_do_what_the_tests_grant():
