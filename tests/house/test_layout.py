@@ -25,7 +25,7 @@ def test_the_top_of_the_worker_shows_few_rooms_and_five_modules():
 
     assert len([path for path in top if path.is_dir()]) <= MAX_FOLDERS, "links to folders count"
     assert {path.name for path in top if path.suffix == ".py"} == TOP
-    assert {path.name for path in top if path.is_file() and path.suffix != ".py"} == {"py.typed"}
+    assert {path.name for path in top if path.is_file() and path.suffix != ".py"} == {"py.typed", "__init__.pyi"}
 
 
 def test_the_package_and_the_tasks_in_it_are_links():
