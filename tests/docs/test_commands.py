@@ -1,11 +1,13 @@
 """Every command line that the pages show is one that the program takes."""
 
+import re
 from pathlib import Path
 
 import pytest
 import typer
 from support.pages import PAGES, PROGRAM, ROOT, blocks, calls, code_spans, mentions, text_of
 
+import benchmarks.__main__ as benchmarks
 from contact_ingest.cli import app, output
 
 #: Words that stand for a number that somebody puts there. What stands in brackets may be left out.
@@ -83,3 +85,10 @@ def test_every_script_that_the_pages_run_with_python_exists():
 
     assert scripts
     assert [name for name in sorted(scripts) if not (ROOT / Path(name)).exists()] == []
+
+
+def test_the_benchmarks_that_the_pages_name_are_all_there_are():
+    spans = [span for page in PAGES for span in code_spans(page)]
+    named = {name for span in spans for name in re.findall(r"python -m benchmarks ([a-z_]+)", span)}
+
+    assert named == set(benchmarks.NAMES)

@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 from support.pages import blocks
-from support.platform_api import post
 from support.stage import KEY
+from support.stand_in import client_of
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine
@@ -33,7 +33,8 @@ def test_every_block_is_of_a_kind_that_is_checked():
 @pytest.fixture
 def known_list(sandbox):
     """A list of the account; the platform gives its id, so the examples cannot know it."""
-    return post(f"{sandbox.url}/v3/marketing/lists", {"name": "readers"})["id"]
+    with client_of(sandbox, token=KEY) as client:
+        return client.post("/v3/marketing/lists", json={"name": "readers"}).json()["id"]
 
 
 @pytest.fixture

@@ -138,3 +138,18 @@ def test_the_codes_of_a_refusal_at_the_door_exist():
 
     assert len(codes) == 6
     assert set(codes) <= {code.value for code in FailureCode}
+
+
+#: Words of this product that mean more here than elsewhere.
+GLOSSARY = (
+    *("lane", "books", "held", "batch", "root", "job", "verdict", "failure", "receipt", "lease", "fence", "permit"),
+    *("probe", "claim", "wake-up", "ticker", "quarantine", "orphan", "unattributed", "breaker", "sandbox", "journal"),
+    *("dials", "doctor", "superseded", "retention", "destination", "record", "contact", "poison", "fail point"),
+)
+
+
+@pytest.mark.parametrize("word", GLOSSARY)
+def test_the_glossary_explains_a_word(word):
+    rows = re.findall(r"^\| (\*\*.+?) \| .+ \|$", text_of(ROOT / "docs" / "concepts.md"), re.MULTILINE)
+
+    assert any(f"**{word}**" in row for row in rows)

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 from support.pages import ROOT, text_of
-from support.platform_api import post
 from support.stage import KEY
+from support.stand_in import client_of
 
 from contact_ingest import enqueue
 from contact_ingest.errors import Refused
@@ -90,6 +90,11 @@ def value_cells():
             yield pytest.param(platform, kind, CELLS[heading], outcome, id=f"{platform}-{kind}-{heading.strip('`')}")
 
 
+def create(sandbox, path, field):
+    with client_of(sandbox, token=KEY) as client:
+        assert client.post(path, json=field).is_success
+
+
 @pytest.fixture
 def account(make_harness, sandbox):
     """An engine on one platform, whose account has a custom field `it` of this type."""
@@ -109,9 +114,9 @@ def account(make_harness, sandbox):
         if platform == "emarsys":
             sandbox.dials(emarsys_fields=[{"id": 1001, "name": "it", "kind": kind}])
         elif platform == "loops":
-            post(f"{sandbox.url}/api/v1/contacts/properties", {"name": "it", "type": kind})
+            create(sandbox, "/api/v1/contacts/properties", {"name": "it", "type": kind})
         else:
-            post(f"{sandbox.url}/v3/marketing/field_definitions", {"name": "it", "field_type": kind})
+            create(sandbox, "/v3/marketing/field_definitions", {"name": "it", "field_type": kind})
         return make_harness(destinations={platform: tables[platform]})
 
     return make
