@@ -1,5 +1,6 @@
 """The pages name what there is: paths and links that exist, and every word of the product somewhere."""
 
+import ast
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.model import verdicts
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import FIELDS
+from contact_ingest.operations.status import LaneState
 from contact_ingest.providers import base
 from contact_ingest.store import keys
 
@@ -82,6 +84,7 @@ NAMED = {
     "key": sorted(key_families()),
     "script": sorted(path.stem for path in ROOT.glob("worker/store/lua/*.lua")),
     "code of a failure": [code.value for code in FailureCode],
+    "state of a lane": [state.value for state in LaneState],
     "verdict": [kind.__name__ for kind in verdicts.Verdict.__args__],
 }
 
@@ -104,6 +107,8 @@ def test_the_page_on_platforms_lists_the_members_of_the_core_and_of_each_capabil
     core = set(re.findall(r"^\| `([a-z_]+)` \| ", page, re.MULTILINE))
     capabilities = re.findall(r"^\| `([A-Z]\w+)` \| ((?:`[a-z_]+`(?:, )?)+) \|", page, re.MULTILINE)
 
+    assert "in under 120 lines" in page
+    assert len((ROOT / "tests/support/toy.py").read_text().splitlines()) < 120
     assert core == members(base.Provider)
     assert {name for name, _ in capabilities} == {"ImportJobs", "CustomFields", "TokenAuth"}
     for name, listed in capabilities:
@@ -153,3 +158,27 @@ def test_the_glossary_explains_a_word(word):
     rows = re.findall(r"^\| (\*\*.+?) \| .+ \|$", text_of(ROOT / "docs" / "concepts.md"), re.MULTILINE)
 
     assert any(f"**{word}**" in row for row in rows)
+
+
+def subjects():
+    """What the findings of the doctor are about, without the names of destinations and lanes."""
+    for path in ROOT.glob("worker/operations/doctor/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args
+            if named and node.func.id in ("ok", "note", "wrong"):
+                yield from literal(node.args[0])
+            elif isinstance(node, ast.Assign) and any(getattr(each, "id", "") == "about" for each in node.targets):
+                yield from literal(node.value)
+
+
+def literal(node):
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [part.value.strip(": ") for part in parts if isinstance(part, ast.Constant)]
+    return [text.removesuffix(" of") for text in texts if text]
+
+
+@pytest.mark.parametrize("subject", sorted(set(subjects())))
+def test_the_page_on_operations_explains_every_subject_of_the_doctor(subject):
+    rows = re.findall(r"^\| (`.+?) \| ", text_of(ROOT / "docs" / "operations.md"), re.MULTILINE)
+
+    assert any(f"`{subject}`" in row for row in rows)
