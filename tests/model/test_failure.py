@@ -47,7 +47,7 @@ def test_the_record_of_a_failure_goes_its_way_under_its_old_number_with_all_that
 
 
 def test_a_record_that_fails_again_keeps_when_it_failed_first_and_counts_its_attempts():
-    why = FailureReason("gave_up", "x" * 2_000, "dispatch", 12, "r-1")
+    why = FailureReason("gave_up", "x" * 2_000, FailureStage.DISPATCH, 12, "r-1")
 
     again = Failure.of("lane+00000001", FAILURE.queued, why, 50)
 
@@ -57,9 +57,9 @@ def test_a_record_that_fails_again_keeps_when_it_failed_first_and_counts_its_att
     assert Failure.from_bytes(again.id, again.to_bytes()) == again
 
 
-def test_a_stage_that_is_none_of_ours_is_refused():
+def test_a_stage_of_an_older_release_is_refused():
     with pytest.raises(ValueError, match="import"):
-        Failure.of("lane", FAILURE.queued, FailureReason("x", "y", "import"), 1)
+        Failure.from_bytes(FAILURE.id, LINES.replace(b'"aggregate"', b'"import"'))
 
 
 def test_what_a_newer_record_sets_leaves_a_failure_and_with_nothing_left_the_failure_goes():

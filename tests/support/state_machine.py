@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import SecretStr
 from support.books_model import FIELDS, KINDS, ORPHAN_S, Crash, Place, Platform, Records, missing, who
+from support.keyspace import assert_keyspace_is_listed
 from support.peer import Peer, advance, with_http_client
 
 from contact_ingest.config.settings import Destination, Settings
@@ -121,6 +122,7 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "store"):
             try:
                 self.drain()
+                assert_keyspace_is_listed(self.client, self.store.keys.prefix)
             finally:
                 self.engine.close()
 

@@ -4,11 +4,16 @@ from collections import Counter
 from typing import Annotated
 
 import typer
+from redis.exceptions import NoPermissionError
 
 from contact_ingest.cli.output import EXIT_WRONG, examples, note, say, show_json
 from contact_ingest.engine import current_engine
+from contact_ingest.errors import SettingError
 from contact_ingest.store.keys import SCHEMA
 from contact_ingest.store.migrations.schema_3 import Migration, MigrationRefused, Survey
+
+#: What an ACL user needs beside the commands of a worker.
+COMMANDS = "+hscan +rename +scan +type"
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +46,8 @@ def migrate(
         else:
             note(f"refused: {refused}")
         raise typer.Exit(EXIT_WRONG) from None
+    except NoPermissionError:
+        raise SettingError("REDIS_URL", f"the ACL forbids a command: for the migration, allow {COMMANDS}") from None
     migrated = found.is_needed and not dry_run
     if json:
         show_json({"migrated": migrated, "dry_run": dry_run, **found.public(), "done": dict(done)})

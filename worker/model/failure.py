@@ -46,7 +46,7 @@ class FailureReason:
 
     code: FailureCode | str
     reason: str
-    stage: str
+    stage: FailureStage
     batch: int | None = None
     request_id: str = ""
 
@@ -77,7 +77,7 @@ class Failure:
             format_record_id(lane, record.seq),
             why.code[:CODE_CHARS],
             why.reason[:REASON_CHARS],
-            FailureStage(why.stage),
+            why.stage,
             record.raw,
             mapped,
             why.batch,

@@ -23,6 +23,7 @@ from contact_ingest.model.row_ranges import Ranges
 from contact_ingest.packing.bisect import slices
 from contact_ingest.packing.payload import read_offsets
 from contact_ingest.store.failures import FailedRecord
+from contact_ingest.store.lanes import lane_options
 from contact_ingest.store.schedule import WAKEUP_SILENCE_MS
 from contact_ingest.store.scripts import Arg, Store
 
@@ -171,7 +172,7 @@ class BatchStore:
 
     def options(self, lane: str) -> dict[str, Any]:
         """What the platform takes per request for this lane."""
-        return dict(orjson.loads(self._store.client.hget(self._store.keys("lanes"), lane) or b"{}"))
+        return lane_options(self._store, lane)
 
     def _blobs(self, root: int, *parts: str) -> list[bytes]:
         values = self._store.client.mget([self._store.keys(f"batch:{root}:{part}") for part in parts])

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError
 from support.background import Background
 from support.checker import Failed
+from support.keyspace import differences
 from terms import OVERDUE_S
 
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store import books
 from contact_ingest.store.failures import Failures
-from contact_ingest.store.inspect import QUEUES
+from contact_ingest.store.keys import DUE_BATCHES
 from contact_ingest.store.scripts import Store
 
 LOOK_S = 0.15
@@ -106,6 +107,7 @@ class Sampler(Background):
         store = self._world.store
         for lane in books.read(store):
             self.wrong += [f"recount: {said}" for said in books.disagreements(store, lane.lane)]
+        self.wrong += [f"keys.py: {said}" for said in differences(store.client, store.keys.prefix)]
         self.recounts += 1
 
     def run(self) -> None:
@@ -140,7 +142,7 @@ class Sampler(Background):
         now_ms = _now_ms(store)
         pipe = store.client.pipeline(transaction=True)
         pipe.get(k("batch_seq"))
-        for name in ("due:aggregate", *QUEUES, "quarantine"):
+        for name in ("due:aggregate", *DUE_BATCHES, "quarantine"):
             pipe.zcount(k(name), "-inf", now_ms)
         serial, *due = pipe.execute()
         moved = [
