@@ -6,9 +6,9 @@ import tomllib
 from collections import defaultdict
 
 import pytest
-from support.harness import KEY
 from support.pages import blocks
 from support.platform_api import post
+from support.stage import KEY
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine

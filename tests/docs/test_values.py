@@ -5,9 +5,9 @@ import re
 import orjson
 import pytest
 from pydantic import SecretStr
-from support.harness import KEY
 from support.pages import ROOT, text_of
 from support.platform_api import post
+from support.stage import KEY
 
 from contact_ingest import enqueue
 from contact_ingest.errors import Refused

@@ -25,7 +25,7 @@ def test_the_top_of_the_worker_shows_few_rooms_and_five_modules():
 
     assert len([path for path in top if path.is_dir()]) <= MAX_FOLDERS, "links to folders count"
     assert {path.name for path in top if path.suffix == ".py"} == TOP
-    assert {path.name for path in top if path.is_file() and path.suffix != ".py"} == {"py.typed"}
+    assert {path.name for path in top if path.is_file() and path.suffix != ".py"} == {"__init__.pyi", "py.typed"}
 
 
 def test_the_package_and_the_tasks_in_it_are_links():
@@ -102,4 +102,6 @@ def test_the_wheel_ships_every_module_every_script_and_the_types_marker(wheel):
     sources = [*FILES, *ROOT.glob("worker/**/*.lua")]
     wanted = {f"contact_ingest/{relative(path).removeprefix('worker/')}" for path in sources}
 
-    assert wanted | {"contact_ingest/py.typed", "contact_ingest/tasks/celery.py"} <= wheel
+    assert (
+        wanted | {"contact_ingest/__init__.pyi", "contact_ingest/py.typed", "contact_ingest/tasks/celery.py"} <= wheel
+    )

@@ -18,8 +18,6 @@ from pydantic import SecretStr
 from support.stage import KEY
 
 from contact_ingest import enqueue
-from contact_ingest.config.settings import Destination, Settings
-from contact_ingest.engine import Engine, set_engine
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.payload import Payload

@@ -5,9 +5,9 @@ import time
 from typing import ClassVar
 
 import pytest
-from support.harness import ROOT
 from support.in_process import Harness
 from support.keyspace import assert_keyspace_is_listed, differences
+from support.product import ROOT
 
 from contact_ingest import cancel, enqueue
 from contact_ingest.pipeline.retry import FailureFilter

@@ -4,7 +4,7 @@ import json
 import urllib.request
 from typing import Any
 
-from support.harness import KEY
+from support.stage import KEY
 
 
 def post(url: str, content: Any) -> Any:

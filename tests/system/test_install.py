@@ -10,7 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.harness import KEY, clean_environment, wait_until
+from support.processes import clean_environment
+from support.stage import KEY
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 #: The project's own files, none of which may be touched or hidden.

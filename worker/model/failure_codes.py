@@ -121,7 +121,7 @@ class FailureCode(StrEnum):
 #: Codes with a number, or another code, at their end.
 FAMILIES: Mapping[str, str] = {
     "http_<status>": "The platform answered with this HTTP status and gave no code of its own: the reason quotes it.",
-    "reply_<number>": "Emarsys answered with this reply code: its registry of reply codes says more.",
+    "reply_<number>": "The platform answered with this reply code: its registry of reply codes says more.",
     "token_<what>": "The request for an access token ended so: an HTTP status, a code of an exchange, or refused.",
     "unexpected_<kind>": "The exchange ended in an error that the program does not know: please report it.",
 }
@@ -133,7 +133,7 @@ def http_code(status: int) -> str:
 
 
 def reply_code(number: int) -> str:
-    """`reply_2004`: a reply code of Emarsys."""
+    """`reply_2004`: a reply code of the platform's own."""
     return f"reply_{number}"
 
 

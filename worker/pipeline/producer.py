@@ -290,7 +290,7 @@ def enqueue(
     """Put a record, or an iterable of records of any length, into the lane of a destination, or of several.
 
         receipt = enqueue({"email": "ann@example.com", "first_name": "Ann"})
-        receipt.accepted, list(receipt.record_ids)      # 1, ["sendgrid:0"]
+        receipt.accepted, list(receipt.record_ids)      # 1, ["newsletter:0"]
 
     `to` names the destination; it may be left out where there is only one. `list_ids` are lists that the contacts join.
     A list of destinations, or a mapping of each to the options of its lane (`{"crm": {"list_ids": [...]}}`), puts every

@@ -14,7 +14,7 @@ from terms import OVERDUE_S
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.store import books
 from contact_ingest.store.failures import Failures
-from contact_ingest.store.inspect import QUEUES
+from contact_ingest.store.keys import DUE_BATCHES
 from contact_ingest.store.scripts import Store
 
 LOOK_S = 0.15
@@ -140,7 +140,7 @@ class Sampler(Background):
         now_ms = _now_ms(store)
         pipe = store.client.pipeline(transaction=True)
         pipe.get(k("batch_seq"))
-        for name in ("due:aggregate", *QUEUES, "quarantine"):
+        for name in ("due:aggregate", *DUE_BATCHES, "quarantine"):
             pipe.zcount(k(name), "-inf", now_ms)
         serial, *due = pipe.execute()
         moved = [

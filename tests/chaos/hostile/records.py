@@ -22,7 +22,7 @@ from contact_ingest.pipeline.enqueue import EnqueueBuffer
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
 from contact_ingest.store import books
-from contact_ingest.store.lanes import append, lane_names
+from contact_ingest.store.lanes import append
 
 #: Largest records: many of them in one lane must not be held at once. And how large they are.
 LARGE_SHARE, LARGE_BYTES = 400, 900_000

@@ -15,6 +15,7 @@ from support.peer import Peer, advance, reply, speak_to
 from contact_ingest import enqueue
 from contact_ingest.engine import Engine
 from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.store.lanes import lane_names
 
 
 def attack_with_replies(seed: int, count: int, found: Found, folder: Path) -> None:

@@ -44,45 +44,45 @@ _OWN = ("@sendgrid.com", "@twilio.com")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Entry:
+class Complaint:
     """One complaint. `field` is the path that it points at, such as `contacts[3].email`; empty if it points at none."""
 
     message: str
     field: str = ""
 
 
-def entries(payload: Any) -> list[Entry]:
+def entries(payload: Any) -> list[Complaint]:
     """Every complaint in a decoded reply. It may stand under `errors` (a list of objects or texts, or one of either),
     `error` or `message`, or in a bare list."""
-    found: list[Entry] = []
+    found: list[Complaint] = []
     waiting = [payload]
     while waiting and len(found) < MAX_ENTRIES:
         item = waiting.pop()
         if isinstance(item, str) and item:
-            found.append(Entry(item))
+            found.append(Complaint(item))
         elif isinstance(item, list):
             waiting.extend(reversed(item))
         elif isinstance(item, dict):
             inner = [item[name] for name in ("errors", "error") if isinstance(item.get(name), list | dict | str)]
             if isinstance(item.get("message"), str):
-                found.append(Entry(item["message"], _path(item)))
+                found.append(Complaint(item["message"], _path(item)))
                 inner = [value for value in inner if not isinstance(value, str)]
             waiting.extend(reversed(inner))
     return found
 
 
-def reason(found: list[Entry], otherwise: str) -> str:
+def reason(found: list[Complaint], otherwise: str) -> str:
     """The complaints as one short text without addresses; `otherwise` if they say nothing."""
     texts = dict.fromkeys(entry.message[:MAX_REASON] for entry in found[:20])
     return without_addresses("; ".join(texts))[:MAX_REASON] or otherwise
 
 
-def named(found: list[Entry]) -> tuple[RowError, ...]:
+def named(found: list[Complaint]) -> tuple[RowError, ...]:
     """The records and custom fields that the complaints name."""
     return tuple(error for entry in found for error in _named(entry))
 
 
-def concerns_lists(found: list[Entry]) -> bool:
+def concerns_lists(found: list[Complaint]) -> bool:
     """Whether a complaint points at `list_ids`. Only the path counts: the text for a bad list
     is not documented."""
     return any(entry.field.lower().lstrip("$./").removeprefix("body.").startswith("list_ids") for entry in found)
@@ -93,7 +93,7 @@ def _path(item: dict[str, Any]) -> str:
     return path[:1_000] if isinstance(path, str) else ""
 
 
-def _named(entry: Entry) -> Iterator[RowError]:
+def _named(entry: Complaint) -> Iterator[RowError]:
     if match := _FIELD_IDS.search(entry.message):
         if ids := tuple(dict.fromkeys(_FIELD_ID.findall(match[1][:10_000]))):
             yield RowError(FailureCode.UNKNOWN_FIELD_ID, _short(entry.message), fields=ids)
@@ -109,7 +109,7 @@ def _named(entry: Entry) -> Iterator[RowError]:
         yield RowError(code, _short(entry.message, value), value, hint if len(about) == 1 else None)
 
 
-def _values(entry: Entry) -> tuple[str, ...]:
+def _values(entry: Complaint) -> tuple[str, ...]:
     """The identifiers that a complaint quotes: quoted addresses, else bare addresses, else other quoted text where the
     complaint is about an identifier."""
     message = entry.message
