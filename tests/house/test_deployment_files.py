@@ -41,5 +41,6 @@ def test_pinned_versions_are_within_the_ranges_and_name_no_registry():
     pins = (ROOT / "constraints.txt").read_text()
 
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in pins.splitlines() if "==" in line}
+    # An extra may ask for another extra of the project itself.
     assert {re.split(r"[\[<>=]", name)[0].lower() for name in asked} - {project["name"]} <= pinned
     assert "://" not in pins

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -62,3 +63,11 @@ def test_the_one_entry_point_lists_every_benchmark():
     for name in BENCHMARKS:
         assert f"\n    {name} " in done.stdout
     assert subprocess.run([*command, "nothing"], cwd=ROOT, capture_output=True, check=False).returncode == 2
+
+
+def test_the_pages_name_benchmarks_that_there_are():
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    named = {name for page in pages for name in re.findall(r"python -m benchmarks (\w+)", page.read_text())}
+
+    assert named
+    assert named <= set(BENCHMARKS)

@@ -20,7 +20,7 @@ from support.waiting import wait_until
 
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
-from contact_ingest.store.schedule import BELL_SILENCE_MS
+from contact_ingest.store.schedule import WAKEUP_SILENCE_MS
 
 POOLS = [("prefork", 2), ("threads", 4), ("solo", 1)]
 
@@ -239,7 +239,7 @@ def test_a_lost_bell_costs_only_a_moment(stage, bells):
     with stage.worker() as worker:
         ready_s = time.monotonic()
         assert stage.wait_until_settled(10)["delivered"] == 10
-        took_s = time.monotonic() - max(ready_s, lost_s + BELL_SILENCE_MS / 1000)
+        took_s = time.monotonic() - max(ready_s, lost_s + WAKEUP_SILENCE_MS / 1000)
         assert took_s < 2, worker.log
 
 

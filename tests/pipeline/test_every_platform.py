@@ -190,7 +190,7 @@ def test_the_lane_rules_of_a_platform_are_those_of_its_provider(provider, platfo
 
 
 def test_a_platform_without_a_case_fails_the_suite_by_name():
-    with pytest.raises(pytest.fail.Exception, match=r"nowhere is registered, but CASES in test_providers\.py"):
+    with pytest.raises(pytest.fail.Exception, match=r"nowhere is registered, but CASES in test_every_platform\.py"):
         case_of("nowhere")
 
 

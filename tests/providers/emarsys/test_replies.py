@@ -1,0 +1,283 @@
+"""What every reply of Emarsys means, down to the row."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.provider_emarsys import (
+    DATE,
+    EXTERNAL,
+    JSON,
+    NOW_S,
+    OAUTH,
+    PATIENT,
+    WSSE,
+    emarsys,
+    envelope,
+    prepared,
+    reply,
+)
+
+from contact_ingest.model.http_message import Response
+from contact_ingest.model.verdicts import (
+    AllFailed,
+    Done,
+    Limited,
+    Named,
+    Rejected,
+    Retry,
+    RowError,
+    Stop,
+    TooLarge,
+)
+
+
+def verdict(status, body=None, signs=OAUTH, **headers):
+    return emarsys(signs).read_upsert(reply(status, body, **headers), NOW_S)
+
+
+#: The example of the documentation on updating multiple contacts.
+DOCUMENTED = {
+    "replyCode": 0,
+    "replyText": "OK",
+    "data": {
+        "ids": ["285291248", 285292533],
+        "errors": {
+            "erik.selvig@example.com": {"2008": "No contact found with the external id: 3 - erik.selvig@example.com"},
+            "12345": {"2010": "More contacts found with the external id: 12345"},
+        },
+    },
+}
+
+
+def test_rows_that_failed_inside_a_success_are_named_without_their_keys_in_the_reason():
+    assert verdict(200, DOCUMENTED) == Done(
+        (
+            RowError("reply_2008", "No contact found with the external id: 3 - <address>", "erik.selvig@example.com"),
+            RowError("reply_2010", "More contacts found with the external id: …", "12345"),
+        )
+    )
+
+
+@pytest.mark.parametrize("errors", [{}, [], None, ""])
+@pytest.mark.parametrize("ids", [["1"], [1], ["1", 2, ["3"]]])
+def test_no_errors_come_in_several_shapes(errors, ids):
+    assert verdict(200, envelope(0, {"ids": ids, "errors": errors})) == Done()
+    assert verdict(200, envelope(0, {"ids": ids})) == Done()
+
+
+def test_errors_in_a_list_are_read_too():
+    errors = [{"key": 77, "errorCode": "2008", "errorMsg": "none such"}]
+    assert verdict(200, envelope(0, {"ids": [], "errors": errors})) == Done(
+        (RowError("reply_2008", "none such", "77"),)
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"OK",
+        b"[]",
+        b"{}",
+        {"replyCode": None},
+        {"replyCode": True, "data": {"ids": [1]}},
+        {"replyCode": "OK", "data": {"ids": [1]}},
+        envelope(0, ""),
+        envelope(0, []),
+        envelope(0, {}),
+        envelope(0, {"ids": [], "errors": []}),
+        envelope(0, {"ids": ["1"], "errors": ["odd"]}),
+        envelope(0, {"ids": ["1"], "errors": 7}),
+    ],
+)
+def test_a_success_that_cannot_be_read_is_none(body):
+    assert verdict(200, body) == Retry("unreadable_reply", unknown=True)
+
+
+def test_a_success_that_was_cut_off_is_none():
+    cut = Response(200, {}, orjson.dumps(DOCUMENTED), 5, truncated=True)
+    assert emarsys().read_upsert(cut, NOW_S) == Retry("unreadable_reply", unknown=True)
+
+
+@pytest.mark.parametrize("code", [2004, 2005, 2006, 2007, 2008, 2010, 2012, 9999])
+def test_a_row_fails_by_any_code_but_that_of_the_race(code):
+    body = envelope(0, {"ids": [1], "errors": {"b@x.org": {str(code): "bad"}}})
+    assert verdict(200, body) == Done((RowError(f"reply_{code}", "bad", "b@x.org"),), ())
+
+
+def test_a_row_that_lost_a_race_is_sent_again():
+    errors = {
+        "a@x.org": {"2009": "Contact with the external id already exists: 3"},
+        "b@x.org": {"2007": "bad"},
+        "c@x.org": {"2009": "race", "2006": "bad field"},
+    }
+    assert verdict(200, envelope(0, {"ids": [1], "errors": errors})) == Done(
+        (RowError("reply_2007", "bad", "b@x.org"), RowError("reply_2006", "bad field", "c@x.org")),
+        (RowError("reply_2009", "Contact with the external id already exists: 3", "a@x.org"),),
+    )
+
+
+@pytest.mark.parametrize("said", [{}, [], None, "odd words", {"x": 7}])
+def test_a_row_error_without_a_code_fails_the_row_still(said):
+    (error,) = verdict(200, envelope(0, {"ids": [], "errors": {"b@x.org": said}})).failed
+    assert (error.code, error.value) == ("reply_unknown", "b@x.org")
+    assert error.reason
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (200, 2004), (400, 2004)])
+def test_a_key_that_is_refused_fails_all_rows(status, code):
+    errors = {"<NO_KEY_ID>": {"2004": "Invalid key field id: 9"}, "b@x.org": {"2007": "bad"}}
+    assert verdict(status, envelope(code, {"ids": [], "errors": errors})) == AllFailed(
+        "reply_2004", "Invalid key field id: 9"
+    )
+
+
+ALL, REFUSED, AGAIN, SPLIT = "all fail", "refused", "again", "split"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "means"),
+    [
+        (200, 2004, ALL),
+        (200, 2005, REFUSED),
+        (200, 2006, REFUSED),
+        (200, 2007, REFUSED),
+        (200, 2008, REFUSED),
+        (200, 2010, REFUSED),
+        (200, 1, REFUSED),
+        (400, 1, REFUSED),
+        (400, 1000, SPLIT),
+        (400, 1001, REFUSED),
+        (400, 1006, REFUSED),
+        (400, 1007, REFUSED),
+        (400, 1008, REFUSED),
+        (400, 1010, REFUSED),
+        (400, 1016, REFUSED),
+        (400, 2001, AGAIN),
+        (400, 2002, REFUSED),
+        (400, 2003, REFUSED),
+        (400, 2004, ALL),
+        (400, 2005, REFUSED),
+        (400, 2006, REFUSED),
+        (400, 2007, REFUSED),
+        (400, 2008, REFUSED),
+        (404, 2008, REFUSED),
+        (400, 2009, AGAIN),
+        (400, 2010, REFUSED),
+        (400, 2012, REFUSED),
+        (400, 2013, ALL),
+        (400, 2020, ALL),
+        (404, 2020, ALL),
+        (400, 3004, ALL),
+        (404, 3004, ALL),
+        (400, 3006, ALL),
+        (404, 3006, ALL),
+    ],
+)
+def test_a_reply_code_means_what_the_registry_says_of_it_under_that_status(status, code, means):
+    verdicts = {
+        ALL: AllFailed(f"reply_{code}", "some words"),
+        REFUSED: Rejected(f"reply_{code}", "some words"),
+        AGAIN: Retry(f"reply_{code}"),
+        SPLIT: TooLarge(),
+    }
+    assert verdict(status, envelope(code, "", "some words")) == verdicts[means]
+
+
+def test_a_refusal_that_names_rows_fails_those_alone():
+    errors = {"b@x.org": {"2007": "bad"}, "c@x.org": {"2009": "race"}}
+    assert verdict(400, envelope(2007, {"errors": errors})) == Named((RowError("reply_2007", "bad", "b@x.org"),))
+    race = {"errors": {"c@x.org": {"2009": "race"}}}
+    assert verdict(400, envelope(2007, race)) == Retry("reply_2009")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "means"),
+    [
+        (400, b"<html>", {}, Rejected("http_400", "Emarsys answered 400 and gave no reason")),
+        (413, b"", {}, TooLarge()),
+        (500, envelope(2011), {}, Retry("http_500")),
+        (500, envelope(1), {}, Retry("http_500")),
+        (500, envelope(1003), {}, Retry("http_500")),
+        (500, envelope(7003), {}, Retry("http_500")),
+        (502, b"", {}, Retry("http_502", unknown=True)),
+        (503, b"", {"retry_after": "9"}, Retry("http_503", 9.0)),
+        (504, b"", {}, Retry("http_504", unknown=True)),
+        (408, b"", {}, Retry("http_408")),
+        (423, envelope(10003), {}, Retry("http_423")),
+        (429, envelope(7003), {}, Limited(None)),
+        (429, b"too many requests", {"x_ratelimit_reset": str(int(NOW_S) + 17)}, Limited(17.0)),
+        (429, b"", {"x_ratelimit_remaining": "0", "x_ratelimit_reset": str(int(NOW_S) + 17)}, Limited(17.0)),
+        (429, b"", {"retry_after": "3", "x_ratelimit_reset": str(int(NOW_S) + 17)}, Limited(3.0)),
+        (429, envelope(15011), {}, Limited(None)),
+    ],
+)
+def test_other_statuses_mean_what_they_say(status, body, headers, means):
+    assert verdict(status, body, **headers) == means
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, envelope(1), "unauthorized"),
+        (402, b"", "payment"),
+        (403, b"", "forbidden"),
+        (404, b"<html>", "not_found"),
+        (404, envelope(1), "not_found"),
+        (400, envelope(1009), "wrong_method"),
+        (302, b"", "http_302"),
+    ],
+)
+def test_what_somebody_has_to_mend_stops_the_destination(status, body, code):
+    stop = verdict(status, body)
+    assert (type(stop), stop.code) == (Stop, code)
+
+
+@pytest.mark.parametrize(
+    ("signs", "off_s", "says"),
+    [
+        (WSSE, 301, "clock is 5 minutes ahead of"),
+        (WSSE, -3600, "clock is 60 minutes behind"),
+        (WSSE, 299, "check username, secret"),
+        (OAUTH, 3600, "check client_id, client_secret"),
+    ],
+)
+def test_a_clock_that_is_off_is_named_where_it_matters(signs, off_s, says):
+    stop = emarsys(signs).read_upsert(reply(401, envelope(1), date=DATE), NOW_S + off_s)
+    assert says in stop.why
+
+
+def test_a_date_that_cannot_be_read_accuses_no_clock():
+    for date in ("", "yesterday", "Wed, 99 Nov 2026 12:26:40 GMT"):
+        assert "clock" not in verdict(401, b"", WSSE, date=date).why
+
+
+@PATIENT
+@given(status=st.integers(200, 599), content=JSON, headers=st.dictionaries(st.sampled_from(["date"]), st.text()))
+def test_no_reply_raises(status, content, headers):
+    for body in (content, envelope(0, content), envelope(0, {"errors": content}), envelope(2007, {"errors": content})):
+        assert verdict(status, body, WSSE, **headers) is not None
+        assert emarsys().read_definitions(reply(status, body), 77) is not None
+        assert emarsys().read_token(reply(status, body, **headers)) is not None
+
+
+def errors_of(*values):
+    return [RowError("reply_2008", "none such", value) for value in values]
+
+
+def test_rows_are_found_by_their_key_as_text_never_by_place():
+    rows = [prepared({"email": mail}).encoded for mail in ("a@x.org", "b@x.org", "1@x.org")]
+    found = emarsys().find_rows(
+        [rows[0], b"," + rows[1], rows[2] + b","], errors_of("B@X.org", "0", "", "1@x.org", "1")
+    )
+    assert found == [[1], [], [], [2], []]
+    external = [prepared({"external_id": key}, identity=EXTERNAL).encoded for key in ("007", "7", "Ab")]
+    account = emarsys(identity=EXTERNAL)
+    assert account.find_rows(external, errors_of("7", "007", "ab", "Ab")) == [[1], [0], [], [2]]
+    assert account.find_rows(external, [RowError("reply_2005", "no key", hint=1)]) == [[]]
+
+
+def test_a_value_that_is_not_the_key_names_nobody():
+    row = prepared({"email": "a@x.org", "external_id": "C-1"}, identity=EXTERNAL).encoded
+    assert emarsys(identity=EXTERNAL).find_rows([row], errors_of("a@x.org", "C-1")) == [[], [0]]
