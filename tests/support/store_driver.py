@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 from pydantic import SecretStr
 from support.books_model import ORPHAN_S, Crash, Place, Platform, Records, missing
+from support.keyspace import assert_keyspace_is_listed
 from support.peer import Peer, advance, with_http_client
 
 from contact_ingest.config.settings import Destination, Settings
@@ -114,6 +115,7 @@ class StoreDriver(RuleBasedStateMachine):
         if hasattr(self, "store"):
             try:
                 self.drain()
+                assert_keyspace_is_listed(self.client, self.store.keys.prefix)
             finally:
                 self.engine.close()
 
