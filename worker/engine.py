@@ -184,7 +184,7 @@ class Engine:
     @cached_property
     def client(self) -> Redis:
         """The connection to the store, shared with the producer."""
-        return self.producer.client
+        return self.producer.connections.client
 
     @cached_property
     def broker(self) -> Redis | None:

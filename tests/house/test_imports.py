@@ -15,7 +15,7 @@ SPEAKERS = {
     "httpcore": {"worker/transport"},
     "celery": {"tasks"},
     "kombu": {"tasks"},
-    "redis": {"worker/store", "worker/engine.py", "worker/pipeline/producer.py"},
+    "redis": {"worker/store", "worker/engine.py"},
     "starlette": {"worker/sandbox"},
     "uvicorn": {"worker/sandbox"},
     "phonenumbers": {"worker/sources"},

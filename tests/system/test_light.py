@@ -75,7 +75,7 @@ mine = current_producer()
 child = os.fork()
 if not child:
     enqueue({"email": "child@example.com"})
-    os._exit(current_producer() is mine or current_producer().client is mine.client)
+    os._exit(current_producer() is mine or current_producer().connections.client is mine.connections.client)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert current_producer() is mine
 assert enqueue({"email": "after@example.com"}).ranges == [(2, 2)]
@@ -91,7 +91,7 @@ def test_an_engine_and_the_producer_of_its_process_are_in_step(make_harness):
     harness = make_harness()
 
     assert current_producer() is harness.engine.producer
-    assert harness.engine.client is harness.engine.producer.client
+    assert harness.engine.client is harness.engine.producer.connections.client
 
 
 def test_the_stub_the_list_and_the_modules_agree_on_the_names():

@@ -5,16 +5,10 @@ HTTP client, so nothing of those is imported here; the settings are imported by 
 into calls by `enqueue.py`.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from functools import cached_property
 from importlib import import_module
 from typing import Any, Protocol, overload
-from weakref import WeakKeyDictionary
-
-from redis import Redis
-from redis import asyncio as aio
 
 from contact_ingest.errors import SettingError
 from contact_ingest.model.lane import Lane, LaneName, lane_name
@@ -26,7 +20,7 @@ from contact_ingest.store import lanes as lane_store
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
 from contact_ingest.store.migrations import check_schema, check_schema_async
-from contact_ingest.store.redis_server import connect, connect_async
+from contact_ingest.store.redis_server import Connections
 from contact_ingest.store.scripts import Store
 
 #: Several destinations: their names, or each with the options of its lane (`{"crm": {"list_ids": ["..."]}}`).
@@ -76,18 +70,14 @@ class ProducerSettings(Protocol):
 
 
 class Producer:
-    """What one process needs to enqueue: a connection that its threads share, and one for each event loop."""
+    """What one process needs to enqueue: connections to Redis, and the lane rules of its destinations."""
 
     def __init__(self, settings: ProducerSettings) -> None:
         self.settings = settings
+        self.connections = Connections(settings.redis_url.get_secret_value())
         self._lane_rules: dict[str, LaneRules] = {}
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aio.Redis] = WeakKeyDictionary()
         #: Whether the keys are known to be of this release's schema: asked once a process, before the first call.
         self._schema_checked = False
-
-    @cached_property
-    def client(self) -> Redis:
-        return connect(self.settings.redis_url.get_secret_value())
 
     def enqueue(
         self,
@@ -173,7 +163,7 @@ class Producer:
 
         def append(call: EnqueueCall) -> EnqueueReply:
             if not self._schema_checked:
-                check_schema(self.client, self.settings.key_prefix, tuple(self.settings.destinations))
+                check_schema(self.connections.client, self.settings.key_prefix, tuple(self.settings.destinations))
                 self._schema_checked = True
             return lane_store.append(store, call, replicas)
 
@@ -181,10 +171,7 @@ class Producer:
 
     def async_caller(self, lane: Lane) -> Callable[[EnqueueCall], Awaitable[EnqueueReply]]:
         """The same on the connection that belongs to the running event loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._async_clients:
-            self._async_clients[loop] = connect_async(self.settings.redis_url.get_secret_value())
-        client, replicas = self._async_clients[loop], self.settings.store_ack_replicas
+        client, replicas = self.connections.of_running_loop(), self.settings.store_ack_replicas
         keys = Keys(self.settings.key_prefix, lane.destination)
 
         async def append(call: EnqueueCall) -> EnqueueReply:
@@ -197,15 +184,11 @@ class Producer:
 
     async def aclose(self) -> None:
         """End the running event loop's connection; the next use makes a new one."""
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        await self.connections.aclose()
 
     def close(self) -> None:
         """End the process's connection; the next use makes a new one."""
-        made = self.__dict__.pop("client", None)
-        if isinstance(made, Redis):
-            made.close()
+        self.connections.close()
 
     def validate(self) -> None:
         """Check the lane rules and the default lane of each destination; connect to nothing. Raises `SettingError`."""
@@ -218,7 +201,7 @@ class Producer:
                 raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None
 
     def _store(self, destination: str) -> Store:
-        return Store(self.client, Keys(self.settings.key_prefix, destination))
+        return Store(self.connections.client, Keys(self.settings.key_prefix, destination))
 
     def _default(self, to: str | None) -> str:
         if to is not None:

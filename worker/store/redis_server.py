@@ -5,8 +5,11 @@ the limit Redis refuses every write but those of our scripts. The scripts may go
 waits can leave.
 """
 
+import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis import Redis
 from redis import asyncio as aio
@@ -104,3 +107,35 @@ def connect_async(url: str) -> aio.Redis:
 def _tcp(url: str) -> dict[str, Any]:
     """Settings that a Unix socket does not have."""
     return {} if url.startswith("unix:") else {"socket_connect_timeout": 5.0, "socket_keepalive": True}
+
+
+class Connections:
+    """The connections of one process to one server: one that all its threads share, and one for each event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, aio.Redis] = WeakKeyDictionary()
+
+    @cached_property
+    def client(self) -> Redis:
+        """The connection of the process, made when it is first used."""
+        return connect(self._url)
+
+    def of_running_loop(self) -> aio.Redis:
+        """The connection of the running event loop, made when it is first used."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_clients:
+            self._async_clients[loop] = connect_async(self._url)
+        return self._async_clients[loop]
+
+    async def aclose(self) -> None:
+        """End the running event loop's connection; the next use makes a new one."""
+        client = self._async_clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def close(self) -> None:
+        """End the process's connection; the next use makes a new one."""
+        made = self.__dict__.pop("client", None)
+        if isinstance(made, Redis):
+            made.close()
