@@ -1,6 +1,7 @@
 """keys.py against a live keyspace: all platforms, every kind of failure, outages, orphans, pauses."""
 
 import ast
+import re
 import time
 from typing import ClassVar
 
@@ -227,3 +228,18 @@ def test_no_file_outside_the_store_names_a_key():
 )
 def test_a_file_that_names_a_key_is_found(line):
     assert list(names_of_keys(line))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "owners"),
+    [
+        (r'\("clock_offset"\)', {"clock.py"}),
+        (r"(?:client|pipe)\.time\(\)", {"clock.py"}),
+        (r'hkeys\(.*"lanes"', {"lanes.py", "schema_3.py"}),
+        (r'"due:dispatch", "due:dispatch:low"', {"keys.py"}),
+    ],
+)
+def test_what_has_one_owner_in_the_store_is_written_in_its_file_only(pattern, owners):
+    files = sorted(ROOT.glob("worker/store/**/*.py"))
+
+    assert {path.name for path in files if re.search(pattern, path.read_text())} == owners

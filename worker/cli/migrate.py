@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Annotated
 
 import typer
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ExecAbortError, NoPermissionError, OutOfMemoryError
 
 from contact_ingest.cli.output import EXIT_WRONG, examples, note, say, show_json
 from contact_ingest.engine import current_engine
@@ -46,6 +46,9 @@ def migrate(
         else:
             note(f"refused: {refused}")
         raise typer.Exit(EXIT_WRONG) from None
+    except (OutOfMemoryError, ExecAbortError):
+        problem = "Redis has no memory left to rename fields: raise maxmemory, then run `contact-ingest migrate` again"
+        raise SettingError("REDIS_URL", problem) from None
     except NoPermissionError:
         raise SettingError("REDIS_URL", f"the ACL forbids a command: for the migration, allow {COMMANDS}") from None
     migrated = found.is_needed and not dry_run

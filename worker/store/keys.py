@@ -1,13 +1,13 @@
 """Every key in Redis, and every field of every hash.
 
-Three kinds of keys lie under the prefix (`CONTACT_INGEST_KEY_PREFIX`, by default `contacts`):
+Three kinds of keys lie under the prefix (`CONTACT_INGEST_KEY_PREFIX`, by default `contact-ingest`):
 
-    contacts:<key>                        of the installation        INSTALL_KEYS
-    contacts:{<destination>}:<key>        of one destination         DESTINATION_KEYS
-    contacts:{limit-<account>}:<key>      of one platform account    ACCOUNT_KEYS
+    contact-ingest:<key>                        of the installation        INSTALL_KEYS
+    contact-ingest:{<destination>}:<key>        of one destination         DESTINATION_KEYS
+    contact-ingest:{limit-<account>}:<key>      of one platform account    ACCOUNT_KEYS
 
 The braces are a hash tag: all keys of a destination lie in one slot, so that one script may change them together.
-`contacts:broker:*` belongs to the message broker and is not listed here.
+`contact-ingest:broker:*` belongs to the message broker and is not listed here.
 
 Moments are milliseconds of the server's clock, with the offset `clock_offset` added (see store/clock.py). Numbers are
 written as decimal text. Examples of the formats:
@@ -233,8 +233,8 @@ ACCOUNT_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of one destination's keys: `Keys("contacts", "newsletter")("version")` is
-    `contacts:{newsletter}:version`."""
+    """Names of one destination's keys: `Keys("contact-ingest", "newsletter")("version")` is
+    `contact-ingest:{newsletter}:version`."""
 
     prefix: str
     destination: str
