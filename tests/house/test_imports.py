@@ -28,7 +28,6 @@ GUESTS = {
     "contact_ingest.providers.error_file.reader": "any platform may have such a file; columns.py belongs to it",
     "contact_ingest.store.migrations.schema_3": "it moves raw keys, which only the store may know",
     "contact_ingest.store.scan": "it reads raw keys, which only the store may know",
-    "contact_ingest.store.migrations.schema_3": "it reads the keys of an old release, which only the store may know",
     "contact_ingest.sync.loader": "the syncs to come resume as the command line does",
 }
 #: Files that may name a platform: those that implement one, and those that configure or show one.
