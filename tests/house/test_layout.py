@@ -35,7 +35,11 @@ def test_the_package_and_the_tasks_in_it_are_links():
 
 def test_files_stay_small():
     lines = {relative(path): len(path.read_text().splitlines()) for path in EVERYTHING}
-    lua = {relative(path): len(path.read_text().splitlines()) for path in ROOT.glob("worker/**/*.lua")}
+    # The head of a script describes its arguments, and that does not count.
+    lua = {
+        relative(path): sum(not line.startswith("--") for line in path.read_text().splitlines())
+        for path in ROOT.glob("worker/**/*.lua")
+    }
 
     assert {path: count for path, count in lines.items() if count > MAX_LINES and path not in LONG} == {}
     assert [path for path in LONG if lines.get(path, 0) <= MAX_LINES] == [], "these are no exceptions any more"

@@ -1,11 +1,15 @@
-"""What becomes of a batch when the platform says no: too large, limited, passing trouble, an unknown fate."""
+"""What becomes of a batch when the platform says no, one test for each answer there is."""
 
+from math import ceil, log2
+
+import orjson
 import pytest
-from support.peer import advance, reply
-from support.upserts import (
+from support.dispatching import (
+    LIST,
     batch,
     batch_on_its_way,
     busy,
+    contacts_of,
     dispatch,
     due_in_s,
     facing,
@@ -13,65 +17,12 @@ from support.upserts import (
     person,
     upserts,
 )
+from support.peer import advance, reply
 
 from contact_ingest import enqueue
 from contact_ingest.errors import FateUnknown, NotSent
-
-
-def test_a_body_too_large_is_split_without_an_attempt_and_the_cap_is_learned(harness, sandbox):
-    sandbox.dials(hidden_byte_cap=100_000)
-    enqueue(person(n, postal_code="x" * 500) for n in range(600))
-
-    harness.run_until_settled()
-
-    assert harness.books()["delivered"] == len(list(sandbox.contacts())) == 600
-    assert failures(harness) == {}
-    cap = int(harness.runtime.state.read()["cap_bytes"])
-    assert 65_536 <= cap <= 200_000
-    refused = len([entry for entry in upserts(sandbox) if entry["status"] == 413])
-    enqueue(person(n, postal_code="x" * 500) for n in range(600))
-    harness.run_until_settled()
-    again = [entry for entry in upserts(sandbox) if entry["status"] == 413]
-    assert len(again) <= refused + 1
-    harness.assert_books_balance()
-
-
-def test_a_split_makes_views_that_start_afresh_and_ends_the_parent(harness):
-    facing(harness, reply(413))
-    number = batch_on_its_way(harness, *(person(n) for n in range(5)))
-
-    dispatch(harness)
-
-    parent = batch(harness, number)
-    assert (parent["state"], parent["attempts"], parent["claims_count"]) == ("done", "0", "0")
-    runtime = harness.runtime
-    children = [int(n) for n in runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1)]
-    assert [batch(harness, n)["sending"] for n in children] == ["[[0,3]]", "[[3,5]]"]
-    assert {batch(harness, n)["root"] for n in children} == {str(number)}
-    assert busy(harness) == 5
-    harness.assert_books_balance()
-    harness.run_until_settled()
-    assert busy(harness) == 0
-
-
-def test_one_contact_that_is_too_large_for_the_platform_fails_alone(harness):
-    facing(harness, *[reply(413)] * 4)
-    enqueue([person(1), person(2)])
-
-    harness.run_until_settled()
-
-    assert harness.books()["delivered"] + harness.books()["failed"] == 2
-    assert {about["code"] for about in failures(harness).values()} == {"too_large"}
-    harness.assert_books_balance()
-
-
-def test_a_cap_is_never_learned_below_the_smallest(harness):
-    facing(harness, reply(413))
-    batch_on_its_way(harness, person(1), person(2))
-
-    dispatch(harness)
-
-    assert harness.runtime.state.read()["cap_bytes"] == "65536"
+from contact_ingest.model.batch import Settlement
+from contact_ingest.store.lanes import lane_names
 
 
 def test_a_429_spends_no_attempt_and_everybody_waits(harness):
@@ -226,3 +177,123 @@ def test_an_orphan_job_of_the_sandbox_never_overwrites_newer_data(make_harness, 
 
     assert sandbox.totals()["jobs_pending"] == 0
     assert [c["city"] for c in sandbox.contacts()] == ["new"]
+
+
+def crash(harness):
+    """A worker takes the next batch and is never heard of again."""
+    claimed = harness.runtime.batch_store.claim("dispatch")
+    advance(harness.runtime, 46)
+    return claimed
+
+
+def test_a_batch_whose_worker_died_is_due_again_and_its_contacts_stay_busy_for_the_orphan(make_harness):
+    harness = make_harness(orphan_wait_s=600)
+    facing(harness)
+    batch_on_its_way(harness)
+
+    crash(harness)
+    harness.run_until_settled()
+
+    assert harness.books()["delivered"] == 1
+    assert busy(harness) == 1
+    advance(harness.runtime, 601)
+    harness.runtime.schedule.tick(4)
+    assert busy(harness) == 0
+
+
+def test_a_worker_that_comes_back_late_changes_nothing(harness):
+    platform = facing(harness)
+    number = batch_on_its_way(harness)
+
+    def frozen(request):
+        platform.peer.answer = platform.answer
+        advance(harness.runtime, 46)
+        dispatch(harness)  # another worker takes over
+        return reply(400, {"errors": [{"message": "no"}]})
+
+    platform.peer.answer = frozen
+    assert dispatch(harness) == ()
+
+    assert batch(harness, number)["state"] == "polling"
+    assert harness.books() | {"failed": 0, "batched": 1} == harness.books()
+    harness.assert_books_balance()
+
+
+def test_a_body_that_kills_three_workers_is_searched_and_only_the_killer_fails(harness):
+    """The worker that sends p7 dies; every other part is sent and arrives."""
+    platform = facing(harness)
+    batch_on_its_way(harness, *(person(n) for n in range(16)))
+    deaths = 0
+
+    class Died(BaseException):
+        """The end of a worker."""
+
+    def deadly(request):
+        if request.method == "PUT" and "p7@example.com" in {c["email"] for c in contacts_of(request)}:
+            return Died()
+        return platform.answer(request)
+
+    platform.peer.answer = deadly
+    while harness.books()["batched"] and deaths < 60:
+        advance(harness.runtime, 46)
+        try:
+            dispatch(harness)
+            harness.runtime.poller.poll("sendgrid")
+        except Died:
+            deaths += 1
+
+    assert {email: about["code"] for email, about in failures(harness).items()} == {"p7@example.com": "poison"}
+    assert harness.books()["delivered"] == 15
+    assert deaths <= 3 * (ceil(log2(16)) + 1)
+    harness.assert_books_balance()
+
+
+def test_three_crashes_of_a_deployment_blame_nobody(harness):
+    facing(harness)
+    batch_on_its_way(harness, *(person(n) for n in range(8)))
+    for _ in range(4):
+        crash(harness)
+
+    harness.run_until_settled()
+
+    assert harness.books() | {"delivered": 8, "failed": 0} == harness.books()
+
+
+def test_no_more_exchanges_are_under_way_than_there_are_slots(harness):
+    platform = facing(harness)
+    harness.runtime.state.set_slots(1)
+    batch_on_its_way(harness)
+    held = harness.runtime.batch_store.claim("dispatch").batch
+    batch_on_its_way(harness, person(2))
+
+    dispatch(harness)
+
+    assert platform.sent == []
+    harness.runtime.batch_store.settle(held, Settlement(held.sends(held.bisect)))
+    dispatch(harness)
+    assert len(platform.sent) == 1
+
+
+def test_a_paused_lane_sends_nothing_and_its_neighbour_does(harness):
+    platform = facing(harness)
+    batch_on_its_way(harness)
+    enqueue(person(2), list_ids=[LIST])
+    [lane] = [name for name in lane_names(harness.runtime.store) if name != "sendgrid"]
+    harness.runtime.aggregator.aggregate(lane)
+    harness.runtime.state.pause("sendgrid", "a person said so")
+
+    for _ in range(3):
+        dispatch(harness)
+
+    assert [orjson.loads(body)["contacts"][0]["email"] for body in platform.sent] == ["p2@example.com"]
+
+
+def test_the_log_of_a_batch_that_ended_names_no_one(harness, caplog):
+    facing(harness)
+    with caplog.at_level("INFO", logger="contact_ingest"):
+        enqueue(person(1))
+        harness.run_until_settled()
+
+    [record] = [record for record in caplog.records if record.message == "batch ended"]
+    assert (record.rows, record.delivered, record.failed) == (1, 1, 0)
+    assert "p1@" not in str(vars(record))

@@ -1,98 +1,17 @@
-"""Import jobs of the sandbox are followed to their end."""
+"""Every import is followed to an end, and what its platform says of single records reaches them."""
 
 from itertools import pairwise
 
 import pytest
-from support.import_jobs import (
-    FILE_URL,
-    HOUR_S,
-    MARK,
-    UNNAMED,
-    assert_books,
-    busy,
-    dying,
-    facing,
-    failures,
-    job,
-    person,
-    poll,
-)
 from support.peer import advance, reply
+from support.polling import FILE_URL, HOUR_S, assert_books, facing, failures, job, person, poll
 
 from contact_ingest import enqueue
 from contact_ingest.errors import FateUnknown, NotSent
-from contact_ingest.store.books import read as read_books
 
 
-@pytest.mark.parametrize(
-    "shape", ["csv", "csv_semicolon", "json_array", "json_lines", "nested_json", "gzip", "bom", "upper"]
-)
-def test_rows_that_the_error_file_names_fail_with_its_reason_whatever_its_shape(harness, sandbox, shape):
-    sandbox.dials(error_file_shape=shape)
-    enqueue(person(n, **({"last_name": MARK} if n in (3, 17) else {})) for n in range(20))
-
-    harness.run_until_settled()
-
-    assert set(failures(harness)) == {"p3@example.com", "p17@example.com"}
-    about = failures(harness)["p3@example.com"]
-    assert (about["stage"], about["reason"]) == ("poll", "the contact could not be imported")
-    assert_books(harness, delivered=18, failed=2, unattributed=0)
-    assert len(list(sandbox.contacts())) == 18
-
-
-@pytest.mark.parametrize("shape", ["html", "truncated"])
-def test_rows_that_a_broken_error_file_does_not_name_are_unattributed_not_guessed(harness, sandbox, shape):
-    sandbox.dials(error_file_shape=shape)
-    enqueue(person(n, **({"last_name": MARK} if n < 4 else {})) for n in range(20))
-
-    harness.run_until_settled()
-
-    named = len(failures(harness))
-    assert named < 4
-    assert set(failures(harness)) <= {f"p{n}@example.com" for n in range(4)}
-    assert_books(harness, delivered=20 - named, failed=named, unattributed=4 - named)
-
-
-def test_an_error_file_that_can_be_had_once_is_fetched_once_and_kept_before_it_is_read(harness, sandbox):
-    sandbox.dials(error_file_once=True)
-    enqueue([person(1), person(2, last_name=MARK)])
-    runtime = harness.runtime
-    read, runtime.provider.read_error_file = runtime.provider.read_error_file, dying
-    with pytest.raises(MemoryError):
-        harness.run_until_settled()
-    runtime.provider.read_error_file = read
-    advance(runtime, 46)
-    harness.run_until_settled()
-
-    assert set(failures(harness)) == {"p2@example.com"}
-    assert [entry["endpoint"] for entry in sandbox.journal()].count("sendgrid.error_file") == 1
-    assert_books(harness, delivered=1, failed=1, unattributed=0)
-    assert not runtime.store.client.exists(runtime.store.keys("batch:1:error_file")), (
-        "it names people, and nobody needs it any more"
-    )
-    assert not runtime.store.client.hexists(runtime.store.keys("batch:1"), "errors_url")
-
-
-def test_rows_that_are_counted_but_not_named_end_as_delivered_and_unattributed(harness):
-    enqueue(
-        person(n, **({"last_name": UNNAMED} if n < 3 else {"last_name": MARK} if n == 3 else {})) for n in range(20)
-    )
-
-    harness.run_until_settled()
-
-    assert set(failures(harness)) == {"p3@example.com"}
-    assert_books(harness, delivered=19, failed=1, unattributed=3)
-    [lane] = read_books(harness.runtime.store)
-    assert lane.balanced
-
-
-def test_where_the_numbers_leave_nobody_else_all_fail_though_unnamed(harness):
-    enqueue(person(n, last_name=UNNAMED) for n in range(5))
-
-    harness.run_until_settled()
-
-    assert {about["code"] for about in failures(harness).values()} == {"import_failed"}
-    assert_books(harness, delivered=0, failed=5, unattributed=0)
+def busy(harness):
+    return harness.runtime.store.client.hlen(harness.runtime.store.keys("inflight"))
 
 
 def test_a_job_that_fails_as_a_whole_fails_all_its_rows(harness, sandbox):
@@ -202,3 +121,97 @@ def test_completed_with_errors_is_no_success_for_all(harness):
 
     assert {email: about["reason"] for email, about in failures(harness).items()} == {"p1@example.com": "bad phone"}
     assert_books(harness, delivered=1, failed=1)
+
+
+def test_errors_without_a_file_are_counted_beside_the_books(harness):
+    facing(harness, job("errored", requested_count=5, errored_count=2), records=5)
+
+    poll(harness)
+
+    assert_books(harness, delivered=5, failed=0, unattributed=2)
+
+
+def test_as_many_errors_as_rows_were_sent_are_all_of_them(harness):
+    facing(harness, job("errored", errored_count=5), records=5)
+
+    poll(harness)
+
+    assert_books(harness, delivered=0, failed=5, unattributed=0)
+
+
+def test_an_errored_job_without_numbers_and_file_counts_one_at_least(harness):
+    facing(harness, job("errored"), records=5)
+
+    poll(harness)
+
+    assert harness.books()["unattributed"] >= 1
+    harness.assert_books_balance()
+
+
+def test_a_429_for_a_status_waits_and_changes_nothing_else(harness):
+    jobs = facing(harness, reply(429, retry_after="120"), job("completed"))
+
+    poll(harness)
+    poll(harness, 1)
+    assert jobs.asked() == 1
+    assert_books(harness, batched=2)
+    poll(harness, 121)
+
+    assert_books(harness, delivered=2)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_while_following_stops_the_destination_and_loses_no_job(harness, status):
+    jobs = facing(harness, reply(status), job("completed"))
+
+    poll(harness)
+    poll(harness)
+
+    assert harness.runtime.state.read()["state"] == "stopped"
+    assert jobs.asked() == 1
+    harness.runtime.state.resume(None)
+    poll(harness)
+    assert_books(harness, delivered=2, failed=0)
+
+
+def test_a_worker_that_dies_while_it_asks_leaves_the_job_to_another(harness):
+    facing(harness, job("completed"))
+    advance(harness.runtime, 61)
+    assert harness.runtime.batch_store.claim("poll").batch.number
+
+    poll(harness, 1)
+    assert_books(harness, batched=2)
+    poll(harness, 45)
+
+    assert_books(harness, delivered=2)
+
+
+def test_a_job_is_followed_while_its_destination_is_paused(harness):
+    facing(harness, job("completed"))
+    harness.runtime.state.pause(None, "a person said so")
+
+    poll(harness)
+
+    assert_books(harness, delivered=2)
+
+
+def test_contacts_are_free_once_their_job_has_ended(harness):
+    facing(harness, job("pending"), job("completed"))
+
+    poll(harness)
+    assert busy(harness) == 2
+    poll(harness)
+
+    assert busy(harness) == 0
+
+
+def test_parts_of_one_body_with_jobs_of_their_own_free_its_contacts_together(harness, sandbox):
+    sandbox.dials(job_seconds=[0.1, 2.0])
+    enqueue(person(n, **({"last_name": "[[reject-silent]]"} if n == 5 else {})) for n in range(8))
+
+    harness.run_until(lambda: 0 < harness.books()["delivered"] < 7)
+    assert busy(harness) == 8
+    harness.run_until_settled()
+
+    assert busy(harness) == 0
+    assert_books(harness, delivered=7, failed=1)

@@ -1,13 +1,13 @@
-"""A refused body is searched for the records that spoil it, named, hinted at or neither."""
+"""Bad records inside a body that is refused: each is found and fails alone, and fresh traffic does not wait."""
 
 from math import ceil, log2
 
 import orjson
 import pytest
-from support.peer import advance, reply
-from support.upserts import (
+from support.dispatching import (
     batch,
     batch_on_its_way,
+    busy,
     contacts_of,
     dispatch,
     due_in_s,
@@ -16,6 +16,7 @@ from support.upserts import (
     person,
     upserts,
 )
+from support.peer import advance, reply
 
 from contact_ingest import enqueue
 
@@ -167,3 +168,59 @@ def test_more_failures_than_one_step_may_carry_are_all_written_down(harness):
 
     assert harness.books() | {"failed": 2_500, "delivered": 500} == harness.books()
     harness.assert_books_balance()
+
+
+def test_a_body_too_large_is_split_without_an_attempt_and_the_cap_is_learned(harness, sandbox):
+    sandbox.dials(hidden_byte_cap=100_000)
+    enqueue(person(n, postal_code="x" * 500) for n in range(600))
+
+    harness.run_until_settled()
+
+    assert harness.books()["delivered"] == len(list(sandbox.contacts())) == 600
+    assert failures(harness) == {}
+    cap = int(harness.runtime.state.read()["cap_bytes"])
+    assert 65_536 <= cap <= 200_000
+    refused = len([entry for entry in upserts(sandbox) if entry["status"] == 413])
+    enqueue(person(n, postal_code="x" * 500) for n in range(600))
+    harness.run_until_settled()
+    again = [entry for entry in upserts(sandbox) if entry["status"] == 413]
+    assert len(again) <= refused + 1
+    harness.assert_books_balance()
+
+
+def test_a_split_makes_views_that_start_afresh_and_ends_the_parent(harness):
+    facing(harness, reply(413))
+    number = batch_on_its_way(harness, *(person(n) for n in range(5)))
+
+    dispatch(harness)
+
+    parent = batch(harness, number)
+    assert (parent["state"], parent["attempts"], parent["claims_count"]) == ("done", "0", "0")
+    runtime = harness.runtime
+    children = [int(n) for n in runtime.store.client.zrange(runtime.store.keys("due:dispatch"), 0, -1)]
+    assert [batch(harness, n)["sending"] for n in children] == ["[[0,3]]", "[[3,5]]"]
+    assert {batch(harness, n)["root"] for n in children} == {str(number)}
+    assert busy(harness) == 5
+    harness.assert_books_balance()
+    harness.run_until_settled()
+    assert busy(harness) == 0
+
+
+def test_one_contact_that_is_too_large_for_the_platform_fails_alone(harness):
+    facing(harness, *[reply(413)] * 4)
+    enqueue([person(1), person(2)])
+
+    harness.run_until_settled()
+
+    assert harness.books()["delivered"] + harness.books()["failed"] == 2
+    assert {about["code"] for about in failures(harness).values()} == {"too_large"}
+    harness.assert_books_balance()
+
+
+def test_a_cap_is_never_learned_below_the_smallest(harness):
+    facing(harness, reply(413))
+    batch_on_its_way(harness, person(1), person(2))
+
+    dispatch(harness)
+
+    assert harness.runtime.state.read()["cap_bytes"] == "65536"

@@ -1,19 +1,11 @@
-"""A destination whose platform answers polls as a test says."""
+"""Import jobs that are polled by hand, and a platform that says what a test wants of them."""
 
 import orjson
 from support.peer import Peer, advance, reply, speak_to
 
 from contact_ingest import enqueue
 
-MARK = "[[fail-import]]"
-
-
-UNNAMED = "[[fail-unnamed]]"
-
-
 FILE_URL = "https://files.example.com/errors.csv"
-
-
 HOUR_S = 3600
 
 
@@ -23,10 +15,6 @@ def person(number, **more):
 
 def failures(harness):
     return {orjson.loads(failed.raw)["email"]: failed.public(contents=False) for failed in harness.runtime.failures}
-
-
-def busy(harness):
-    return harness.runtime.store.client.hlen(harness.runtime.store.keys("inflight"))
 
 
 class Jobs:
@@ -71,7 +59,3 @@ def poll(harness, after_s=61):
 def assert_books(harness, **expected):
     assert harness.books() | expected == harness.books()
     harness.assert_books_balance()
-
-
-def dying(*_):
-    raise MemoryError

@@ -1,7 +1,7 @@
-"""A destination whose platform answers upserts as a test says, and looks at what became of its batches."""
+"""Batches that are dispatched by hand, and what became of their records."""
 
 import orjson
-from support.peer import Peer, advance, reply, speak_to
+from support.peer import Peer, reply, speak_to
 
 from contact_ingest import enqueue
 
@@ -71,10 +71,3 @@ def facing(harness, *answers):
     platform = Imports(*answers)
     speak_to(platform.peer, harness)
     return platform
-
-
-def crash(harness):
-    """A worker takes the next batch and is never heard of again."""
-    claimed = harness.runtime.batch_store.claim("dispatch")
-    advance(harness.runtime, 46)
-    return claimed
