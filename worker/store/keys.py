@@ -32,7 +32,7 @@ written as decimal text. Examples of the formats:
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property
 
@@ -238,10 +238,11 @@ class Keys:
 
     prefix: str
     destination: str
+    #: What every key of the destination begins with: `contact-ingest:{newsletter}:`.
+    base: str = field(init=False)
 
-    @property
-    def base(self) -> str:
-        return f"{self.prefix}:{{{self.destination}}}:"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", f"{self.prefix}:{{{self.destination}}}:")
 
     def __call__(self, name: str) -> str:
         return self.base + name
