@@ -1,4 +1,4 @@
-"""Real parts for the tests: a Redis-protocol server, the sandbox, and an engine that rings its own bells.
+"""Real parts for the tests: a Redis-protocol server, the sandbox, and an engine in this process.
 
 Nothing is read from the environment: a developer's own Redis and keys are out of reach.
 """

@@ -40,7 +40,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(make_harness, back_s):
     assert harness.books()["delivered"] == 2
 
 
-def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when_it_is_set_back(harness):
+def test_what_expires_by_the_servers_clock_silences_no_wakeup_and_no_producer_when_it_is_set_back(harness):
     Platform(harness)
     runtime, client = harness.runtime, harness.engine.client
     enqueue(person(1))
@@ -54,7 +54,7 @@ def test_what_expires_by_the_servers_clock_silences_no_bell_and_no_producer_when
 
     set_clock(harness, -HOUR_S)
 
-    assert {bell.kind for bell in runtime.schedule.tick(4).wakeups} == {"aggregate", "dispatch", "poll"}
+    assert {wakeup.kind for wakeup in runtime.schedule.tick(4).wakeups} == {"aggregate", "dispatch", "poll"}
     assert enqueue(person(3)).accepted == 1
 
 

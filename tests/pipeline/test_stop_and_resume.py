@@ -22,7 +22,7 @@ def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it
     dispatch(harness)
     assert len(platform.sent) == 1
     advance(runtime, 61)
-    assert [bell.kind for bell in runtime.schedule.tick(4).wakeups if bell.kind == "dispatch"] == ["dispatch"]
+    assert [wakeup.kind for wakeup in runtime.schedule.tick(4).wakeups if wakeup.kind == "dispatch"] == ["dispatch"]
     dispatch(harness)
     assert "state" not in runtime.state.read()
     assert platform.peer.consume_wakeup[-1].method == "GET"

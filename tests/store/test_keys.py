@@ -31,9 +31,9 @@ class Watched(Harness):
 
     seen: ClassVar[set[str]] = set()
 
-    def ring(self, bell):
+    def follow(self, wakeup):
         try:
-            return super().ring(bell)
+            return super().follow(wakeup)
         finally:
             self.look()
 

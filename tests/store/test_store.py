@@ -105,9 +105,9 @@ def test_a_redis_without_any_memory_left_lets_what_is_cut_drain():
             parts.client.config_set("maxmemory", 100_000)  # far less than there is
             with pytest.raises(OutOfMemoryError):
                 parts.client.set("one", b"more")
-            bells = {bell.kind for bell in runtime.schedule.tick(4).wakeups}
+            wakeups = {wakeup.kind for wakeup in runtime.schedule.tick(4).wakeups}
             for kind, journey in (("dispatch", runtime.dispatcher.dispatch), ("poll", runtime.poller.poll)):
-                if kind in bells:
+                if kind in wakeups:
                     journey("sendgrid")
 
         [lane] = books.read(runtime.store)

@@ -247,7 +247,7 @@ class Records:
         return kind, ".csv", header + b"\n".join([*rows, *lines[:2]])
 
     def message(self) -> tuple[str, list[Any], dict[str, Any]]:
-        """A message to `contacts.enqueue`, or to a bell: task, arguments, named ones. JSON all of it."""
+        """A message to `contacts.enqueue`, or to a wake-up: task, arguments, named ones. JSON all of it."""
         dice = self._dice
         odd = dice.choice(
             (

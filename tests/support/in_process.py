@@ -14,7 +14,7 @@ from contact_ingest.store.schedule import WakeUp
 
 
 class Harness:
-    """The whole product in one process, without Celery: bells are rung by hand, in order."""
+    """The whole product in one process, without Celery: a test follows wake-ups by hand, in order."""
 
     def __init__(self, parts: Engine) -> None:
         self.engine = parts
@@ -23,21 +23,21 @@ class Harness:
     def runtime(self) -> DestinationRuntime:
         return self.engine.runtime(self.engine.destinations[0])
 
-    def ring(self, bell: WakeUp) -> tuple[WakeUp, ...]:
-        runtime = self.engine.runtime(LaneName(bell.target).destination)
-        if bell.kind == "aggregate":
-            return runtime.aggregator.aggregate(bell.target)
+    def follow(self, wakeup: WakeUp) -> tuple[WakeUp, ...]:
+        runtime = self.engine.runtime(LaneName(wakeup.target).destination)
+        if wakeup.kind == "aggregate":
+            return runtime.aggregator.aggregate(wakeup.target)
         journey: Callable[[str], tuple[WakeUp, ...]] = (
-            runtime.dispatcher.dispatch if bell.kind == "dispatch" else runtime.poller.poll
+            runtime.dispatcher.dispatch if wakeup.kind == "dispatch" else runtime.poller.poll
         )
-        return journey(bell.target)
+        return journey(wakeup.target)
 
     def pump(self) -> int:
         """Look once, and do everything that follows from it at once; returns ms until something else is due."""
         ticks = [runtime.schedule.tick(4) for runtime in self.engine.runtimes()]
-        bells = deque(bell for tick in ticks for bell in tick.wakeups)
-        while bells:
-            bells.extend(self.ring(bells.popleft()))
+        wakeups = deque(wakeup for tick in ticks for wakeup in tick.wakeups)
+        while wakeups:
+            wakeups.extend(self.follow(wakeups.popleft()))
         return min(tick.nearest_ms for tick in ticks)
 
     def run_until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:

@@ -67,10 +67,10 @@ def speak_to(peer: Peer, harness: Any, *, custom_fields: bool = False) -> None:
 
 
 def advance(runtime: Any, seconds: float) -> None:
-    """Turn the server's clock forward, for the destination and its limits; bells rung before it are long over."""
+    """Turn the server's clock forward, for the destination and its limits; wake-ups sent before it are long over."""
     client, store = runtime.store.client, runtime.store
     limits = Keys(store.keys.prefix, f"limit-{runtime.provider.account}").base
     for base in (store.keys.base, limits):
         client.incrby(f"{base}clock_offset", round(seconds * 1000))
-    for bell in client.scan_iter(match=store.keys("wakeup:*").replace("{", "\\{"), count=1000):
-        client.delete(bell)
+    for wakeup in client.scan_iter(match=store.keys("wakeup:*").replace("{", "\\{"), count=1000):
+        client.delete(wakeup)

@@ -71,7 +71,7 @@ class Stage:
 
     @property
     def queue(self) -> str:
-        """The list in which bells lie."""
+        """The list in which the broker keeps wake-ups."""
         return f"{self.prefix}:broker:contacts"
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -106,7 +106,7 @@ class Stage:
         return receipt
 
     def follow(self, kind: str, target: str) -> None:
-        """Do in this process what a bell says."""
+        """Do in this process what a wake-up asks for."""
         runtime = self.runtime
         journeys = {
             "aggregate": runtime.aggregator.aggregate,
@@ -138,6 +138,6 @@ class Stage:
             assert lane.balanced, lane
             assert books.disagreements(self.runtime.store, lane.lane) == []
 
-    def bells(self) -> list[dict[str, Any]]:
+    def wakeups(self) -> list[dict[str, Any]]:
         """The raw messages that lie in the broker, oldest first."""
         return [orjson.loads(text) for text in reversed(self.client.lrange(self.queue, 0, -1))]

@@ -269,9 +269,9 @@ def lossy(client, redis_server, proxy, sandbox, tmp_path) -> Iterator[Stage]:
 
 
 def pump(stage: Stage, of: int = RECORDS) -> bool:
-    """Do what is due, as bells would have it; true once all is settled."""
-    for bell in stage.runtime.schedule.tick(4).wakeups:
-        stage.follow(bell.kind, bell.target)
+    """Do what is due, as workers would; true once all is settled."""
+    for wakeup in stage.runtime.schedule.tick(4).wakeups:
+        stage.follow(wakeup.kind, wakeup.target)
     return stage.is_settled(of=of)
 
 

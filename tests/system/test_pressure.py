@@ -1,6 +1,6 @@
 """Back-pressure: a lane or a Redis without room refuses producers or lets them wait, and drains, even at 100 %.
 
-The memory of these servers is limited for real, and bells lie in the same one.
+The memory of these servers is limited for real, and wake-ups lie in the same one.
 """
 
 import itertools
@@ -113,7 +113,7 @@ def test_bodies_are_cut_one_ahead_and_no_larger_than_memory_allows_while_it_is_s
 
 
 @pytest.mark.parametrize(("pool", "started"), [("prefork", "before"), ("solo", "after")])
-def test_a_redis_that_others_keep_full_drains_though_no_bell_can_be_rung(stage, sandbox, pool, started):
+def test_a_redis_that_others_keep_full_drains_though_no_wakeup_can_be_sent(stage, sandbox, pool, started):
     """What comes free is taken by others at once, so that all of this happens without any memory left."""
 
     def is_settled_while_full() -> bool:
@@ -255,14 +255,14 @@ def test_a_call_that_was_taken_is_not_refused_when_it_is_repeated_with_full_memo
 
 
 @pytest.fixture
-def bells(stage: Stage) -> Iterator[Celery]:
-    with stage.celery("bells") as made:
+def sender(stage: Stage) -> Iterator[Celery]:
+    with stage.celery("elsewhere") as made:
         yield made
 
 
 @pytest.mark.parametrize("asked", [{}, {"wait_s": 30}], ids=str)
-def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, bells, asked):
-    """One worker process: a message that waited inside it would keep out the bells that make room."""
+def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_worker_to_others(stage, sender, asked):
+    """One worker process: a message that waited inside it would keep out the wake-ups that make room."""
     stage.set["MAX_LANE_BYTES"] = "1000000"
     lane = stage.engine.producer.lane("sendgrid")
     narrow = intake.EnqueueOptions(lane, LaneLimits(1_000_000, 0, 30_000, 6_000_000), 1_000_000)
@@ -272,7 +272,7 @@ def test_a_message_with_records_waits_at_the_end_of_its_queue_and_leaves_the_wor
     stage.runtime.state.pause(None, "for a test")
     for part in range(3):
         records = [large(number) for number in range(10_000 + part * 200, 10_000 + part * 200 + 200)]
-        bells.send_task("contacts.enqueue", [records], asked)
+        sender.send_task("contacts.enqueue", [records], asked)
 
     with stage.worker(pool="solo") as worker:
         wait_until(lambda: stage.client.llen(stage.queue) == 0 or stage.books()["accepted"] > before, 5)

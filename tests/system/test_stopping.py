@@ -131,7 +131,7 @@ def is_heard_of(stage: Stage, worker: WorkerProcess) -> bool:
 
 
 def test_an_hour_without_any_worker_changes_only_when(stage, sandbox):
-    """Something in each state is left behind; bells, tokens and leases are long over when the next worker comes."""
+    """Something in each state is left behind; wake-ups, tokens and leases are long over when the next worker comes."""
     runtime = stage.runtime
     stage.enqueue([person(0)])
     stage.follow("aggregate", "sendgrid")
@@ -142,7 +142,7 @@ def test_an_hour_without_any_worker_changes_only_when(stage, sandbox):
     stage.enqueue([person(2)])
     stage.follow("aggregate", "sendgrid")  # cut, not sent
     stage.enqueue([person(3), person(0, city="newer")])  # waiting, one behind its own contact
-    runtime.schedule.tick(4)  # rung, and never heard
+    runtime.schedule.tick(4)  # wake-ups that nobody takes
 
     advance(runtime, 3_600)
 

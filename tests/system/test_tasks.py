@@ -205,22 +205,22 @@ def test_a_rediss_broker_is_given_certificates_to_check(app):
 def test_the_enqueue_message_says_nothing_of_its_records_outside_its_body(app, stage):
     app.tasks["contacts.enqueue"].delay([person(1)], to="sendgrid")
 
-    (message,) = stage.bells()
+    (message,) = stage.wakeups()
     assert message["headers"]["argsrepr"] == message["headers"]["kwargsrepr"] == "(redacted)"
     assert b"p1@example.com" not in orjson.dumps({**message, "body": ""}).lower()
     assert b"p1@example.com" in base64.b64decode(message["body"])
 
 
-def test_bells_carry_names_and_expire(app, stage):
+def test_wakeups_carry_names_and_expire(app, stage):
     from contact_ingest.tasks.notify import publish  # noqa: PLC0415
 
     stage.enqueue(person(i, last_name="[[fail-import]]" if i == 7 else "Doe") for i in range(50))
     seen: set[str] = set()
 
     def follow() -> bool:
-        """Ring what is due, look at the messages, then do what they say."""
+        """Send wake-ups for what is due, look at the messages, then do what they ask for."""
         publish(stage.runtime.schedule.tick(4).wakeups)
-        for message in stage.bells():
+        for message in stage.wakeups():
             args, kwargs, _ = orjson.loads(base64.b64decode(message["body"]))
             assert args == ["sendgrid"]
             assert kwargs == {}
@@ -238,7 +238,7 @@ def test_bells_carry_names_and_expire(app, stage):
     assert stage.books()["delivered"] == 49
 
 
-def test_no_more_bells_lie_unheard_than_there_are_workers_to_hear_them(app, stage):
+def test_no_more_wakeups_lie_in_the_broker_than_there_are_workers_to_take_them(app, stage):
     from contact_ingest.tasks.notify import notify, publish  # noqa: PLC0415
 
     set_engine(stage.engine)
@@ -249,15 +249,15 @@ def test_no_more_bells_lie_unheard_than_there_are_workers_to_hear_them(app, stag
         stage.follow("aggregate", "sendgrid")
 
     notify([WakeUp("dispatch", "sendgrid")] * 10)
-    publish(bell for bell in runtime.schedule.tick(8).wakeups if bell.kind == "dispatch")
-    assert len(stage.bells()) == 3
+    publish(wakeup for wakeup in runtime.schedule.tick(8).wakeups if wakeup.kind == "dispatch")
+    assert len(stage.wakeups()) == 3
 
-    runtime.batch_store.claim("dispatch", consume_wakeup=False)  # a stretch goes on: nobody has taken a bell out
+    runtime.batch_store.claim("dispatch", consume_wakeup=False)  # a slice goes on: nobody has taken a wake-up out
     notify([WakeUp("dispatch", "sendgrid")])
-    assert len(stage.bells()) == 3
+    assert len(stage.wakeups()) == 3
     runtime.batch_store.claim("dispatch")
     notify([WakeUp("dispatch", "sendgrid")] * 2)
-    assert len(stage.bells()) == 4
+    assert len(stage.wakeups()) == 4
 
 
 def test_a_producer_with_nothing_but_the_broker_can_enqueue_and_its_repeats_count_once(stage, producer, sandbox):
@@ -313,8 +313,8 @@ def test_a_worker_without_a_destination_does_not_start_and_says_what_to_set(stag
         assert "SENDGRID_API_KEY" in worker.log
 
 
-def test_a_bell_that_the_broker_does_not_take_costs_only_a_moment(stage, redis_server):
-    """The reply to the publication of bells is lost; the ticker rings again."""
+def test_a_wakeup_that_the_broker_does_not_take_costs_only_a_moment(stage, redis_server):
+    """The reply to the publication of wake-ups is lost; the ticker sends another."""
     with Proxy(redis_server.url) as proxy:
         proxy.lose_replies(b"LPUSH", 2)
         environment = {**stage.environment(), "CELERY_BROKER_URL": proxy.url}

@@ -26,8 +26,8 @@ POOLS = [("prefork", 2), ("threads", 4), ("solo", 1)]
 
 
 @pytest.fixture
-def bells(stage: Stage) -> Iterator[Celery]:
-    with stage.celery("bells") as made:
+def sender(stage: Stage) -> Iterator[Celery]:
+    with stage.celery("elsewhere") as made:
         yield made
 
 
@@ -228,11 +228,11 @@ def dark_door(stage: Stage, url: str):
     return enqueue
 
 
-def test_a_lost_bell_costs_only_a_moment(stage, bells):
-    """The bell is rung, silences the next, and is gone from the broker before anybody hears it."""
+def test_a_lost_wakeup_costs_only_a_moment(stage, sender):
+    """The wake-up is sent, silences the next one, and is gone from the broker before a worker takes it."""
     stage.enqueue(person(i) for i in range(10))
-    (bell,) = stage.runtime.schedule.tick(4).wakeups
-    bells.send_task(f"contacts.{bell.kind}", [bell.target])
+    (wakeup,) = stage.runtime.schedule.tick(4).wakeups
+    sender.send_task(f"contacts.{wakeup.kind}", [wakeup.target])
     assert stage.client.delete(stage.queue) == 1
     lost_s = time.monotonic()
 
@@ -243,12 +243,12 @@ def test_a_lost_bell_costs_only_a_moment(stage, bells):
         assert took_s < 2, worker.log
 
 
-def test_doubled_bells_count_nothing_twice(stage, bells, sandbox):
+def test_doubled_wakeups_count_nothing_twice(stage, sender, sandbox):
     with stage.worker(pool="threads", concurrency=4) as worker:
         for part in range(10):
             stage.enqueue(person(i) for i in range(part * 30, part * 30 + 30))
             for kind in ("aggregate", "dispatch", "poll") * 8:
-                bells.send_task(f"contacts.{kind}", ["sendgrid"])
+                sender.send_task(f"contacts.{kind}", ["sendgrid"])
         wait_until(lambda: stage.is_settled(of=300) and not stage.client.llen(stage.queue), 30, stage.books)
         assert " ERROR " not in worker.log, worker.log
 

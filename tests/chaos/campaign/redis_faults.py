@@ -1,4 +1,4 @@
-"""Redis dies, stands still, drops everybody, loses replies, is full or fails over; bells are lost, doubled and late;
+"""Redis dies, stands still, drops everybody, loses replies, is full or fails over; wake-ups are lost, doubled and late;
 the clock jumps."""
 
 import os
@@ -75,31 +75,31 @@ def _failed_over(world: World, turn: Turn) -> str | None:
         return "redis_failed_over" if world.primary.pid != before else None
 
 
-def _taken_bell(world: World) -> bytes | None:
+def _taken_message(world: World) -> bytes | None:
     """A message that a worker would have got."""
     found = world.client.brpop([world.queue], timeout=3)
     return None if found is None else bytes(found[1])
 
 
-def _bell_lost(world: World, _: Turn) -> str | None:
-    return "bell_lost" if _taken_bell(world) else None
+def _message_lost(world: World, _: Turn) -> str | None:
+    return "message_lost" if _taken_message(world) else None
 
 
-def _bell_doubled(world: World, turn: Turn) -> str | None:
-    bell = _taken_bell(world)
-    if bell is None:
+def _message_doubled(world: World, turn: Turn) -> str | None:
+    message = _taken_message(world)
+    if message is None:
         return None
-    world.client.lpush(world.queue, *[bell] * turn.draw.randint(2, 4))
-    return "bell_doubled"
+    world.client.lpush(world.queue, *[message] * turn.draw.randint(2, 4))
+    return "message_doubled"
 
 
-def _bell_late(world: World, turn: Turn) -> str | None:
-    bell = _taken_bell(world)
-    if bell is None:
+def _message_late(world: World, turn: Turn) -> str | None:
+    message = _taken_message(world)
+    if message is None:
         return None
     world.rest(turn.draw.uniform(0.5, 4))
-    world.client.lpush(world.queue, bell)
-    return "bell_late"
+    world.client.lpush(world.queue, message)
+    return "message_late"
 
 
 def _clock_ahead(world: World, turn: Turn) -> str | None:
@@ -142,9 +142,9 @@ KINDS = (
     Kind("redis_failed_over", "Redis failed over to a lagging replica", _failed_over, mode="replicated"),
     Kind("redis_dropped", "all connections to Redis dropped", _dropped),
     Kind("redis_reply_lost", "replies of Redis lost", _reply_lost),
-    Kind("bell_lost", "Celery messages lost", _bell_lost, 1.3),
-    Kind("bell_doubled", "Celery messages doubled", _bell_doubled, 1.3),
-    Kind("bell_late", "Celery messages delayed", _bell_late, 1.3),
+    Kind("message_lost", "Celery messages lost", _message_lost, 1.3),
+    Kind("message_doubled", "Celery messages doubled", _message_doubled, 1.3),
+    Kind("message_late", "Celery messages delayed", _message_late, 1.3),
     Kind("clock_ahead", "the server's clock set forward", _clock_ahead),
     Kind("clock_back", "the server's clock set back", _clock_back),
 )

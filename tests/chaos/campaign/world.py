@@ -172,7 +172,7 @@ class World:
 
     @property
     def queue(self) -> str:
-        """The list in which bells lie."""
+        """The list in which the broker keeps wake-ups."""
         return f"{PREFIX}:broker:contacts"
 
     @contextlib.contextmanager

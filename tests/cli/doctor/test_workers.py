@@ -26,19 +26,19 @@ def test_silent_workers_are_found(wire, client):
 
 def test_messages_that_nobody_takes_are_found(wire, client):
     wire()
-    client.lpush("contact-ingest:broker:contacts", *["bell"] * 101)
+    client.lpush("contact-ingest:broker:contacts", *["wakeup"] * 101)
 
     assert "101" in wrong()["broker"][0]
 
 
 def test_a_long_queue_is_no_finding_while_workers_live(parts, client):
-    client.lpush("contact-ingest:broker:contacts", *["bell"] * 101)
+    client.lpush("contact-ingest:broker:contacts", *["wakeup"] * 101)
 
     assert run("doctor").exit_code == 0
 
 
 @pytest.fixture
-def bells(client):
+def wakeups(client):
     """`bells(late_s)`: real messages that expired so long ago, in the broker of the install."""
 
     def make(late_s: float, task: str = "contacts.dispatch") -> None:
@@ -55,10 +55,10 @@ def client_url(client) -> str:
     return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
 
 
-def test_a_worker_that_ticks_while_its_pool_takes_nothing_is_found(parts, bells):
-    bells(30)
+def test_a_worker_that_ticks_while_its_pool_takes_nothing_is_found(parts, wakeups):
+    wakeups(30)
     for _ in range(20):
-        bells(-30)
+        wakeups(-30)
 
     says, remedy = wrong()["broker"]
 
@@ -66,8 +66,8 @@ def test_a_worker_that_ticks_while_its_pool_takes_nothing_is_found(parts, bells)
     assert "restart the workers" in remedy
 
 
-def test_a_real_pool_that_hangs_leaves_its_bells_and_one_that_goes_on_takes_them(
-    redis_server, client, sandbox, tmp_path, bells
+def test_a_real_pool_that_hangs_leaves_its_wakeups_and_one_that_goes_on_takes_them(
+    redis_server, client, sandbox, tmp_path, wakeups
 ):
     traps = Traps(tmp_path / "traps")
     traps.set("aggregate_commit.before", "STOP")
@@ -76,9 +76,9 @@ def test_a_real_pool_that_hangs_leaves_its_bells_and_one_that_goes_on_takes_them
         stage.worker(pool="prefork", concurrency=1),
     ):
         stage.enqueue([person(1)])
-        # One bell has gone to the pool, which cannot take another; the next lies there, and grows old.
+        # One wake-up has gone to the pool, which cannot take another; the next lies there, and grows old.
         wait_until(lambda: traps.strikes() and client.llen(stage.queue) > 0)
-        bells(30)
+        wakeups(30)
         [found] = broker.check_broker(stage.engine)
         assert found.level == "wrong"
         assert "their pools hang" in found.says
@@ -88,10 +88,10 @@ def test_a_real_pool_that_hangs_leaves_its_bells_and_one_that_goes_on_takes_them
         wait_until(lambda: [one.level for one in broker.check_broker(stage.engine)] == ["ok"])
 
 
-def test_bells_that_have_not_expired_for_long_and_strange_messages_are_no_finding(parts, bells, client):
-    bells(-30)
-    bells(1)
-    for stranger in (b"bell", b"[]", b"7", b'{"headers":{"expires":"soon"}}', b'{"headers":[]}'):
+def test_wakeups_that_have_not_expired_for_long_and_strange_messages_are_no_finding(parts, wakeups, client):
+    wakeups(-30)
+    wakeups(1)
+    for stranger in (b"wakeup", b"[]", b"7", b'{"headers":{"expires":"soon"}}', b'{"headers":[]}'):
         client.lpush("contact-ingest:broker:contacts", stranger)
 
     assert run("doctor").exit_code == 0
