@@ -4,6 +4,8 @@ The product is built around these: a canary that changes its tune with a new rel
 precautions has become unnecessary, or which is missing. Celery 5.7.0, kombu 5.7.0, redis-py 8.1; 2026-11-22.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +62,16 @@ class Canary:
     def count(self, what: str, name: str) -> int:
         return int(self.notes.get(f"{what}:{name}") or 0)
 
+    def freezes_in_brpop(self, worker: WorkerProcess) -> bool:
+        """Freeze the worker. False, with the worker running again, if its BRPOP had just timed out: the server would
+        hand it nothing."""
+        worker.freeze()
+        with Redis.from_url(self.broker.url) as client:
+            if any("b" in found["flags"] and found["cmd"] == "brpop" for found in client.client_list()):
+                return True
+        os.kill(worker.pid, signal.SIGCONT)
+        return False
+
     def let_go(self) -> None:
         self.notes.set("let go", 1)
 
@@ -87,7 +99,7 @@ def canary(client, redis_server, tmp_path) -> Iterator[Canary]:
 def test_a_message_popped_by_a_worker_that_dies_is_gone_so_no_data_may_be_in_one(canary):
     """BRPOP, then a second step that records it as unacknowledged: between the two, nothing knows of it."""
     with canary.worker() as worker:
-        worker.freeze()
+        wait_until(lambda: canary.freezes_in_brpop(worker), 20)
         ident = canary.send("late", "popped")
         # The server hands it to the frozen connection, in the very moment in which it comes.
         wait_until(lambda: not canary.holds(ident), 5)
