@@ -60,6 +60,20 @@ def test_the_folders_of_the_tests_are_no_packages():
     assert not {"worker", "tasks"} & {path.name for path in entries(ROOT / "tests")}
 
 
+@pytest.mark.parametrize("folder", ["config", "model", "packing", "providers", "sources"])
+def test_tests_of_what_is_pure_need_no_server(folder):
+    """Fixtures are arguments: whoever asks for one of these starts Redis or the sandbox."""
+    servers = {"client", "redis_server", "sandbox", "sandbox_process", "harness", "make_harness", "stage"}
+    asking = [
+        f"{relative(path)}:{node.lineno} {node.name}"
+        for path in ROOT.glob(f"tests/{folder}/**/*.py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and servers & {arg.arg for arg in node.args.args}
+    ]
+
+    assert asking == []
+
+
 def test_functions_stay_small_and_constructors_narrow():
     lengths = sorted(node.end_lineno - node.lineno + 1 for _, node in functions())
     wide = [
