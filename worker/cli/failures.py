@@ -160,6 +160,8 @@ def _open_new(file: str) -> AbstractContextManager[BinaryIO]:
     if file == "-":
         return nullcontext(sys.stdout.buffer)
     try:
-        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(opened, 0o600)  # a file that was there may be open to others
+        return os.fdopen(opened, "wb")
     except OSError as problem:
         raise SettingError(file, problem.strerror or "cannot be written") from None

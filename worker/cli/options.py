@@ -16,6 +16,7 @@ from contact_ingest.errors import SettingError
 from contact_ingest.model.lane import LaneName
 from contact_ingest.pipeline.retry import FailureFilter
 from contact_ingest.store.lanes import lane_names
+from contact_ingest.store.migrations import check_schema
 
 ToOption = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Only this destination.")]
 LaneOption = Annotated[str | None, typer.Option("--lane", metavar="LANE", help="Only this lane.")]
@@ -33,13 +34,16 @@ _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_
 
 
 def open_engine(*, writes: bool = False) -> Engine:
-    """The engine of this process, after Redis has answered PING. With `writes`, also check the keys' schema."""
+    """The engine of this process, once Redis has answered and its keys are known to be of this release's schema: a
+    command that reads keys of another one would tell untruths. With `writes`, new keys are claimed for the schema."""
     engine = current_engine()
     if not engine.destinations:
         raise none_configured()
     engine.client.ping()
     if writes:
         engine.check_schema()
+    else:
+        check_schema(engine.client, engine.settings.key_prefix, engine.destinations)
     return engine
 
 

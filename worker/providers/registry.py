@@ -45,9 +45,9 @@ def _shipped(provider: str, lane_rules: str) -> Platform:
 
 
 REGISTRY: dict[str, Platform] = {
-    "emarsys": _shipped("emarsys.provider:from_settings", "emarsys.lane:from_settings"),
-    "loops": _shipped("loops.provider:Loops", "loops.lane:LoopsLaneRules"),
-    "sendgrid": _shipped("sendgrid.provider:SendGrid", "sendgrid.lane:SendGridLaneRules"),
+    "emarsys": _shipped("emarsys.provider:from_settings", "emarsys.request_limits:from_settings"),
+    "loops": _shipped("loops.provider:Loops", "loops.request_limits:LoopsLaneRules"),
+    "sendgrid": _shipped("sendgrid.provider:SendGrid", "sendgrid.request_limits:SendGridLaneRules"),
 }
 
 
@@ -75,7 +75,7 @@ def build(platform: str, **config: Any) -> Provider:
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in config:
             raise SettingError(name, f"is needed for {platform}")
-    return maker(platform)(**config)
+    return maker(platform)(**_checked(config, parameters))
 
 
 def lane_rules(platform: str, **config: Any) -> LaneRules:
@@ -84,7 +84,7 @@ def lane_rules(platform: str, **config: Any) -> LaneRules:
     found = _find(platform)
     make = found.lane_rules_maker()
     taken = {name: value for name, value in config.items() if name in _parameters(make)}
-    return make(**taken) if found.lane_rules else build(platform, **taken)
+    return make(**_checked(taken, _parameters(make))) if found.lane_rules else build(platform, **taken)
 
 
 def _find(platform: str) -> Platform:
@@ -104,6 +104,23 @@ def _load(name: str) -> Any:
         if hint is None:
             raise
         raise SettingError("platform", hint) from None
+
+
+def _checked(config: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> Mapping[str, Any]:
+    """The settings, each of the type that the platform's code declares. Raises `SettingError` without the value."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # noqa: PLC0415 - the settings have loaded it already
+
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    for name, value in config.items():
+        declared = parameters[name].annotation
+        if declared is inspect.Parameter.empty:
+            continue
+        try:
+            TypeAdapter(declared, config=strict).validate_python(value)
+        except ValidationError as wrong:
+            problem = wrong.errors(include_input=False, include_url=False)[0]["msg"]
+            raise SettingError(name, problem.replace("Input should be", "must be")) from None
+    return config
 
 
 def _parameters(make: Callable[..., object]) -> Mapping[str, inspect.Parameter]:

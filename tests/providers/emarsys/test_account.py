@@ -17,7 +17,7 @@ from contact_ingest.providers import registry
 from contact_ingest.providers.base import SigningContext, Token, TokenAuth
 from contact_ingest.providers.emarsys.auth import OAuth, Wsse, credentials, password_digest
 from contact_ingest.providers.emarsys.identity import Identity
-from contact_ingest.providers.emarsys.lane import lane_options
+from contact_ingest.providers.emarsys.request_limits import lane_options
 
 
 @pytest.mark.parametrize(

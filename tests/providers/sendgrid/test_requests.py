@@ -14,8 +14,8 @@ from contact_ingest.model.lane import Lane
 from contact_ingest.packing.payload import Payload
 from contact_ingest.providers import registry
 from contact_ingest.providers.base import SigningContext
-from contact_ingest.providers.sendgrid.lane import lane_options
 from contact_ingest.providers.sendgrid.provider import SendGrid
+from contact_ingest.providers.sendgrid.request_limits import lane_options
 
 LISTS = ("0b1a2c3d-0000-4000-8000-000000000001", "0b1a2c3d-0000-4000-8000-000000000002")
 PLAIN = Lane("news", "crm")

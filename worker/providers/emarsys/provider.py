@@ -35,7 +35,7 @@ from contact_ingest.providers.credentials import account_name, checked_policy, c
 from contact_ingest.providers.emarsys import auth, contact, fields, replies
 from contact_ingest.providers.emarsys.auth import TOKEN_URL, Credentials, OAuth, Wsse
 from contact_ingest.providers.emarsys.identity import Identity
-from contact_ingest.providers.emarsys.lane import DEFAULT_BYTES, EmarsysLaneRules
+from contact_ingest.providers.emarsys.request_limits import DEFAULT_BYTES, EmarsysLaneRules
 
 #: 1,000 requests a minute for each API user. Source: the vendor's guide on rate limits, as quoted by a public survey of
 #: it, checked 2026-11-22.

@@ -26,7 +26,7 @@ from contact_ingest.providers.base import CustomFields, Prepared, SigningContext
 from contact_ingest.providers.credentials import account_name, checked_key, checked_policy, checked_url
 from contact_ingest.providers.loops import contact, fields, replies
 from contact_ingest.providers.loops.fields import MAX_CHARACTERS, fits
-from contact_ingest.providers.loops.lane import LoopsLaneRules
+from contact_ingest.providers.loops.request_limits import LoopsLaneRules
 
 #: "10 requests per second per team"; more on request. Source: "API introduction", checked 2026-11-22.
 RATES: Mapping[str, tuple[int, float]] = {"upsert": (10, 1.0)}

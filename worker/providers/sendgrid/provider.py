@@ -28,7 +28,7 @@ from contact_ingest.providers.credentials import HEADER_TEXT, account_name, chec
 from contact_ingest.providers.error_file import reader
 from contact_ingest.providers.sendgrid import contact, replies
 from contact_ingest.providers.sendgrid import fields as custom_fields
-from contact_ingest.providers.sendgrid.lane import MAX_BYTES, SendGridLaneRules
+from contact_ingest.providers.sendgrid.request_limits import MAX_BYTES, SendGridLaneRules
 from contact_ingest.providers.sendgrid.rows import find_rows, known
 
 #: Largest replies that are read, in bytes. The error file of an import may name every contact of a request, and so may
