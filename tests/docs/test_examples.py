@@ -42,6 +42,7 @@ def engine(make_harness, sandbox):
     """The destinations that the examples name."""
     return make_harness(
         destinations={
+            "sendgrid": {},
             "newsletter": {"unknown_fields": "create"},
             "product": {"platform": "loops", "api_key": KEY, "base_url": f"{sandbox.url}/api"},
         }

@@ -176,6 +176,36 @@ def test_a_worker_that_comes_before_the_migration_finds_keys_of_schema_2_without
     engine.check_schema()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["batches"],
+        ["batch", "45"],
+        ["failures"],
+        ["failures", "export", "-"],
+        ["retry", "--all", "--dry-run"],
+        ["flush"],
+        ["erase", "ada@example.com", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_comes_before_the_migration_shows_nothing_of_keys_that_it_cannot_read(
+    engine, at_rest, capfd, command
+):
+    before = content_of(at_rest)
+
+    assert run(command) == 2
+
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "contact-ingest migrate" in said.err
+    after = content_of(at_rest)
+    assert {k: v for k, v in after.items() if k.decode() not in SHORT} == {
+        k: v for k, v in before.items() if k.decode() not in SHORT
+    }
+
+
 @pytest.mark.parametrize("lane", ["newsletter", "newsletter+dd00ddec", "newsletter+00000001", "product"])
 def test_a_producer_of_the_older_release_fails_and_leaves_nothing_where_nobody_reads(at_rest, lane):
     destination = lane.partition("+")[0]

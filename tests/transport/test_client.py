@@ -31,7 +31,7 @@ def test_the_exact_bytes_arrive_with_their_length_declared(transport):
     assert lines[0] == "POST /v1/contacts HTTP/1.1"
     assert {line.split(":")[0].lower(): line.split(": ")[1] for line in lines[1:-2]} == {
         "host": f"127.0.0.1:{server.port}",
-        "user-agent": "contact-ingest/0.1",
+        "user-agent": "contact-ingest/0.2",
         "accept-encoding": "identity",
         "authorization": f"Bearer {SECRET}",
         "content-length": str(len(b"".join(body))),

@@ -96,7 +96,7 @@ class KeySpec:
         return self._regex.fullmatch(key) is not None
 
     def field_pattern(self, name: str) -> str | None:
-        """Which of `fields` a field of the hash is: `failed:upsert` is `failed:<endpoint>`. None: it is not listed."""
+        """The listed pattern that a field of the hash matches, or None: `failed:upsert` matches `failed:<endpoint>`."""
         if name in self.fields:
             return name
         return next((field for field in self.fields if "<" in field and _regex_of(field).fullmatch(name)), None)
@@ -164,9 +164,10 @@ DESTINATION_KEYS = (
     KeySpec(
         "lane:<lane>",
         "hash",
-        # head: records ever packed; bytes: of what waits; flush: number up to which everything leaves; held_at: last
-        # commit that left something held (0: at once); paused: why; retry_cursor: number at which the next round looks
-        # among the retried; max_wait: ms, as of the last enqueue
+        # head: how many records were ever cut off the front of the lane. bytes: the bytes of the records that wait.
+        # flush: records with a smaller number leave without waiting for a fuller body. held_at: when the last commit
+        # left a record held, ms; 0 after a flush or a retry. paused: why the lane is paused. retry_cursor: the number
+        # from which the next round reads retried records. max_wait: the longest wait for a fuller body, ms.
         "counters and settings of a lane",
         ("head", "bytes", "flush", "held_at", "paused", "retry_cursor", "max_wait"),
     ),

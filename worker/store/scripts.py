@@ -64,8 +64,8 @@ class Store:
         return answer
 
     def run_acknowledged(self, replicas: int, name: str, *args: Arg) -> tuple[Any, bool]:
-        """Run a script. Returns its answer, and whether so many replicas have its writes within a second. Such replicas
-        also have everything that was written before."""
+        """Run a script. Returns its answer, and whether at least `replicas` replicas have its writes within a second.
+        These replicas also have everything that was written before."""
         # WAIT counts for what was written on its own connection.
         with self.client.client() as one:
             answer = Store(one, self.keys).run(name, *args)

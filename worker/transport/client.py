@@ -25,7 +25,7 @@ from contact_ingest.model.failure_codes import FailureCode, unexpected_code
 from contact_ingest.transport import sockets
 from contact_ingest.transport.url import ParsedUrl, needs_public_address, parse
 
-USER_AGENT = "contact-ingest/0.1"
+USER_AGENT = "contact-ingest/0.2"
 #: An idle connection is used again for this many seconds. Servers keep idle connections for longer, so a request
 #: seldom goes out on a connection that the server is closing.
 KEEPALIVE_S = 5.0

@@ -233,6 +233,6 @@ def _number(value: Any) -> int | None:
 
 
 def _short(text: str, key: str = "") -> str:
-    """The platform's words without the key and without addresses."""
+    """The platform's words without the contact's key value and without addresses."""
     plain = without_addresses(text[: 2 * MAX_REASON])
     return (plain.replace(key, "…") if key else plain)[:MAX_REASON]
