@@ -19,7 +19,7 @@ class Parrot:
 
     def __init__(self, name: bytes = b"") -> None:
         self.name = name
-        self.consume_wakeup = b""
+        self.heard = b""
         self.ends: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -50,7 +50,7 @@ class Parrot:
         with guest:
             try:
                 while piece := guest.recv(1 << 16):
-                    self.consume_wakeup += piece
+                    self.heard += piece
                     if piece.endswith(b"\n"):
                         guest.sendall(self.name + REPLY)
                 self.ends.append("closed")
@@ -117,7 +117,7 @@ def test_a_lost_reply_acts_and_ends_the_connection(proxy, parrot, client):
 
     assert client.ask(b"first\n") == REPLY
     assert client.ask(b"second\n") == b""
-    assert parrot.consume_wakeup == b"first\nsecond\n"
+    assert parrot.heard == b"first\nsecond\n"
     assert proxy.lost == 1
 
 
@@ -138,7 +138,7 @@ def test_a_reset_in_mid_body_lets_only_so_many_bytes_arrive(proxy, parrot, clien
     with pytest.raises(ConnectionResetError):
         client.read()
     wait_until(lambda: parrot.ends)
-    assert parrot.consume_wakeup == b"PUT " + b"x" * 16
+    assert parrot.heard == b"PUT " + b"x" * 16
     assert proxy.struck == {"reset": 1}
 
 
@@ -147,7 +147,7 @@ def test_a_reset_comes_with_the_reply_at_the_latest(proxy, parrot, client):
 
     with pytest.raises(ConnectionResetError):
         client.ask()
-    assert parrot.consume_wakeup == b"a request\n"
+    assert parrot.heard == b"a request\n"
 
 
 def test_a_half_closed_connection_acts_answers_nothing_and_still_reads(proxy, parrot, client):
@@ -155,7 +155,7 @@ def test_a_half_closed_connection_acts_answers_nothing_and_still_reads(proxy, pa
 
     assert client.ask(b"first\n") == b""
     client.send(b"more\n")
-    wait_until(lambda: parrot.consume_wakeup == b"first\nmore\n")
+    wait_until(lambda: parrot.heard == b"first\nmore\n")
 
 
 def test_a_black_hole_passes_nothing_on_and_keeps_the_connection(proxy, parrot, client):
@@ -165,7 +165,7 @@ def test_a_black_hole_passes_nothing_on_and_keeps_the_connection(proxy, parrot, 
         client.ask(b"first\n", within_s=0.2)
     with pytest.raises(TimeoutError):
         client.ask(b"again\n", within_s=0.1)
-    assert parrot.consume_wakeup == b""
+    assert parrot.heard == b""
     with Client(proxy.port) as other:
         assert other.ask() == REPLY
 
@@ -175,7 +175,7 @@ def test_a_swallowed_reply_acts_and_is_never_heard_of(proxy, parrot, client):
 
     with pytest.raises(TimeoutError):
         client.ask(b"first\n", within_s=0.2)
-    assert parrot.consume_wakeup == b"first\n"
+    assert parrot.heard == b"first\n"
     assert proxy.struck == {"swallow": 1}
 
 
@@ -202,7 +202,7 @@ def test_a_delayed_request_arrives_late(proxy, parrot, client):
     client.send()
     with pytest.raises(TimeoutError):
         client.read(within_s=0.1)
-    assert parrot.consume_wakeup == b""
+    assert parrot.heard == b""
     assert client.read() == REPLY
 
 
@@ -245,7 +245,7 @@ def test_what_is_held_back_goes_on_or_is_dropped(proxy, parrot, client):
     proxy.let_go()
     with Client(proxy.port) as other:
         assert other.ask(b"new\n") == REPLY
-    assert parrot.consume_wakeup == b"a request\nkept\nnew\n"
+    assert parrot.heard == b"a request\nkept\nnew\n"
 
 
 def test_new_connections_go_to_another_server_when_it_is_pointed_there(proxy, client):

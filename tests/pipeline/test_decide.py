@@ -6,7 +6,7 @@ from math import ceil, log2
 import pytest
 
 from contact_ingest.model import verdicts
-from contact_ingest.model.batch import Batch, BatchState, BisectState
+from contact_ingest.model.batch import Batch, BatchState, BisectState, NewBatch
 from contact_ingest.model.row_ranges import rows, size, union
 from contact_ingest.model.verdicts import RowError
 from contact_ingest.pipeline.backoff import TimeLimits
@@ -73,6 +73,7 @@ def test_a_part_that_is_accepted_in_a_search_is_polled_as_a_child_and_the_search
 
     [child] = settlement.children
     assert (child.batch.state, child.batch.bisect.all, child.delay_ms) == (BatchState.POLLING, ((0, 4),), 5_000)
+    assert (child.batch.claims_count, child.batch.attempts) == (1, 4)
     assert settlement.batch.bisect == BisectState(((4, 6),), ((6, 8),), ((8, 20),), 0, 4)
     assert settlement.batch.state is BatchState.READY
     assert_every_row_is_somewhere(batch, settlement)
@@ -96,6 +97,15 @@ def test_rows_that_may_succeed_another_time_go_again_as_a_child_and_fail_once_th
     assert (child.batch.bisect.all, child.delay_ms, child.batch.state) == (((1, 2),), 1_000, BatchState.READY)
     assert (settlement.delivered, what_failed(settlement)) == (8, {2: "bad_email"})
     assert (late.children, late.delivered, what_failed(late)) == ((), 9, {1: "busy"})
+
+
+def test_a_child_stays_behind_fresh_traffic_where_its_parent_was():
+    again, batch = RowError("busy", "locked"), a_batch(low_priority=True)
+
+    [child] = decided(verdicts.Done(again=(again,)), batch, again={1: again}).children
+
+    assert child.batch.due_set == "due:dispatch:low"
+    assert (child.batch.claims_count, child.batch.attempts) == (1, 1)
 
 
 def test_a_refusal_that_names_rows_fails_them_and_sends_all_others_at_once():
@@ -337,6 +347,8 @@ def test_rows_fail_that_the_file_names_and_all_where_the_numbers_leave_nobody_el
 def test_an_import_that_failed_as_a_whole_fails_every_row_with_the_platforms_reason():
     settlement = polled(verdicts.JobEnded("failed", all_failed=True, reason="list is gone"))
 
+    assert settlement.batch.reason == "", "a batch that has ended keeps no words of the platform"
+
     assert set(what_failed(settlement).values()) == {"import_failed"}
     assert settlement.reasons_by_row[0].reason == "list is gone"
 
@@ -361,4 +373,5 @@ def test_a_batch_reads_back_from_its_fields_as_it_was_written():
     read = Batch.from_fields(7, written)
 
     assert replace(read, created_ms=batch.created_ms) == batch
+    assert NewBatch(replace(batch, job="0", code="-1")).to_fields()["job"] == "0"
     assert read.changed_fields(batch) == {}

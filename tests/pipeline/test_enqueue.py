@@ -73,10 +73,10 @@ def test_ids_go_on_when_records_have_left_the_lane(harness):
 
 
 def test_refused_records_are_told_by_position_and_rule_and_the_rest_are_accepted(slow_harness):
-    consume_wakeup = []
+    heard = []
     records = [person(0), {"first_name": "nobody"}, person(2), "text", person(4, score=float("nan"))]
 
-    receipt = enqueue(iter(records), on_refused=consume_wakeup.append)
+    receipt = enqueue(iter(records), on_refused=heard.append)
 
     assert receipt.accepted == 2
     assert [(r.position, r.field, r.code) for r in receipt.refused] == [
@@ -84,17 +84,17 @@ def test_refused_records_are_told_by_position_and_rule_and_the_rest_are_accepted
         (3, "record", "not_an_object"),
         (4, "score", "not_finite"),
     ]
-    assert consume_wakeup == receipt.refused
+    assert heard == receipt.refused
     assert (receipt.refused_count, receipt.position) == (3, 5)
     assert waiting(slow_harness) == [person(0), person(2)]
 
 
 def test_a_receipt_lists_a_thousand_refusals_counts_the_rest_and_the_callback_hears_all(slow_harness):
-    consume_wakeup = []
+    heard = []
 
-    receipt = enqueue(({} for _ in range(LISTED + 50)), on_refused=consume_wakeup.append)
+    receipt = enqueue(({} for _ in range(LISTED + 50)), on_refused=heard.append)
 
-    assert (len(receipt.refused), receipt.refused_count, len(consume_wakeup)) == (LISTED, LISTED + 50, LISTED + 50)
+    assert (len(receipt.refused), receipt.refused_count, len(heard)) == (LISTED, LISTED + 50, LISTED + 50)
     assert (receipt.accepted, receipt.ranges) == (0, [])
 
 

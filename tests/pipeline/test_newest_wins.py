@@ -257,7 +257,7 @@ def test_a_record_retried_while_the_rest_of_its_body_is_still_searched_waits_for
     harness.run_until_settled()
 
     assert harness.books() | {"delivered": 2, "failed": 0} == harness.books()
-    assert len([request for request in peer.consume_wakeup if request.method == "PUT"]) == 4
+    assert len([request for request in peer.heard if request.method == "PUT"]) == 4
     harness.assert_books_balance()
 
 

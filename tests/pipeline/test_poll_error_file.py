@@ -121,7 +121,7 @@ def test_no_credentials_go_with_the_request_for_an_error_file(harness):
     poll(harness)
     poll(harness)
 
-    [request] = [request for request in jobs.peer.consume_wakeup if request.endpoint == "error_file"]
+    [request] = [request for request in jobs.peer.heard if request.endpoint == "error_file"]
     assert request.public_only
     assert "SG." not in str(dict(request.headers))
     assert "authorization" not in {name.lower() for name in request.headers}

@@ -25,7 +25,7 @@ def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it
     assert [wakeup.kind for wakeup in runtime.schedule.tick(4).wakeups if wakeup.kind == "dispatch"] == ["dispatch"]
     dispatch(harness)
     assert "state" not in runtime.state.read()
-    assert platform.peer.consume_wakeup[-1].method == "GET"
+    assert platform.peer.heard[-1].method == "GET"
     harness.run_until_settled()
     assert harness.books()["delivered"] == 1
 
@@ -56,7 +56,7 @@ def test_probes_that_fail_come_at_growing_gaps(harness):
 
     assert [round(gap / PROBE_FIRST_MS) for gap in gaps] == [1, 2, 4, 8, 10, 10]
     assert max(gaps) <= PROBE_LAST_MS
-    assert sum(request.method == "PUT" for request in peer.consume_wakeup) == 1
+    assert sum(request.method == "PUT" for request in peer.heard) == 1
 
 
 def test_several_requests_refused_at_once_do_not_lengthen_the_wait(harness):

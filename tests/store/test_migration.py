@@ -19,7 +19,8 @@ from contact_ingest.store import books
 from contact_ingest.store.inspect import newest_batches
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.migrations import read_schema
-from contact_ingest.store.migrations.schema_3 import Migration, new_name
+from contact_ingest.store.migrations.schema_3 import Migration
+from contact_ingest.store.migrations.schema_3_names import new_name
 from contact_ingest.transport.auth import AuthenticatedClient
 from contact_ingest.transport.client import HttpClient
 

@@ -74,6 +74,80 @@ def test_a_migration_that_is_killed_between_any_two_steps_goes_on_when_it_is_run
         }, killed_at
 
 
+def test_two_migrations_at_once_move_everything_once(client, redis_server):
+    """Each of two runs is held between a look and what follows from it, at every step in turn."""
+    load(client, "schema_2.json.gz")
+    steps = steps_of(client)
+    whole = content_of(client)
+    clocks = {k for k in whole if k.endswith((b"clock_last", b"clock_offset"))}
+
+    for at in range(len(steps)):
+        client.flushall()
+        load(client, "schema_2.json.gz")
+        seen = []
+
+        def meanwhile(what, _count, seen=seen, at=at):
+            seen.append(what)
+            if len(seen) == at + 1:
+                Migration(client, PREFIX).run()
+
+        Migration(client, PREFIX, meanwhile).run()
+
+        assert read_schema(client, PREFIX) == "3"
+        found = content_of(client)
+        assert {k: v for k, v in found.items() if k not in clocks} == {
+            k: v for k, v in whole.items() if k not in clocks
+        }, at
+
+
+def test_a_run_that_looked_at_a_lane_before_another_moved_it_leaves_the_list_alone(at_rest):
+    late = Migration(at_rest, PREFIX)
+    keys = Keys(PREFIX, "newsletter")
+    waiting = at_rest.lrange(keys("wait:newsletter"), 0, -1)
+    targets = late._targets
+
+    def overtaken(where, names):
+        found = targets(where, names)
+        Migration(at_rest, PREFIX)._move_lane(keys, "newsletter")
+        return found
+
+    late._targets = overtaken
+    assert not late._move_lane(keys, "newsletter"), "it looked at what another run has moved since"
+    late._targets = targets
+    assert late._move_lane(keys, "newsletter")
+
+    assert at_rest.lrange(keys("waiting:newsletter"), 0, -1) == waiting
+
+
+def test_a_producer_of_the_older_release_is_stopped_at_a_destination_that_is_configured_and_new(at_rest):
+    Migration(at_rest, PREFIX, configured=("crm",)).run()
+
+    with pytest.raises(ResponseError):
+        append_as_schema_2(at_rest, "crm", "crm")
+
+    assert not at_rest.exists(Keys(PREFIX, "crm")("wait:crm"))
+
+
+def test_a_conflict_is_found_before_anything_is_moved(at_rest):
+    at_rest.set(Keys(PREFIX, "product")("version"), 7)
+    before = content_of(at_rest)
+
+    with pytest.raises(MigrationRefused, match="both"):
+        Migration(at_rest, PREFIX).run()
+
+    assert content_of(at_rest).keys() - {k.encode() for k in SHORT} == before.keys() - {k.encode() for k in SHORT}
+    assert read_schema(at_rest, PREFIX) == "2"
+
+
+def test_a_failure_that_no_release_can_read_is_no_reason_to_stop_midway(at_rest):
+    at_rest.hset(Keys(PREFIX, "newsletter")("failed"), "newsletter:999999", b"not a failure")
+
+    Migration(at_rest, PREFIX).run()
+
+    assert read_schema(at_rest, PREFIX) == "3"
+    assert at_rest.hget(Keys(PREFIX, "newsletter")("failures"), "newsletter:999999") == b"not a failure"
+
+
 def test_a_second_run_changes_nothing(at_rest):
     Migration(at_rest, PREFIX).run()
     before = content_of(at_rest)

@@ -24,10 +24,10 @@ class Peer:
 
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
-        self.consume_wakeup: list[Request] = []
+        self.heard: list[Request] = []
 
     def exchange(self, request: Request, *, deadline_s: float | None = None) -> Response:
-        self.consume_wakeup.append(request)
+        self.heard.append(request)
         answer = self.answer(request)
         if isinstance(answer, BaseException):
             raise answer

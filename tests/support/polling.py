@@ -33,7 +33,7 @@ class Jobs:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     def asked(self, endpoint="job"):
-        return sum(request.endpoint == endpoint for request in self.peer.consume_wakeup)
+        return sum(request.endpoint == endpoint for request in self.peer.heard)
 
 
 def job(status, **results):

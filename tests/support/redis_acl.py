@@ -14,4 +14,4 @@ CHANNELS = ("&acl:broker:*", "&acl:broker:/0.celery.pidbox")
 #: Not needed, but the doctor can say more with it. (And `wait`, where CONTACT_INGEST_STORE_ACK_REPLICAS is set.)
 COMMANDS_OF_THE_DOCTOR = ["config|get", "hstrlen"]
 #: `contact-ingest migrate` needs these too.
-COMMANDS_OF_A_MIGRATION = ["hscan", "rename", "scan", "type"]
+COMMANDS_OF_A_MIGRATION = ["hscan", "renamenx", "scan", "type"]

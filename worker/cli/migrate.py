@@ -13,7 +13,7 @@ from contact_ingest.store.keys import SCHEMA
 from contact_ingest.store.migrations.schema_3 import Migration, MigrationRefused, Survey
 
 #: What an ACL user needs beside the commands of a worker.
-COMMANDS = "+hscan +rename +scan +type"
+COMMANDS = "+hscan +renamenx +scan +type"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def migrate(
         if what == "keys" and not json:
             note(f"{done['keys']:,} keys renamed")
 
-    migration = Migration(engine.client, engine.settings.key_prefix, progress)
+    migration = Migration(engine.client, engine.settings.key_prefix, progress, engine.destinations)
     try:
         found = migration.survey() if dry_run else migration.run()
     except MigrationRefused as refused:

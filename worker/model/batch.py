@@ -12,6 +12,7 @@ Times are milliseconds of the server's clock. What is empty or 0 may be missing 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import assert_never
 
 import orjson
 
@@ -114,8 +115,14 @@ class Batch:
     @property
     def due_set(self) -> str:
         """The sorted set in which the batch waits for its turn: `due:dispatch`, `due:poll`, or their low ones."""
-        polls = self.state in (BatchState.POLLING, BatchState.FETCHING_ERRORS)
-        return f"due:{'poll' if polls else 'dispatch'}{':low' if self.low_priority else ''}"
+        match self.state:
+            case BatchState.READY | BatchState.SENDING | BatchState.DONE:
+                name = "due:dispatch"
+            case BatchState.POLLING | BatchState.FETCHING_ERRORS:
+                name = "due:poll"
+            case _:
+                assert_never(self.state)
+        return f"{name}:low" if self.low_priority else name
 
     def to_fields(self) -> dict[str, str]:
         """What a settlement may change, as fields of the hash. Counters that scripts move are not among them."""
@@ -219,8 +226,9 @@ class NewBatch:
 
     def to_fields(self) -> dict[str, str]:
         """The fields of the new hash. A script adds lane, root, parent and time."""
+        blank = Batch(0, self.batch.lane, self.batch.root, BisectState(())).to_fields()
         needed = ("state", "rows", "sending")
-        return {n: value for n, value in self.batch.to_fields().items() if n in needed or value not in ("", "0", "-1")}
+        return {n: value for n, value in self.batch.to_fields().items() if n in needed or value != blank[n]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,11 +145,11 @@ def decide_poll(  # noqa: PLR0911 - one return a report
         case verdicts.JobEnded():
             return _job_ended(batch, report, now_ms)
         case ErrorFileRead(failed):
-            return _judge(batch, failed)
+            return _judge(batch, failed, batch.platform_failed_count, batch.reason, all_failed=batch.all_failed)
         case ErrorFileUnavailable(may_come):
             if may_come and not _error_file_is_late(batch, breaker, now_ms, limits):
                 return _poll_again(batch, "error file not to be had yet", breaker, now_ms, limits)
-            return _judge(batch, {})
+            return _judge(batch, {}, batch.platform_failed_count, batch.reason, all_failed=batch.all_failed)
         case _:
             assert_never(report)
 
@@ -332,12 +332,14 @@ def _job_ended(batch: Batch, report: verdicts.JobEnded, now_ms: int) -> Settleme
     """The job is over. If rows failed, the file that names them is fetched in a step of its own."""
     if report.status == "completed" and not report.errored:
         return _end(batch, {}, 0, report.status)
-    found = replace(batch, platform_failed_count=report.errored, all_failed=report.all_failed, reason=report.reason)
     if not report.errors_url:
-        return _judge(found, {})
+        return _judge(batch, {}, report.errored, report.reason, all_failed=report.all_failed)
     return Settlement(
         replace(
-            found,
+            batch,
+            platform_failed_count=report.errored,
+            all_failed=report.all_failed,
+            reason=report.reason,
             state=BatchState.FETCHING_ERRORS,
             job_status=report.status,
             errors_url=report.errors_url,
@@ -355,12 +357,13 @@ def _error_file_is_late(batch: Batch, breaker: BreakerState, now_ms: int, limits
     return any(backoff.is_over(since_ms, now_ms, window_ms, breaker) for since_ms, window_ms in windows)
 
 
-def _judge(batch: Batch, failed: Rows) -> Settlement:
-    """Who failed: the rows that are named, and all rows where the numbers leave nobody else."""
+def _judge(batch: Batch, failed: Rows, errored: int | None, said: str, *, all_failed: bool) -> Settlement:
+    """Who failed: the rows that are named, and all rows where the numbers leave nobody else. `errored` is how many rows
+    the platform counts as failed, `said` its words for that."""
     reasons = _reasons(batch, failed, FailureStage.POLL, batch.request_id)
-    total, errored = size(batch.bisect.sending), batch.platform_failed_count
-    if batch.all_failed or (errored is not None and errored >= total):
-        text = batch.reason or "the import failed as a whole"
+    total = size(batch.bisect.sending)
+    if all_failed or (errored is not None and errored >= total):
+        text = said or "the import failed as a whole"
         rest = FailureReason(FailureCode.IMPORT_FAILED, text, FailureStage.POLL, batch.number, batch.request_id)
         reasons = {row: reasons.get(row, rest) for row in _sent(batch)}
     # A platform may count more rows than it was sent; no more can be unattributed than there are.

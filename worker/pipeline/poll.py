@@ -15,7 +15,7 @@ from contact_ingest.model.batch import Batch, BatchState
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.row_ranges import rows
-from contact_ingest.pipeline.backoff import TimeLimits
+from contact_ingest.pipeline.backoff import ERROR_FILE_WINDOW_MS, TimeLimits
 from contact_ingest.pipeline.decide import ErrorFileRead, ErrorFileUnavailable, PollReport, decide_poll
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.locate import locate_rows
@@ -109,7 +109,10 @@ class Poller:
             return ()
 
     def _settle(self, claim: Claim, report: PollReport) -> None:
-        breaker = BreakerState() if isinstance(report, verdicts.JobEnded) else self.exchanger.breaker.state()
+        # How long the platform was away counts only once a window seems to be over.
+        age_ms = claim.now_ms - claim.batch.sent_ms
+        is_old = age_ms >= min(self.limits.poll_deadline_ms, ERROR_FILE_WINDOW_MS)
+        breaker = self.exchanger.breaker.state() if is_old else BreakerState()
         settlement = decide_poll(claim.batch, report, breaker, claim.now_ms, self.limits)
         self.settler.settle(claim.batch, settlement, claim.now_ms)
 

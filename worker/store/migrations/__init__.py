@@ -5,14 +5,18 @@ claims a new keyspace for its schema (`claim_schema`); a producer only looks (`c
 from schema 2 to 3 is in schema_3.py.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from redis import asyncio as aio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from contact_ingest.errors import SettingError
 from contact_ingest.store.keys import SCHEMA, Keys, install_base
-from contact_ingest.store.scripts import Store
+from contact_ingest.store.scripts import PAUSES_S, Store
 
 #: The number that stands under `schema` while a migration from 2 to 3 is under way: no release works on such keys.
 MIGRATING = 23
@@ -28,9 +32,22 @@ def read_schema(client: Any, prefix: str) -> str | None:
 
 
 def check_schema(client: Any, prefix: str, destinations: Sequence[str] = ()) -> None:
-    """Raise `SettingError` if the keys are of another schema. Changes nothing.
+    """Raise `SettingError` if the keys are of another schema. Changes nothing. A reply
+    that is lost is asked for again, like that of a script.
 
     A keyspace without a number belongs to nobody yet, unless keys of schema 2 lie under one of the `destinations`."""
+    for pause_s in (*PAUSES_S, None):
+        try:
+            _check_once(client, prefix, destinations)
+        except (RedisConnectionError, RedisTimeoutError):
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def _check_once(client: Any, prefix: str, destinations: Sequence[str]) -> None:
     found = client.get(_key(prefix))
     _refuse_other(found)
     signs = _signs(prefix, destinations)
@@ -40,6 +57,18 @@ def check_schema(client: Any, prefix: str, destinations: Sequence[str] = ()) -> 
 
 async def check_schema_async(client: aio.Redis, prefix: str, destinations: Sequence[str] = ()) -> None:
     """The same on an asyncio client."""
+    for pause_s in (*PAUSES_S, None):
+        try:
+            await _check_once_async(client, prefix, destinations)
+        except (RedisConnectionError, RedisTimeoutError):
+            if pause_s is None:
+                raise
+            await asyncio.sleep(pause_s)
+        else:
+            return
+
+
+async def _check_once_async(client: aio.Redis, prefix: str, destinations: Sequence[str]) -> None:
     found = await cast("Awaitable[bytes | None]", client.get(_key(prefix)))
     _refuse_other(found)
     signs = _signs(prefix, destinations)

@@ -23,11 +23,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+from redis.exceptions import WatchError
 
 from contact_ingest.errors import IngestError
 from contact_ingest.store.keys import SCHEMA, Keys, install_base
 from contact_ingest.store.migrations import MIGRATING, read_schema
+from contact_ingest.store.migrations.schema_3_names import (
+    BATCH_FIELDS,
+    DESTINATION_KEYS,
+    LANE_FIELDS,
+    QUEUES,
+    new_failure,
+    new_name,
+)
 from contact_ingest.store.workers import GONE_S, Workers
 
 #: Keys read, and keys renamed, at a time.
@@ -42,52 +50,6 @@ TRIPWIRE = (
     "fails here is a producer of an older release: upgrade it."
 )
 
-#: Keys of a destination, by their names in schema 2. `room` and `bell:<stage>` last for two seconds at most: they go.
-_DESTINATION = {
-    "v": "version",
-    "serial": "batch_seq",
-    "salt": "identity_salt",
-    "clock": "clock_offset",
-    "seen": "clock_last",
-    "lead": "clock_setback",
-    "dest": "state",
-    "aggdue": "due:aggregate",
-    "due": "due:dispatch",
-    "later": "due:dispatch:low",
-    "polls": "due:poll",
-    "polls:later": "due:poll:low",
-    "free": "quarantine",
-    "busy": "inflight",
-    "active": "claims",
-    "failed": "failures",
-    "failed:at": "failures:by_time",
-    "failed:keys": "failures:digests",
-    "failed:by": "failures:by_digest",
-    "fields": "custom_fields",
-    "token": "access_token",
-}
-_ACCOUNT = {"clock": "clock_offset", "seen": "clock_last", "lead": "clock_setback"}
-_BEGINNINGS = {"wait:": "waiting:", "again:": "retry:", "marks:": "arrivals:", "call:": "idempotency:"}
-_BATCH = re.compile(r"b:([0-9]+)(?::(body|rows|entries|keys|file))?")
-_BODY_PARTS = {"body": "body", "rows": "offsets", "entries": "records", "keys": "digests", "file": "error_file"}
-_BATCH_FIELDS = {
-    "send": "sending",
-    "rest": "suspects",
-    "aside": "parked",
-    "group": "group_size",
-    "passed": "good_in_a_row",
-    "deliveries": "claims_count",
-    "departed": "packed_version",
-    "told": "retry_after_given",
-    "setbacks": "failures_in_a_row",
-    "hints": "hints_followed",
-    "behind": "low_priority",
-    "looks": "polls",
-    "errored": "platform_failed_count",
-}
-_LANE_FIELDS = {"again_at": "retry_cursor"}
-_FAILURE_NAMES = {"departed": "packed_version", "origins": "field_versions"}
-_QUEUES = ("due", "later", "polls", "polls:later")
 
 #: Called after each step: what was done, and to how many keys, failures or lanes.
 Progress = Callable[[str, int], None]
@@ -123,30 +85,20 @@ class Survey:
         }
 
 
-def new_name(tag: str, old: str) -> str | None:
-    """The name in schema 3 of a key in schema 2, both without their base; None for one that keeps its name, and ''
-    for one that goes. Example: ("newsletter", "b:7:rows") is `batch:7:offsets`."""
-    if tag.startswith("limit-"):
-        return _ACCOUNT.get(old)
-    if old == "room" or old.startswith("bell:"):
-        return ""
-    if old in _DESTINATION:
-        return _DESTINATION[old]
-    if found := _BATCH.fullmatch(old):
-        number, part = found.groups()
-        return f"batch:{number}:{_BODY_PARTS[part]}" if part else f"batch:{number}"
-    for beginning, new in _BEGINNINGS.items():
-        if old.startswith(beginning):
-            return new + old.removeprefix(beginning)
-    return None
-
-
 class Migration:
-    """The migration of one keyspace."""
+    """The migration of one keyspace. `configured` are destinations at which producers of the older release are to be
+    stopped too, although nothing lies there yet. Several runs at once do no harm."""
 
-    def __init__(self, client: Any, prefix: str, progress: Progress = lambda _what, _count: None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        prefix: str,
+        progress: Progress = lambda _what, _count: None,
+        configured: Sequence[str] = (),
+    ) -> None:
         self._client = client
         self._prefix = prefix
+        self._configured = configured
         self._progress = progress
         self._tagged = re.compile(re.escape(prefix) + r":\{([^{}]+)\}:(.+)", re.DOTALL)
 
@@ -165,9 +117,13 @@ class Migration:
                 found.accounts.add(tag)
             else:
                 found.destinations.setdefault(tag, {})
-            found.left += sum(self._is_old(tag, name) for name in names)
+            old = [name for name in names if self._is_old(tag, name)]
+            self._targets(Keys(self._prefix, tag), old)  # a conflict is found before anything is moved
+            found.left += len(old)
         if not found.is_needed:
             return found
+        for name in self._configured:
+            found.destinations.setdefault(name, {})
         for name in sorted(found.destinations):
             keys = Keys(self._prefix, name)
             self._refuse_in_flight(keys)
@@ -179,7 +135,10 @@ class Migration:
         found = self.survey()
         if not found.is_needed:
             return found
-        self._client.set(f"{install_base(self._prefix)}schema", MIGRATING)
+        schema = f"{install_base(self._prefix)}schema"
+        if self._client.set(schema, MIGRATING, get=True) == b"%d" % SCHEMA:
+            self._client.set(schema, SCHEMA)  # another run has ended meanwhile
+            return found
         self._progress("schema", 1)
         for name in sorted(found.destinations):
             self._move_lanes(Keys(self._prefix, name))
@@ -187,7 +146,7 @@ class Migration:
             pass
         for name in sorted(found.destinations):
             self._rewrite_failures(Keys(self._prefix, name))
-        self._client.set(f"{install_base(self._prefix)}schema", SCHEMA)
+        self._client.set(schema, SCHEMA)
         self._progress("done", 1)
         return found
 
@@ -224,7 +183,7 @@ class Migration:
 
     def _refuse_in_flight(self, keys: Keys) -> None:
         """A batch in flight is known by its queue, or by its state where a queue has lost it."""
-        queued = sum(int(self._client.zcard(keys(name))) for old in _QUEUES for name in (old, _DESTINATION[old]))
+        queued = sum(int(self._client.zcard(keys(name))) for old in QUEUES for name in (old, DESTINATION_KEYS[old]))
         moving = queued or sum(state != b"done" for state in self._batch_states(keys))
         if moving:
             raise MigrationRefused(
@@ -266,16 +225,8 @@ class Migration:
     def _move_lanes(self, keys: Keys) -> None:
         """Move what waits, and leave the sentence in its place; rename the fields of the lane."""
         for lane in self._lanes(keys):
-            old, new, state = keys(f"wait:{lane}"), keys(f"waiting:{lane}"), keys(f"lane:{lane}")
-            kind = self._client.type(old)
-            pipe = self._client.pipeline(transaction=True)
-            if kind == b"list":
-                self._targets(keys, [f"wait:{lane}"])
-                pipe.rename(old, new)
-            if kind != b"string":
-                pipe.set(old, TRIPWIRE)
-            _rename_fields(pipe, state, self._client.hgetall(state), _LANE_FIELDS)
-            pipe.execute()
+            while not self._move_lane(keys, lane):
+                pass  # another run moved it between the look and the transaction: look again
             self._progress("lane", 1)
         if self._client.type(keys("room")) != b"hash":
             pipe = self._client.pipeline(transaction=True)
@@ -283,6 +234,27 @@ class Migration:
             pipe.hset(keys("room"), "moved", TRIPWIRE)
             pipe.execute()
             self._progress("producers stopped", 1)
+
+    def _move_lane(self, keys: Keys, lane: str) -> bool:
+        """Move one lane, unless another run does so in the same moment: then nothing is done. What is moved is what was
+        looked at, since Redis watches both keys in between: a second run must never move the sentence over the list."""
+        old, new, state = keys(f"wait:{lane}"), keys(f"waiting:{lane}"), keys(f"lane:{lane}")
+        with self._client.pipeline(transaction=True) as pipe:
+            pipe.watch(old, state)
+            kind, fields = pipe.type(old), pipe.hgetall(state)
+            if kind == b"list":
+                self._targets(keys, [f"wait:{lane}"])
+            pipe.multi()
+            if kind == b"list":
+                pipe.renamenx(old, new)
+            if kind != b"string":
+                pipe.set(old, TRIPWIRE)
+            _rename_fields(pipe, state, fields, LANE_FIELDS)
+            try:
+                pipe.execute()
+            except WatchError:
+                return False
+        return True
 
     def _rename_all(self) -> int:
         """One pass over all keys; returns how many had old names."""
@@ -310,9 +282,9 @@ class Migration:
             if not new:
                 pipe.delete(keys(name))
                 continue
-            pipe.rename(keys(name), keys(new))
+            pipe.renamenx(keys(name), keys(new))
             if name in fields:
-                _rename_fields(pipe, keys(new), fields[name], _BATCH_FIELDS)
+                _rename_fields(pipe, keys(new), fields[name], BATCH_FIELDS)
         for answer in pipe.execute(raise_on_error=False):
             # A key may lapse between the look and the transaction; the others of the transaction were renamed.
             if isinstance(answer, Exception) and "no such key" not in str(answer):
@@ -323,7 +295,7 @@ class Migration:
         """Old and new names of those keys that are there: SCAN may give a key twice, and one that has lapsed. Raises
         `MigrationRefused` if there is a key of the new name already."""
         named = {name: new for name in names if (new := new_name(keys.destination, name)) is not None}
-        pipe = self._client.pipeline(transaction=False)
+        pipe = self._client.pipeline(transaction=True)  # of one moment: another run may be renaming
         for name, new in named.items():
             pipe.exists(keys(name))
             pipe.exists(keys(new or name))
@@ -349,18 +321,6 @@ class Migration:
                 self._progress("failures", len(changed))
             if cursor == 0:
                 return
-
-
-def new_failure(blob: bytes) -> bytes | None:
-    """A failure with its new names; None if it has them. Only the first of its three lines changes."""
-    first, rest = blob.split(b"\n", 1)
-    about = orjson.loads(first)
-    if not _FAILURE_NAMES.keys() & about.keys():
-        return None
-    named = {_FAILURE_NAMES.get(name, name): value for name, value in about.items()}
-    if named["stage"] == "import":
-        named["stage"] = "poll"
-    return b"%b\n%b" % (orjson.dumps(named), rest)
 
 
 def _rename_fields(pipe: Any, key: str, found: Mapping[bytes, bytes], names: Mapping[str, str]) -> None:
