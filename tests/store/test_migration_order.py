@@ -337,7 +337,7 @@ def test_a_user_with_an_acl_needs_four_more_commands_and_is_told_which(at_rest, 
     try:
         at_rest.execute_command("ACL", "SETUSER", "mover", *allowed)
         assert run(["migrate"]) == 2
-        assert "allow +hscan +rename +scan +type" in capfd.readouterr().err
+        assert "allow +hscan +renamenx +scan +type" in capfd.readouterr().err
         assert read_schema(at_rest, PREFIX) == "2"
         at_rest.execute_command("ACL", "SETUSER", "mover", *(f"+{command}" for command in COMMANDS_OF_A_MIGRATION))
 

@@ -60,7 +60,7 @@ def test_an_enqueue_loads_the_lane_rules_of_its_platform_and_no_more_of_it(platf
     libraries, ours = loaded(code, REDIS_URL=redis_server.url, **ACCOUNTS[platform])
 
     assert not libraries & HEAVY
-    assert f"contact_ingest.providers.{platform}.lane" in ours
+    assert f"contact_ingest.providers.{platform}.request_limits" in ours
     assert not {f"contact_ingest.providers.{platform}.{part}" for part in ("provider", "contact", "replies")} & ours
     assert not {name for name in ours if name.startswith(("contact_ingest.engine", "contact_ingest.transport"))}
 
