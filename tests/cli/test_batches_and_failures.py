@@ -98,6 +98,16 @@ def test_failures_can_be_narrowed(cli, failed):
     assert "more than these 1" in cli("failures", "--limit", 1).err
 
 
+def test_an_export_over_a_file_that_others_could_read_is_the_owners_alone(cli, failed, tmp_path):
+    path = tmp_path / "old.jsonl"
+    path.write_text("old")
+    path.chmod(0o644)
+
+    assert cli("failures", "export", path).code == 0
+
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_an_export_has_the_contents_and_is_readable_by_its_owner_alone(cli, failed, tmp_path):
     path = tmp_path / "failed.jsonl"
 
