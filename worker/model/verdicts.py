@@ -95,14 +95,24 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A setting of the destination is wrong (a key, a permission, a list): nothing goes out until somebody mends it.
-    `why` says what to mend, in words of our own."""
+    """A setting of the destination is wrong (a key, a permission, an address): nothing goes out until somebody mends
+    it. `why` says what to mend, in words of our own."""
 
     code: FailureCode | str
     why: str
 
 
-Verdict = Pending | Done | Named | Rejected | AllFailed | TooLarge | Limited | Retry | Stop
+@dataclass(frozen=True, slots=True)
+class StopLane:
+    """An option of the lane is wrong (its list ids, its contact list): no batch of this lane goes out until somebody
+    mends it; the other lanes of the destination go on. No row is at fault. `why` says which option to mend, in words of
+    our own."""
+
+    code: FailureCode | str
+    why: str
+
+
+Verdict = Pending | Done | Named | Rejected | AllFailed | TooLarge | Limited | Retry | Stop | StopLane
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def isolate_poison(batch: Batch, now_ms: int) -> Settlement:
     return _narrow(replace(answered, claims_count=answered.attempts), reason)
 
 
-def decide(  # noqa: PLR0911 - one return a verdict
+def decide(  # noqa: C901, PLR0911 - one return a verdict
     batch: Batch, answer: Answer, now_ms: int, limits: TimeLimits
 ) -> Settlement:
     """What the answer to an upsert means. `now_ms` is the server's clock."""
@@ -123,6 +123,8 @@ def decide(  # noqa: PLR0911 - one return a verdict
             return _try_again(batch, answer, answer.verdict, now_ms, limits)
         case verdicts.Stop():
             return Settlement(batch.sends(batch.bisect), refund=True, stop=answer.verdict)
+        case verdicts.StopLane(code, why):
+            return Settlement(batch.sends(batch.bisect), refund=True, stop=verdicts.Stop(code, why))
         case _:
             assert_never(answer.verdict)
 
