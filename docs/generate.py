@@ -5,11 +5,12 @@
 
 The script rewrites what stands between `<!-- generated: NAME ... -->` and `<!-- end: NAME -->` and leaves the rest of
 each page alone. Input: the classes `Settings` and `Destination`, the providers' parameters, the Typer application, the
-lists of `store/keys.py` and `model/failure_codes.py`.
+lists of `store/keys.py` and `model/failure_codes.py`, and the groups of dials with the comments above them.
 `tests/docs/test_generated.py` compares the pages with what this script gives now.
 """
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -27,6 +29,10 @@ from contact_ingest.config.destinations import PLATFORM_VARIABLES, SECRETS
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.model.failure_codes import FAMILIES, FailureCode
 from contact_ingest.providers.registry import REGISTRY, maker
+from contact_ingest.sandbox.dials import TrafficDials
+from contact_ingest.sandbox.emarsys.dials import EmarsysDials
+from contact_ingest.sandbox.loops.dials import LoopsDials
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 from contact_ingest.store import keys
 
 DOCS = Path(__file__).resolve().parent
@@ -98,6 +104,38 @@ def codes() -> str:
     named = [(f"`{code.value}`", code.sentence) for code in FailureCode]
     families = [(f"`{pattern}`", text) for pattern, text in FAMILIES.items()]
     return table(("code", "meaning"), [*named, *families])
+
+
+def dials(group: type[msgspec.Struct]) -> str:
+    """Every dial of a group: its default as JSON, its values, and the comment above it."""
+    meanings = dict(commented_fields(inspect.getsource(group)))
+    defaults = msgspec.to_builtins(group())
+    hints = get_type_hints(group)
+    rows = [
+        (
+            f"`{name}`",
+            f"`{shortened(json.dumps(defaults[name]))}`",
+            ", ".join(f"`{json.dumps(choice)}`" for choice in get_args(hints[name])) if is_literal(hints[name]) else "",
+            sentence(meanings.get(name, "")),
+        )
+        for name in group.__struct_fields__
+    ]
+    return table(("dial", "default", "values", "meaning"), rows)
+
+
+def commented_fields(source: str) -> Iterator[tuple[str, str]]:
+    """Each field of a class with the `#:` comment above it."""
+    comment: list[str] = []
+    for line in map(str.strip, source.splitlines()):
+        if line.startswith("#:"):
+            comment.append(line.removeprefix("#:").strip())
+        elif found := re.match(r"(\w+): ", line):
+            yield found[1], " ".join(comment)
+            comment = []
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def commands() -> str:
@@ -226,6 +264,12 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "cli.md": {"commands": commands},
     "redis.md": {"keys": key_table},
     "operations.md": {"codes": codes},
+    "sandbox.md": {
+        "traffic": lambda: dials(TrafficDials),
+        "sendgrid": lambda: dials(SendGridDials),
+        "loops": lambda: dials(LoopsDials),
+        "emarsys": lambda: dials(EmarsysDials),
+    },
 }
 
 

@@ -31,6 +31,14 @@ def test_a_page_without_its_marks_is_refused():
         GENERATOR.generated("cli.md", "# a page without marks")
 
 
+@pytest.mark.parametrize("group", GENERATOR.PAGES["sandbox.md"])
+def test_every_dial_says_what_it_means(group):
+    rows = [line.strip("| ").split(" | ") for line in GENERATOR.PAGES["sandbox.md"][group]().splitlines()[2:]]
+
+    assert rows
+    assert [row[0] for row in rows if not row[-1].strip("` ")] == []
+
+
 def test_every_setting_says_what_it_means():
     rows = [line.strip("| ").split(" | ") for line in GENERATOR.settings().splitlines()[2:]]
 

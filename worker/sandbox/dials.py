@@ -49,7 +49,9 @@ class TrafficDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     #: The shortest and the longest time of a reply. The request takes effect at the end of it, even without its caller.
     latency_ms: tuple[Seconds, Seconds] = (0, 0)
+    #: Share of requests that are refused with 429 and have no effect.
     rate_429: Share = 0.0
+    #: Share of requests that are answered with 500, 502, 503 or 504 and have no effect.
     rate_5xx: Share = 0.0
     #: Share of requests whose connection is closed as soon as the headers have arrived. They have no effect.
     drop_before: Share = 0.0
@@ -68,9 +70,12 @@ class TrafficDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     black_hole: bool = False
     #: A cap on bodies, in bytes, below the documented one. Bodies above either cap get 413.
     hidden_byte_cap: Count | None = None
+    #: The rate limit of each endpoint or account: {"sendgrid.upsert": {"limit": 600, "window_s": 60}}. A change names
+    #: only some of them.
     limits: dict[str, Limit] = {}
     #: The form of X-RateLimit-Reset at platforms that do not document it. "none": no platform sends rate headers.
     rate_headers: Literal["seconds", "epoch", "none"] = "seconds"
+    #: The seed of everything that is left to chance.
     seed: int = 0
 
     def __post_init__(self) -> None:

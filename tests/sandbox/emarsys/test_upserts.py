@@ -67,7 +67,6 @@ def test_eight_million_bytes_come_in_and_one_more_does_not(client, sandbox):
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ({"contacts": [ANN]}, 1001),
         ({"key_id": None, "contacts": [ANN]}, 1001),
         ({"key_id": ["3"], "contacts": [ANN]}, 1001),
         ({"key_id": "3", "contacts": {}}, 2003),
@@ -145,3 +144,34 @@ def test_a_success_in_http_can_carry_another_reply_code(client, sandbox):
     assert refused(put(client, ANN), 500) == 1003
     assert sandbox.dials()["emarsys_reply_codes"] == []
     assert sandbox.totals()["by_note"] == {"reply code": 2}
+
+
+def test_an_upsert_without_a_key_is_keyed_by_the_address_or_refused(client, sandbox):
+    assert errors(client.put(PUT, json={"contacts": [ANN]})) == {}
+    assert [contact["fields"] for contact in stored(sandbox)] == [ANN]
+    sandbox.dials(emarsys_missing_key="refuse")
+    assert refused(client.put(PUT, json={"contacts": [ANN]})) == 1001
+
+
+def test_the_experimental_key_needs_an_account_that_has_it(client, sandbox):
+    assert codes(put(client, {"eid": "x-1"}, key="eid")) == {"<NO_KEY_ID>": ["2004"]}
+    sandbox.dials(emarsys_eid=True)
+    assert errors(put(client, {"eid": "x-1", "1": "Ann"}, key="eid")) == {}
+    assert errors(put(client, {"eid": "x-1", "1": "Anna"}, key="eid")) == {}
+    assert [contact["fields"]["1"] for contact in stored(sandbox)] == ["Anna"]
+    assert all(field["id"] != "eid" for field in client.get("/v3/field").json()["data"])
+
+
+def test_ids_are_left_out_of_a_reply(client, sandbox):
+    sandbox.dials(emarsys_ids_left_out=2)
+    reply = put(client, {"3": "a@example.com"}, {"3": "b@example.com"}, {"3": "c@example.com"})
+    assert errors(reply) == {}
+    assert len(reply.json()["data"]["ids"]) == 1
+
+
+def test_posting_a_contact_only_creates_it(client, sandbox):
+    assert client.post("/v3/contact", json={**ANN, "1": "Ann"}).json()["data"]["id"]
+    assert refused(client.post("/v3/contact", json=ANN)) == 2009
+    rows = [ANN, {"3": "bob@example.com"}]
+    assert codes(client.post("/v3/contact", json={"key_id": "3", "contacts": rows})) == {ANN["3"]: ["2009"]}
+    assert [contact["fields"] for contact in stored(sandbox)] == [{**ANN, "1": "Ann"}, {"3": "bob@example.com"}]

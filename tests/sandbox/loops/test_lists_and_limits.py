@@ -21,10 +21,27 @@ def test_lists_named_are_joined_or_left_and_others_stay(client, sandbox):
     assert stored(sandbox)[0]["mailingLists"] == {"l1": True}
 
 
-@pytest.mark.parametrize("lists", [["l1"], {"l1": "true"}, {"l1": None}, None, "l1"])
+@pytest.mark.parametrize("lists", [["l1"], {"l1": "true"}, {"l1": None}, "l1"])
 def test_mailing_lists_must_map_ids_to_booleans(client, sandbox, lists):
     sandbox.dials(loops_lists={"l1": "One"})
     assert refused(update(client, **ANN, mailingLists=lists))
+
+
+def test_null_for_mailing_lists_changes_no_list(client, sandbox):
+    sandbox.dials(loops_lists={"l1": "One"})
+    update(client, **ANN, mailingLists={"l1": True})
+    assert update(client, **ANN, mailingLists=None).status_code == 200
+    assert stored(sandbox)[0]["mailingLists"] == {"l1": True}
+
+
+@pytest.mark.parametrize("named", [{"email": "ann@example.com"}, {"userId": "u-1"}])
+def test_a_contact_is_deleted_by_one_identifier(client, sandbox, named):
+    update(client, **ANN, userId="u-1")
+    assert client.post("/v1/contacts/delete", json={**ANN, "userId": "u-1"}).status_code == 400
+    assert client.post("/v1/contacts/delete", json={}).status_code == 400
+    assert client.post("/v1/contacts/delete", json=named).json()["success"] is True
+    assert stored(sandbox) == []
+    assert client.post("/v1/contacts/delete", json=named).status_code == 404
 
 
 def test_an_unknown_list_is_refused_or_ignored(client, sandbox):

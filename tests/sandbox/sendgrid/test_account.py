@@ -135,12 +135,38 @@ def test_a_search_for_invalid_or_too_many_addresses_is_refused(client, emails):
 def test_identifiers_are_searched_one_kind_at_a_time(client, sandbox):
     upsert(client, {"external_id": "7"})
     path = PUT + "/search/identifiers/external_id"
-    found = client.post(path, json={"identifiers": [{"external_id": "7"}, {"external_id": "8"}]})
+    found = client.post(path, json={"identifiers": ["7", "8"]})
     assert found.status_code == 200
     assert set(found.json()["result"]["7"]) == {"contact"}
-    assert client.post(path, json={"identifiers": [{"external_id": "8"}]}).status_code == 404
+    assert client.post(path, json={"identifiers": ["8"]}).status_code == 404
+    assert client.post(path, json={"identifiers": [{"external_id": "7"}]}).status_code == 400
+    assert client.post(PUT + "/search/identifiers/name", json={"identifiers": ["7"]}).status_code == 400
+
+
+def test_identifiers_are_searched_in_the_older_form_too(client, sandbox):
+    sandbox.dials(search_items="objects")
+    upsert(client, {"external_id": "7"})
+    path = PUT + "/search/identifiers/external_id"
+    assert client.post(path, json={"identifiers": [{"external_id": "7"}]}).status_code == 200
     assert client.post(path, json={"identifiers": [{"email": "ann@example.com"}]}).status_code == 400
     assert client.post(path, json={"identifiers": ["7"]}).status_code == 400
-    assert client.post(PUT + "/search/identifiers/name", json={"identifiers": [{"name": "7"}]}).status_code == 400
-    sandbox.dials(search_items="strings")
-    assert client.post(path, json={"identifiers": ["7"]}).status_code == 200
+
+
+def test_an_account_has_a_field_with_a_chosen_id(client, sandbox):
+    sandbox.dials(custom_fields=[{"id": "w1", "name": "drink"}, {"id": "e7_N", "name": "seats", "kind": "Number"}])
+    listed = client.get("/v3/marketing/field_definitions").json()["custom_fields"]
+    assert [(each["id"], each["name"], each["field_type"]) for each in listed] == [
+        ("w1", "drink", "Text"),
+        ("e7_N", "seats", "Number"),
+    ]
+    assert upsert(client, {**ANN, "custom_fields": {"w1": "tea", "e7_N": 4}}).status_code == 202
+    assert upsert(client, {**ANN, "custom_fields": {"drink": "tea"}}).status_code == 400
+    made = client.post("/v3/marketing/field_definitions", json={"name": "Drink", "field_type": "Text"})
+    assert made.status_code == 400
+
+
+def test_a_path_that_does_not_exist_is_answered_in_either_way(client, sandbox):
+    assert client.get("/v3/v3/marketing/contacts").status_code == 404
+    sandbox.dials(unknown_path="400")
+    reply = client.put("/v3/v3/marketing/contacts", json={})
+    assert (reply.status_code, reply.json()) == (400, {"message": "Not Found", "code": 404})

@@ -113,3 +113,38 @@ def test_a_contact_without_an_identifier_is_refused(client, contact):
 @pytest.mark.parametrize("identifier", ["phone_number_id", "external_id", "anonymous_id"])
 def test_any_one_identifier_is_enough(client, identifier):
     assert upsert(client, {identifier: "+31201234567"}).status_code == 202
+
+
+def test_an_unknown_key_is_refused_or_ignored(client, sandbox):
+    for body in ({"contacts": [ANN], "listIds": []}, {"contacts": [{**ANN, "id": "7"}]}):
+        assert client.put(PUT, json=body).status_code == 400
+    sandbox.dials(unknown_keys="ignore")
+    for body in ({"contacts": [ANN], "listIds": []}, {"contacts": [{**ANN, "id": "7"}]}):
+        assert client.put(PUT, json=body).status_code == 202
+    assert stored(sandbox)[ANN["email"]]["id"] != "7"
+
+
+def test_a_row_with_a_value_of_the_wrong_type_is_dropped_without_a_word(client, sandbox):
+    sandbox.dials(wrong_value="drop", custom_fields=[{"id": "e1_N", "name": "seats", "kind": "Number"}])
+    rows = [{**ANN, "custom_fields": {"e1_N": "four"}}, {"email": "bob@example.com"}]
+    job = client.put(PUT, json={"contacts": rows}).json()["job_id"]
+    assert list(stored(sandbox)) == ["bob@example.com"]
+    status = client.get(f"{PUT}/imports/{job}").json()
+    assert status["status"] == "completed"
+    assert status["results"] == {"requested_count": 2, "created_count": 1}
+
+
+def test_the_type_of_a_job_is_the_live_one_or_the_documented_one(client, sandbox):
+    job = upsert(client, ANN).json()["job_id"]
+    assert client.get(f"{PUT}/imports/{job}").json()["job_type"] == "upsert_contacts"
+    sandbox.dials(job_type="upsert")
+    assert client.get(f"{PUT}/imports/{job}").json()["job_type"] == "upsert"
+
+
+def test_an_error_file_may_need_the_key(client, sandbox):
+    sandbox.dials(error_file_key="needed")
+    job = upsert(client, {"email": "bob@example.com", "city": "[[fail-import]]"}).json()["job_id"]
+    stored(sandbox)
+    url = client.get(f"{PUT}/imports/{job}").json()["results"]["errors_url"]
+    assert httpx.get(url, trust_env=False).status_code == 401
+    assert client.get(url).status_code == 200

@@ -1,4 +1,4 @@
-"""The body of an upsert, PUT contact: one contact beside `key_id`, or up to 1,000 in `contacts`.
+"""The body of PUT contact and of POST contact: one contact beside `key_id`, or up to 1,000 in `contacts`.
 
 Source: the Swagger file of the contacts endpoints, the registry of reply codes and contact_multiple_update.rst, checked
 2026-11-22. A body has at most 8 MB; the sandbox takes that as 8,000,000 bytes. This module finds what is wrong with the
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
-from contact_ingest.sandbox.emarsys.fields import Field
+from contact_ingest.sandbox.emarsys.fields import EMAIL, Field
 from contact_ingest.sandbox.emarsys.replies import error_reply, refusal
 from contact_ingest.sandbox.messages import Rejected, Request
 
@@ -25,7 +25,8 @@ OWN_KEYS = ("id", "uid")
 class UpsertRequest:
     """An accepted request. `key` is the field that identifies contacts; `rows` are {field id: value}.
 
-    With `creates`, a row without a contact makes one. `single`: the body was one contact and not an array.
+    With `creates`, a row without a contact makes one. With `updates`, a row with a contact changes it. `single`: the
+    body was one contact and not an array.
     """
 
     key: str
@@ -34,15 +35,16 @@ class UpsertRequest:
     single: bool
     list_id: int | None
     source_id: int | None
+    updates: bool = True
 
 
 def read_upsert(request: Request, byte_cap: int | None, dials: EmarsysDials) -> UpsertRequest:
-    """The upsert that a body asks for. Raises `Rejected`."""
-    content = _json_object(request, byte_cap, dials)
+    """The upsert that a body asks for: PUT contact, or POST contact, which only creates. Raises `Rejected`."""
+    content = json_object(request, byte_cap, dials)
     creates = request.query.get("create_if_not_exists", "0")
     if creates not in {"0", "1"}:
         raise Rejected(refusal(400, 1001, "Invalid parameter: create_if_not_exists"))
-    key = content.pop("key_id", None)
+    key = content.pop("key_id", EMAIL if dials.emarsys_missing_key == "email" else None)
     if type(key) not in (str, int):
         raise Rejected(refusal(400, 1001, "Missing parameter: key_id"))
     list_id, source_id = content.pop("contact_list_id", None), _source(content, dials)
@@ -50,7 +52,8 @@ def read_upsert(request: Request, byte_cap: int | None, dials: EmarsysDials) -> 
         raise Rejected(refusal(400, 1016 if type(list_id) is not int else 2020))
     single = "contacts" not in content
     rows = [content] if single else _rows(content, dials)
-    return UpsertRequest(str(key), rows, creates == "1", single, list_id, source_id)
+    only_creates = request.method == "POST"
+    return UpsertRequest(str(key), rows, only_creates or creates == "1", single, list_id, source_id, not only_creates)
 
 
 def check_field_ids(upsert: UpsertRequest, fields: dict[str, Field]) -> None:
@@ -61,7 +64,8 @@ def check_field_ids(upsert: UpsertRequest, fields: dict[str, Field]) -> None:
                 raise Rejected(refusal(400, 2006, f"Invalid field id: {name}"))
 
 
-def _json_object(request: Request, byte_cap: int | None, dials: EmarsysDials) -> dict[str, Any]:
+def json_object(request: Request, byte_cap: int | None, dials: EmarsysDials) -> dict[str, Any]:
+    """The body. Raises `Rejected`."""
     if len(request.body) > MAX_BYTES or (byte_cap is not None and len(request.body) > byte_cap):
         raise Rejected(
             error_reply(413) if dials.emarsys_oversize == 413 else refusal(400, 1001, "The request is too large")

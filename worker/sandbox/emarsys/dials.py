@@ -43,14 +43,24 @@ class EmarsysDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     #: Endpoints that the API user has no permission for.
     emarsys_forbidden: tuple[str, ...] = ()
 
+    #: Custom fields of the account, beside those that requests create.
     emarsys_fields: tuple[CustomField, ...] = ()
+    #: The ids of the account's contact lists.
     emarsys_lists: tuple[int, ...] = ()
+    #: The ids of the account's contact sources.
     emarsys_sources: tuple[int, ...] = ()
 
     #: Reply codes of the next upserts, one each; such an upsert has no effect. 0 is an upsert without a fault.
     emarsys_reply_codes: tuple[Count, ...] = ()
     #: The HTTP status of these replies.
     emarsys_reply_status: Literal[200, 400, 404, 500, 503] = 200
+    #: An upsert without `key_id`: the e-mail address is the key, as the page "Update contacts" says, or it is refused,
+    #: as the Swagger file says.
+    emarsys_missing_key: Literal["email", "refuse"] = "email"
+    #: Whether the account has the key `eid`, which is experimental and set up by the platform.
+    emarsys_eid: bool = False
+    #: So many ids are left out of the reply to an upsert with several contacts.
+    emarsys_ids_left_out: Count = 0
     #: The HTTP status for a body above 8,000,000 bytes.
     emarsys_oversize: Literal[413, 400] = 413
     #: A key that is not an indexed field: a success with the error `<NO_KEY_ID>`, or a failed request.

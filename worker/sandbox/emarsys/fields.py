@@ -1,16 +1,18 @@
 """The fields of contacts: those of every account and those of this account, with their ids, types and choices.
 
-Source: system_fields.rst, contact_field_list.rst and contact_field_choice_list.rst of the developer documentation,
-checked 2026-11-22. The number of choices of the system fields is made up: a client has to ask for them.
+Source: system_fields.rst, contact_field_list.rst, contact_field_create.rst and contact_field_choice_list.rst of the
+developer documentation, checked 2026-11-25. The number of choices of the system fields is made up: a client has to ask
+for them.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
 from contact_ingest.sandbox.emarsys.replies import ok, refusal
 from contact_ingest.sandbox.messages import Reply
 
-EMAIL, OPT_IN = "3", "31"
+EMAIL, OPT_IN, EID = "3", "31", "eid"
 SHORT, LONG, CHOICE, SPECIAL = "shorttext", "longtext", "singlechoice", "special"
 CHOICES = 12
 
@@ -56,15 +58,41 @@ def _system_field(number: int, name: str, kind: str) -> Field:
 SYSTEM_FIELDS = {str(each[0]): _system_field(*each) for each in _SYSTEM}
 
 
-def account_fields(dials: EmarsysDials) -> dict[str, Field]:
-    """All fields by id."""
-    custom = (
-        Field(str(each.id), each.name, each.kind, each.choices, False, each.indexed) for each in dials.emarsys_fields
-    )
-    return SYSTEM_FIELDS | {each.id: each for each in custom}
+#: Types that a created field can have. Fields with choices are created in the web interface only.
+CREATABLE = frozenset({"shorttext", "longtext", "largetext", "date", "url", "numeric"})
+MAX_NAME = 255
+FIRST_CREATED = 90_001
 
 
-def list_fields(dials: EmarsysDials) -> Reply:
+class AccountFields:
+    """The fields of the account: system fields, those of the dials, and those that requests have created."""
+
+    def __init__(self) -> None:
+        self._created: dict[str, Field] = {}
+
+    def by_id(self, dials: EmarsysDials) -> dict[str, Field]:
+        custom = {
+            str(each.id): Field(str(each.id), each.name, each.kind, each.choices, False, each.indexed)
+            for each in dials.emarsys_fields
+        }
+        experimental = {EID: Field(EID, "EID", SHORT)} if dials.emarsys_eid else {}
+        return SYSTEM_FIELDS | custom | self._created | experimental
+
+    def create(self, content: dict[str, Any], dials: EmarsysDials) -> Reply:
+        """POST field: `{"name": "Plan", "application_type": "shorttext"}`. The reply has the id of the new field."""
+        name, kind = content.get("name"), content.get("application_type")
+        if type(name) is not str or not 1 <= len(name.strip()) <= MAX_NAME:
+            return refusal(400, 1008, "Invalid value for field: name")
+        if kind not in CREATABLE:
+            return refusal(400, 1008, "Invalid value for field: application_type")
+        if any(each.name.lower() == name.lower() for each in self.by_id(dials).values()):
+            return refusal(400, 1008, "A field with this name exists")
+        made = Field(str(FIRST_CREATED + len(self._created)), name, kind, indexed=False)
+        self._created[made.id] = made
+        return ok({"id": int(made.id)})
+
+
+def list_fields(fields: dict[str, Field], dials: EmarsysDials) -> Reply:
     return ok(
         [
             {
@@ -73,13 +101,14 @@ def list_fields(dials: EmarsysDials) -> Reply:
                 "application_type": each.kind,
                 "string_id": "_".join(each.name.lower().split()),
             }
-            for each in account_fields(dials).values()
+            for each in fields.values()
+            if each.id != EID
         ]
     )
 
 
-def list_choices(field_id: str, dials: EmarsysDials) -> Reply:
-    found = account_fields(dials).get(field_id)
+def list_choices(field_id: str, fields: dict[str, Field]) -> Reply:
+    found = fields.get(field_id)
     if found is None:
         return refusal(400, 1007, f"No such field: {field_id}")
     return ok([{"id": each, "choice": label} for each, label in found.choices.items()])

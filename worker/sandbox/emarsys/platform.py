@@ -13,10 +13,11 @@ from itertools import count
 from typing import Any
 
 from contact_ingest.sandbox.dials import Dials
-from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, UpsertRequest, check_field_ids, read_upsert
+from contact_ingest.sandbox.emarsys.bodies import OWN_KEYS, UpsertRequest, check_field_ids, json_object, read_upsert
 from contact_ingest.sandbox.emarsys.contacts import Contacts
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
-from contact_ingest.sandbox.emarsys.fields import Field, account_fields, list_choices, list_fields
+from contact_ingest.sandbox.emarsys.fields import AccountFields, Field, list_choices, list_fields
+from contact_ingest.sandbox.emarsys.lookups import check_ids, get_data
 from contact_ingest.sandbox.emarsys.replies import error_reply, ok, refusal
 from contact_ingest.sandbox.emarsys.tokens import Tokens, basic_credentials
 from contact_ingest.sandbox.emarsys.upserts import UpsertProcessor, UpsertResult
@@ -26,11 +27,12 @@ from contact_ingest.sandbox.messages import Rejected, Reply, Request
 ACCOUNT = "emarsys"
 CONTACTS, FIELDS, CHOICES = "emarsys.contacts", "emarsys.fields", "emarsys.choices"
 SETTINGS, TOKEN, UNKNOWN = "emarsys.settings", "emarsys.token", "emarsys.unknown"
+GET_DATA, CHECK_IDS = "emarsys.getdata", "emarsys.checkids"
 TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
 
 #: (requests, seconds). The limit of the token endpoint is not published.
 LIMITS = {ACCOUNT: (1000, 60.0), TOKEN: (20, 60.0)}
-ENDPOINTS = frozenset({ACCOUNT, CONTACTS, FIELDS, CHOICES, SETTINGS, TOKEN})
+ENDPOINTS = frozenset({ACCOUNT, CONTACTS, FIELDS, CHOICES, SETTINGS, TOKEN, GET_DATA, CHECK_IDS})
 
 _VERSION = "/api/v[23]/"
 _PATHS = {
@@ -38,9 +40,17 @@ _PATHS = {
     FIELDS: re.compile(_VERSION + "field(?:/translate/[a-z]{2})?/?"),
     CHOICES: re.compile(_VERSION + "field/([0-9]+)/choice(?:/translate/[a-z]{2})?/?"),
     SETTINGS: re.compile(_VERSION + "settings/?"),
+    GET_DATA: re.compile(_VERSION + "contact/getdata/?"),
+    CHECK_IDS: re.compile(_VERSION + "contact/checkids/?"),
     TOKEN: re.compile(TOKEN_PATH),
 }
-_METHODS = {CONTACTS: "PUT", TOKEN: "POST"}
+_METHODS = {
+    CONTACTS: {"PUT", "POST"},
+    FIELDS: {"GET", "POST"},
+    TOKEN: {"POST"},
+    GET_DATA: {"POST"},
+    CHECK_IDS: {"POST"},
+}
 _EMPTY_ERRORS = ("map", "list", "missing")
 
 
@@ -57,6 +67,7 @@ class Emarsys:
         self._tokens, self._wsse = Tokens(), WsseGuard()
         self._contacts = Contacts()
         self._upserts = UpsertProcessor(self._contacts)
+        self._fields = AccountFields()
         self._turns = count()
 
     @property
@@ -68,7 +79,7 @@ class Emarsys:
 
     def endpoint(self, method: str, path: str) -> str:
         found = next((name for name, pattern in _PATHS.items() if pattern.fullmatch(path)), UNKNOWN)
-        return found if method == _METHODS.get(found, "GET") else UNKNOWN
+        return found if method in _METHODS.get(found, {"GET"}) else UNKNOWN
 
     def limit(self, endpoint: str) -> str:
         return endpoint if endpoint in {TOKEN, UNKNOWN} else ACCOUNT
@@ -106,12 +117,25 @@ class Emarsys:
             return refusal(400, 1009) if known else refusal(400, 1, "action is invalid")
         if endpoint == TOKEN:
             return self._tokens.issue(request, dials)
-        if endpoint != CONTACTS:
-            return _read(endpoint, request.path, dials)
         try:
-            return self._upsert(request)
+            return self._upsert(request) if endpoint == CONTACTS else self._small(endpoint, request)
         except Rejected as rejected:
             return rejected.reply
+
+    def _small(self, endpoint: str, request: Request) -> Reply:
+        """The endpoints beside the upsert."""
+        dials = self._dials
+        fields = self._fields.by_id(dials)
+        if request.method == "POST":
+            content = json_object(request, None, dials)
+            if endpoint == FIELDS:
+                return self._fields.create(content, dials)
+            return (get_data if endpoint == GET_DATA else check_ids)(content, self._contacts)
+        if endpoint == FIELDS:
+            return list_fields(fields, dials)
+        if match := _PATHS[CHOICES].fullmatch(request.path):
+            return list_choices(match[1], fields)
+        return ok({"id": 1, "name": "sandbox", "environment": "sandbox", "timezone": "Europe/Vienna"})
 
     def _upsert(self, request: Request) -> Reply:
         dials = self._dials
@@ -120,7 +144,7 @@ class Emarsys:
             self._all_dials.change({"emarsys_reply_codes": rest})
             if code:
                 return replace(refusal(dials.emarsys_reply_status, code), note="reply code")
-        fields = account_fields(dials)
+        fields = self._fields.by_id(dials)
         upsert = read_upsert(request, self._all_dials.traffic.hidden_byte_cap, dials)
         if upsert.key not in OWN_KEYS and (upsert.key not in fields or not fields[upsert.key].indexed):
             return _bad_key(upsert, dials)
@@ -139,13 +163,14 @@ class Emarsys:
         return replace(ok(self._data(result)), contacts=len(upsert.rows))
 
     def _data(self, result: UpsertResult) -> dict[str, Any]:
+        ids = result.ids[self._dials.emarsys_ids_left_out :]
         if result.errors:
-            return {"ids": result.ids, "errors": result.errors}
+            return {"ids": ids, "errors": result.errors}
         dialled = self._dials.emarsys_empty_errors
         shape = _EMPTY_ERRORS[next(self._turns) % len(_EMPTY_ERRORS)] if dialled == "cycle" else dialled
         if shape == "missing":
-            return {"ids": result.ids}
-        return {"ids": result.ids, "errors": {} if shape == "map" else []}
+            return {"ids": ids}
+        return {"ids": ids, "errors": {} if shape == "map" else []}
 
     def seed(self, contacts: list[dict[str, Any]]) -> None:
         """Add contacts past all rules, each with `fields` and optionally `lists`. Keys may repeat."""
@@ -163,14 +188,6 @@ class Emarsys:
 
     def counts(self) -> dict[str, int]:
         return {"contacts": len(self._contacts)} | self._contacts.counts
-
-
-def _read(endpoint: str, path: str, dials: EmarsysDials) -> Reply:
-    if endpoint == FIELDS:
-        return list_fields(dials)
-    if match := _PATHS[CHOICES].fullmatch(path):
-        return list_choices(match[1], dials)
-    return ok({"id": 1, "name": "sandbox", "environment": "sandbox", "timezone": "Europe/Vienna"})
 
 
 def _bad_key(upsert: UpsertRequest, dials: EmarsysDials) -> Reply:

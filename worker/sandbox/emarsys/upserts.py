@@ -77,6 +77,8 @@ class UpsertProcessor:
         seen.add(indexed(key, value))
         if len(found) > 1 or repeats:
             raise RowFailed(2010, f"More contacts found with the external id: {key} - {value}")
+        if found and not upsert.updates:
+            raise RowFailed(2009, f"Contact with the external id already exists: {key}")
         if found:
             return found[0]
         if not upsert.creates:

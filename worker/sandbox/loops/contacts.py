@@ -1,4 +1,4 @@
-"""The contacts of a team. They are found by e-mail address or userId, changed property by property, never deleted here.
+"""The contacts of a team. They are found by e-mail address or userId and changed property by property.
 
 Upsert semantics, checked 2026-11-22 (api-reference/update-contact, loops.so/docs): a contact matches on either
 identifier and takes over the other one; omitted properties keep their value; null resets a property. `subscribed: true`
@@ -78,6 +78,13 @@ class Contacts:
         if found is None and change.email is None and dials.loops_user_id_alone == "400":
             raise Rejected(refusal(400, NOT_FOUND))
         return self._apply(found or self._add(), change, dials)
+
+    def delete(self, contact: Contact, dials: LoopsDials) -> None:
+        self._all.remove(contact)
+        if contact.email is not None:
+            self._by_email.pop(_key(contact.email, dials), None)
+        if contact.user_id is not None:
+            self._by_user_id.pop(contact.user_id, None)
 
     def seed(self, given: dict[str, Any], dials: LoopsDials) -> None:
         """Add a contact past all rules, in the form that `public` gives, and optionally with `left`."""

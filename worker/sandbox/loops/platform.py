@@ -17,21 +17,22 @@ from contact_ingest.sandbox.loops.rules import BodyRules, ContactChange
 from contact_ingest.sandbox.messages import Rejected, Reply, Request, json_reply
 
 TEAM, ROOT = "loops", "/api/v1"
-CREATE, UPDATE, FIND = "loops.create", "loops.update", "loops.find"
+CREATE, UPDATE, FIND, DELETE = "loops.create", "loops.update", "loops.find", "loops.delete"
 PROPERTIES, LISTS, KEY, UNKNOWN = "loops.properties", "loops.lists", "loops.api_key", "loops.unknown"
 
 LIMITS = {TEAM: (10, 1.0)}
-ENDPOINTS = frozenset({TEAM, CREATE, UPDATE, FIND, PROPERTIES, LISTS, KEY})
+ENDPOINTS = frozenset({TEAM, CREATE, UPDATE, FIND, DELETE, PROPERTIES, LISTS, KEY})
 
 _PATHS = {
     f"{ROOT}/contacts/create": CREATE,
     f"{ROOT}/contacts/update": UPDATE,
     f"{ROOT}/contacts/find": FIND,
+    f"{ROOT}/contacts/delete": DELETE,
     f"{ROOT}/contacts/properties": PROPERTIES,
     f"{ROOT}/lists": LISTS,
     f"{ROOT}/api-key": KEY,
 }
-_METHODS = {CREATE: {"POST"}, UPDATE: {"PUT"}, PROPERTIES: {"GET", "POST"}}
+_METHODS = {CREATE: {"POST"}, UPDATE: {"PUT"}, DELETE: {"POST"}, PROPERTIES: {"GET", "POST"}}
 
 
 class Loops:
@@ -88,6 +89,8 @@ class Loops:
             return self._save(endpoint, request)
         if endpoint == FIND:
             return self._find(request)
+        if endpoint == DELETE:
+            return self._delete(request)
         if endpoint == PROPERTIES:
             return self._properties.create(request) if request.method == "POST" else self._properties.listed(request)
         if endpoint == LISTS:
@@ -114,6 +117,18 @@ class Loops:
             raise Rejected(refusal(400, "exactly one of email and userId is required"))
         found = self._contacts.find(email, user_id, self._dials)
         return json_reply(200, [found.public()] if found else [])
+
+    def _delete(self, request: Request) -> Reply:
+        """Delete a contact, named by exactly one of its identifiers (api-reference/delete-contact)."""
+        content = json_object(request)
+        given = {name: content[name] for name in ("email", "userId") if content.get(name)}
+        if len(given) != 1 or not all(type(value) is str for value in given.values()):
+            raise Rejected(refusal(400, "exactly one of email and userId is required"))
+        found = self._contacts.find(given.get("email"), given.get("userId"), self._dials)
+        if found is None:
+            raise Rejected(refusal(404, "Contact not found."))
+        self._contacts.delete(found, self._dials)
+        return json_reply(200, {"success": True, "message": "Contact deleted."})
 
     def seed(self, contacts: list[dict[str, Any]]) -> None:
         for contact in contacts:

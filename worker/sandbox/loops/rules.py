@@ -22,7 +22,7 @@ TOO_LONG = "Some body key or value is longer than allowable"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ContactChange:
-    """The change that a body asks for. A null in `values` resets a property.
+    """The change that a body asks for. A null in `values` resets a property; a null for `mailingLists` changes no list.
 
     `unknown` and `unsuited` count values that were accepted and not stored, for an unknown property or a wrong type.
     """
@@ -88,7 +88,9 @@ class BodyRules:
         return "unsuited" if dials.loops_wrong_type == "drop" else ""
 
     def _lists(self, content: dict[str, Any]) -> dict[str, bool]:
-        given = content.get("mailingLists", {})
+        given = content.get("mailingLists")
+        if given is None:  # clients send null for "no lists named"
+            return {}
         if type(given) is not dict or any(type(wanted) is not bool for wanted in given.values()):
             raise Rejected(refusal(400, "mailingLists must be an object of list ids and booleans"))
         known: Collection[str] = self._dials.loops_lists

@@ -6,6 +6,7 @@ One key opens all accounts; the header `on-behalf-of` names the account.
 from dataclasses import dataclass, field
 
 from contact_ingest.sandbox.sendgrid.contacts import Contacts
+from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 
 MAIN = "sendgrid"
 
@@ -24,18 +25,23 @@ class FieldDefinition:
 class Account:
     """An account. `first_field` is the number in the id of its first custom field.
 
-    The ids of custom fields differ between accounts, as they do on the platform.
+    The ids of created fields differ between accounts, as they do on the platform. `created` are the fields that
+    requests have created.
     """
 
     name: str
     first_field: int
     contacts: Contacts = field(default_factory=Contacts)
-    fields: list[FieldDefinition] = field(default_factory=list)
+    created: list[FieldDefinition] = field(default_factory=list)
     lists: dict[str, str] = field(default_factory=dict)
 
-    def usable_kinds(self, now: float) -> dict[str, str]:
+    def fields(self, dials: SendGridDials) -> list[FieldDefinition]:
+        """All custom fields: those of the dials, and those that requests have created."""
+        return [*(FieldDefinition(each.id, each.name, each.kind, 0) for each in dials.custom_fields), *self.created]
+
+    def usable_kinds(self, now: float, dials: SendGridDials) -> dict[str, str]:
         """The type of each custom field that the upsert knows, by the id of the field."""
-        return {each.id: each.kind for each in self.fields if each.usable_from <= now}
+        return {each.id: each.kind for each in self.fields(dials) if each.usable_from <= now}
 
 
 class Accounts:

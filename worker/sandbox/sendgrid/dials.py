@@ -6,6 +6,15 @@ import msgspec
 
 from contact_ingest.sandbox.dials import Count, Seconds, Share, ordered
 
+
+class AccountField(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A custom field that every account has from the start, with a chosen id: `w1` of the documentation's sample."""
+
+    id: str
+    name: str
+    kind: Literal["Text", "Number", "Date"] = "Text"
+
+
 ErrorFileShape = Literal[
     "csv",
     "csv_semicolon",
@@ -41,14 +50,22 @@ class Markers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Dials of the SendGrid stand-in alone."""
 
+    #: Custom fields that every account has: [{"id": "w1", "name": "drink", "kind": "Text"}].
+    custom_fields: tuple[AccountField, ...] = ()
     #: The unit of the length limits; the documentation does not state it.
     length_unit: Literal["characters", "utf16", "bytes"] = "characters"
     #: Whether addresses with letters beyond ASCII are valid; not documented.
     unicode_addresses: bool = False
     #: Whether dates may be ISO 8601, beside MM/DD/YYYY.
     iso_dates: bool = True
-    #: A custom value of the wrong type refuses the request, or fails its row in the import job. Users reported both.
-    wrong_value: Literal["request", "row"] = "request"
+    #: A custom value of the wrong type refuses the request, fails its row in the import job, or drops its row from the
+    #: import without an error. Users reported all three.
+    wrong_value: Literal["request", "row", "drop"] = "request"
+    #: A key that the schema does not have, beside `contacts` or in a contact (`listIds`, `id`): refused, as the schema
+    #: suggests, or accepted and ignored, as users report.
+    unknown_keys: Literal["refuse", "ignore"] = "refuse"
+    #: The reply to a path that does not exist: the 404 of the documentation, or the 400 "Not Found" that users report.
+    unknown_path: Literal["404", "400"] = "404"
     #: Contacts of one request with the same identifier: refused without a name, all applied, or only the first applied.
     duplicates: Literal["refuse", "last", "first"] = "refuse"
     #: A row without an identifier that its contact has fails, or is accepted. The documentation says "all of its
@@ -56,8 +73,9 @@ class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     missing_identifiers: Literal["row", "accept"] = "row"
     #: The text of the refusal for a list id that does not exist; not documented.
     list_error: Literal["invalid_json", "named"] = "invalid_json"
-    #: The items of search/identifiers; the official specification has objects.
-    search_items: Literal["objects", "strings"] = "objects"
+    #: The items of search/identifiers: texts in the official specification since 2024-10-07, objects for some months
+    #: before.
+    search_items: Literal["strings", "objects"] = "strings"
 
     #: A 400 lists all bad rows, or only the first.
     all_bad_rows_listed: bool = False
@@ -65,6 +83,7 @@ class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     anonymous_400: bool = False
     #: Added to the index in `contacts[<i>]`, whose base is not documented.
     index_shift: int = 0
+    #: Texts that make a record bad: {"fail_import": "[[fail-import]]"}.
     markers: Markers = Markers()
 
     #: The shortest and the longest time from accepting a job to applying it.
@@ -82,9 +101,14 @@ class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     job_pending_forever: Share = 0.0
     #: Share of jobs that end as `failed`: nothing is applied, and there is no error file.
     job_failed: Share = 0.0
+    #: The `job_type` of a job: the one seen live, or the one of the documentation.
+    job_type: Literal["upsert_contacts", "upsert"] = "upsert_contacts"
     #: Job results have `requested_count` and no other count.
     omit_counts: bool = False
+    #: The form of the error file; not documented.
     error_file_shape: ErrorFileShape = "csv"
+    #: Whether the request for the error file may carry an API key, or must; not documented.
+    error_file_key: Literal["refused", "needed"] = "refused"
     #: The error file can be fetched only once.
     error_file_once: bool = True
     #: So long after its creation, a custom field is unknown to the upsert.

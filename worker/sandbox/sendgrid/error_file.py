@@ -49,8 +49,10 @@ class ErrorFiles:
     def fetch(self, path: str, headers: Mapping[str, str], dials: SendGridDials) -> Reply:
         if path not in self._files:
             return _storage_error(404, "NoSuchKey")
-        if "authorization" in headers:
+        if "authorization" in headers and dials.error_file_key == "refused":
             return _storage_error(400, "InvalidArgument")
+        if "authorization" not in headers and dials.error_file_key == "needed":
+            return _storage_error(401, "AccessDenied")
         found = self._files[path]
         if found is None:
             return _storage_error(403, "AccessDenied")

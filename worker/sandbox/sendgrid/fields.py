@@ -30,11 +30,11 @@ LATER_FIELDS = ("phone_number_id", "external_id", "anonymous_id", "list_ids", "s
 DATES = {"last_clicked", "last_opened", "last_emailed", "created_at", "updated_at"}
 
 
-def list_fields(account: Account, request: Request) -> Reply:
+def list_fields(account: Account, request: Request, dials: SendGridDials) -> Reply:
     """The fields of an account. Without custom fields the reply has no `custom_fields`, as users report."""
     content: dict[str, Any] = {"reserved_fields": _reserved()}
-    if account.fields:
-        content["custom_fields"] = [_public(each, request.origin) for each in account.fields]
+    if custom := account.fields(dials):
+        content["custom_fields"] = [_public(each, request.origin) for each in custom]
     content["_metadata"] = {"self": request.origin + PATH}
     return json_reply(200, content)
 
@@ -46,14 +46,15 @@ def create_field(account: Account, request: Request, dials: SendGridDials) -> Re
         return refusal(400, "invalid field name", "name")
     if type(kind) is not str or kind not in SUFFIXES:
         return refusal(400, "must be Text, Number or Date", "field_type")
-    names_in_use = {each.name.lower() for each in account.fields} | {*WRITABLE, *READ_ONLY, *LATER_FIELDS}
+    existing = account.fields(dials)
+    names_in_use = {each.name.lower() for each in existing} | {*WRITABLE, *READ_ONLY, *LATER_FIELDS}
     if name.lower() in names_in_use:
         return refusal(400, "a field with this name exists", "name")
-    if len(account.fields) >= dials.most_fields:
+    if len(existing) >= dials.most_fields:
         return refusal(400, "too many custom fields")
-    field_id = f"e{account.first_field + len(account.fields)}_{SUFFIXES[kind]}"
+    field_id = f"e{account.first_field + len(account.created)}_{SUFFIXES[kind]}"
     made = FieldDefinition(field_id, name, kind, time.monotonic() + dials.field_usable_after_s)
-    account.fields.append(made)
+    account.created.append(made)
     return json_reply(200, _public(made, request.origin))
 
 

@@ -96,7 +96,7 @@ class Jobs:
         if job is None or job.account is not account or now < job.visible_from:
             return refusal(404)
         final = now >= job.final_from
-        content: dict[str, Any] = {"id": job.id, "status": "pending", "job_type": "upsert_contacts"}
+        content: dict[str, Any] = {"id": job.id, "status": "pending", "job_type": dials.job_type}
         content["results"] = {"requested_count": job.requested}
         content["started_at"] = job.started_at
         if not dials.omit_counts:
@@ -114,7 +114,11 @@ class Jobs:
         seen: set[tuple[str, str]] = set()
         for row, contact in enumerate(upsert.contacts):
             reason = upsert.failing.get(row, "")
-            if row in upsert.unnamed or (dials.duplicates == "first" and _repeats(contact, seen)):
+            if (
+                row in upsert.unnamed
+                or row in upsert.dropped
+                or (dials.duplicates == "first" and _repeats(contact, seen))
+            ):
                 continue
             if not reason:
                 try:

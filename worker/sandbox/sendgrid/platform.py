@@ -16,7 +16,7 @@ from contact_ingest.sandbox.sendgrid.error_file import ERROR_FILE_FOLDER, ErrorF
 from contact_ingest.sandbox.sendgrid.fields import create_field, list_fields
 from contact_ingest.sandbox.sendgrid.jobs import Jobs
 from contact_ingest.sandbox.sendgrid.lists import create_list, list_lists, read_list
-from contact_ingest.sandbox.sendgrid.replies import nameless_refusal, refusal
+from contact_ingest.sandbox.sendgrid.replies import refusal, unknown_path
 from contact_ingest.sandbox.sendgrid.rules import check_lists, read_upsert
 from contact_ingest.sandbox.sendgrid.search import search_emails, search_identifiers
 
@@ -86,10 +86,10 @@ class SendGrid:
         if endpoint == ERROR_FILE:
             return self._files.fetch(request.path, request.headers, self._dials)
         if request.path.endswith("/"):
-            return nameless_refusal("Not Found")
+            return unknown_path("400")
         if endpoint == UNKNOWN:
             known = any(pattern.fullmatch(request.path) for pattern in _PATHS.values())
-            return refusal(405 if known else 404)
+            return refusal(405) if known else unknown_path(self._dials.unknown_path)
         try:
             return self._route(endpoint, request, self._accounts[request.account])
         except Rejected as rejected:
@@ -106,7 +106,7 @@ class SendGrid:
             return (
                 create_field(account, request, self._dials)
                 if request.method == "POST"
-                else list_fields(account, request)
+                else list_fields(account, request, self._dials)
             )
         if endpoint == SEARCH:
             return self._search(match[2], request, account)
@@ -124,7 +124,7 @@ class SendGrid:
 
     def _upsert(self, request: Request, account: Account) -> Reply:
         require_json(request)
-        kinds = account.usable_kinds(time.monotonic())
+        kinds = account.usable_kinds(time.monotonic(), self._dials)
         upsert = read_upsert(request.body, self._all_dials.traffic.hidden_byte_cap, kinds, self._dials)
         check_lists(upsert.list_ids, account.lists, self._dials)
         count = len(upsert.contacts)

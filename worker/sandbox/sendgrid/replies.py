@@ -32,6 +32,11 @@ def contact_error(message: str, field: str) -> dict[str, str]:
     return {"message": message, "field": field, "error_id": "", "parameter": ""}
 
 
+def unknown_path(status: str) -> Reply:
+    """The reply to a path that does not exist. Users report a 400 in another form (sendgrid-nodejs#963)."""
+    return json_reply(400, {"message": "Not Found", "code": 404}) if status == "400" else refusal(404)
+
+
 def nameless_refusal(message: str = "invalid request") -> Reply:
     """A 400 that names no field and no row."""
     return json_reply(400, {"errors": [{"message": message}]})

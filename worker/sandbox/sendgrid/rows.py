@@ -35,6 +35,8 @@ TEXT_LIMITS = {
     "facebook": UNLIMITED,
     "unique_name": UNLIMITED,
 }
+#: All keys of a contact.
+KEYS = frozenset({*TEXT_LIMITS, "alternate_emails", "custom_fields"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,5 +118,5 @@ class RowRules:
             if kind is None:
                 self.unknown_ids[field_id] = None
             elif wrong := wrong_custom_value(kind, value, dials):
-                return BrokenRule("custom_fields", f"{field_id}: {wrong}", import_only=dials.wrong_value == "row")
+                return BrokenRule("custom_fields", f"{field_id}: {wrong}", import_only=dials.wrong_value != "request")
         return None

@@ -15,7 +15,7 @@ from contact_ingest.sandbox.messages import Rejected, json_reply
 from contact_ingest.sandbox.sendgrid.dials import SendGridDials
 from contact_ingest.sandbox.sendgrid.markers import marked_rows
 from contact_ingest.sandbox.sendgrid.replies import contact_error, nameless_refusal, refusal
-from contact_ingest.sandbox.sendgrid.rows import IDENTIFIERS, RowRules
+from contact_ingest.sandbox.sendgrid.rows import IDENTIFIERS, KEYS, RowRules
 
 MAX_BYTES = 6_000_000
 MAX_CONTACTS = 30_000
@@ -26,13 +26,14 @@ class UpsertRequest:
     """An accepted request.
 
     The rows `failing` (row: reason) will fail in the import job. The rows `unnamed` will fail as well, but the error
-    file does not name them.
+    file does not name them. The rows `dropped` are not imported, and no count speaks of them.
     """
 
     contacts: list[dict[str, Any]]
     list_ids: list[str]
     failing: dict[int, str] = field(default_factory=dict)
     unnamed: frozenset[int] = frozenset()
+    dropped: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -51,8 +52,13 @@ def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dia
     """
     if len(body) > MAX_BYTES or (byte_cap is not None and len(body) > byte_cap):
         raise Rejected(refusal(413))
-    contacts, list_ids = _envelope(body)
+    contacts, list_ids = _envelope(body, dials)
+    if dials.unknown_keys == "ignore":
+        contacts = [_known_keys(contact) for contact in contacts]
     problems, failing = _check_rows(contacts, kinds, dials)
+    dropped: set[int] = set()
+    if dials.wrong_value == "drop":
+        dropped, failing = set(failing), {}
     unnamed: set[int] = set()
     if b"[[" in body and not problems:
         for row, marker in marked_rows(contacts, dials.markers):
@@ -66,7 +72,11 @@ def read_upsert(body: bytes, byte_cap: int | None, kinds: Mapping[str, str], dia
         raise _rejection(problems, dials)
     if dials.duplicates == "refuse" and _has_duplicates(contacts):
         raise Rejected(replace(nameless_refusal(), note="duplicate identifiers"))
-    return UpsertRequest(contacts, list_ids, failing, frozenset(unnamed))
+    return UpsertRequest(contacts, list_ids, failing, frozenset(unnamed), frozenset(dropped))
+
+
+def _known_keys(contact: Any) -> Any:
+    return {key: contact[key] for key in contact if key in KEYS} if type(contact) is dict else contact
 
 
 def _check_rows(
@@ -88,14 +98,15 @@ def _check_rows(
     return problems, failing
 
 
-def _envelope(body: bytes) -> tuple[list[Any], list[str]]:
+def _envelope(body: bytes, dials: SendGridDials) -> tuple[list[Any], list[str]]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise Rejected(refusal(400, "invalid JSON")) from None
     if type(content) is not dict:
         raise Rejected(refusal(400, "the body must be an object"))
-    if unknown := sorted(content.keys() - {"contacts", "list_ids"}):
+    unknown = sorted(content.keys() - {"contacts", "list_ids"})
+    if unknown and dials.unknown_keys == "refuse":
         raise Rejected(refusal(400, "unknown field", unknown[0]))
     contacts, list_ids = content.get("contacts"), content.get("list_ids", [])
     if type(contacts) is not list or not 1 <= len(contacts) <= MAX_CONTACTS:

@@ -1,6 +1,6 @@
 """Searches: POST /v3/marketing/contacts/search/emails and /search/identifiers/{type}.
 
-Source: tsg_mc_contacts_v3.yaml (github.com/twilio/sendgrid-oai), checked 2026-11-22. A request has up to 100 values.
+Source: tsg_mc_contacts_v3.yaml (github.com/twilio/sendgrid-oai), checked 2026-11-25. A request has up to 100 values.
 The reply is 200 if any contact is found, with an `error` for each value without a contact; 404 if none is found; 400 if
 any value is invalid.
 """
@@ -54,7 +54,7 @@ def _search(account: Account, kind: str, values: list[Any], dials: SendGridDials
     for value in values:
         if type(value) is not str or len(value) > MAX_LENGTH[kind] or not test(value):
             return refusal(400, "invalid value", kind)
-    names = {each.id: each.name for each in account.fields}
+    names = {each.id: each.name for each in account.fields(dials)}
     result: dict[str, Any] = {}
     for value in values:
         contact = account.contacts.find(kind, value)
