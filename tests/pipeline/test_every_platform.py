@@ -352,3 +352,19 @@ def test_what_a_record_says_of_consent_is_said(provider, case):
     told = {match.decode() for match in CONSENT.findall(bytes_of(upsert_of(provider, person(1, **case.consent))))}
 
     assert len(told) == len(case.consent)
+
+
+def test_with_the_policy_to_create_a_missing_field_is_created_and_filled(
+    make_harness, platform, case, account, sandbox
+):
+    sandbox.dials(limits={case.limit: {"limit": 10_000, "window_s": 1}})
+    config = {"platform": platform, "unknown_fields": "create", **account}
+    harness = make_harness(destinations={platform: config})
+    enqueue(person(1, custom_fields={"favouriteTea": "rooibos"}))
+
+    harness.run_until_settled()
+
+    assert harness.books()["delivered"] == 1
+    [contact] = sandbox.contacts(platform)
+    values = {**contact, **contact.get("fields", {}), **contact.get("custom_fields", {})}
+    assert "rooibos" in values.values()
