@@ -62,19 +62,6 @@ def test_a_stage_of_an_older_release_is_refused():
         Failure.from_bytes(FAILURE.id, LINES.replace(b'"aggregate"', b'"import"'))
 
 
-def test_what_a_newer_record_sets_leaves_a_failure_and_with_nothing_left_the_failure_goes():
-    newer = QueuedRecord(9, b'{"email":"a@example.com","city":"Wien"}')
-    more = replace(FAILURE, raw=b'{"email":"a@example.com","city":"Ulm","country":"DE"}')
-
-    left = more.without_newer_fields(newer, same_lane=True)
-
-    assert left == replace(more, raw=b'{"email":"a@example.com","country":"DE"}')
-    assert FAILURE.without_newer_fields(newer, same_lane=True) is None
-    assert FAILURE.without_newer_fields(newer, same_lane=False) == replace(FAILURE, raw=b'{"email":"a@example.com"}')
-    older = QueuedRecord(0, b'{"email":"a@example.com","city":"Wien"}')
-    assert FAILURE.without_newer_fields(older, same_lane=True) is FAILURE
-
-
 def test_a_failure_shows_the_record_only_when_it_is_asked_for():
     assert "contact" not in FAILURE.public(contents=False)
     assert FAILURE.public(contents=False)["merged"] == ["lane+00000001:1"]

@@ -12,7 +12,7 @@ The first line (one line in Redis) says what happened. The second is the record,
 third is the record as the platform got it; it is empty where the record was never sent. Pure.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
@@ -20,9 +20,7 @@ import orjson
 
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import utc
-from contact_ingest.model.identity import has_only_identifiers
 from contact_ingest.model.lane import LaneName, RecordId, format_record_id
-from contact_ingest.model.merge import without_newer_fields
 from contact_ingest.model.record import QueuedRecord
 
 #: Longest texts that are kept of what a platform says, in characters.
@@ -142,16 +140,6 @@ class Failure:
             about["packed_version"],
             tuple((path, seq, version) for path, seq, version in about["field_versions"]),
         )
-
-    def without_newer_fields(self, newer: QueuedRecord, *, same_lane: bool) -> Self | None:
-        """The failure without the fields that a newer record sets. None if it is superseded: on the same lane, and with
-        nothing but identifiers left. On another lane such a record stays, since being delivered there still means
-        something."""
-        old = self.queued
-        left = without_newer_fields(old, newer, same_lane=same_lane).raw
-        if same_lane and newer.seq > old.seq and has_only_identifiers(orjson.loads(left)):
-            return None
-        return self if left == old.raw else replace(self, raw=left)
 
     def public(self, *, contents: bool) -> dict[str, Any]:
         """The failure as the command line and exports show it. With `contents`, the record too."""

@@ -3,7 +3,7 @@
 Records stay in Redis as they were enqueued, so that a mapping that is corrected later also applies to retried records.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,13 @@ class FieldMapping:
     @property
     def is_empty(self) -> bool:
         return not (self.rename or self.drop or self.constants)
+
+    def sources_of(self, names: Collection[str]) -> frozenset[str]:
+        """The names under which a record has these fields before the mapping: `customer_no` for `external_id`, if that
+        is what the mapping renames."""
+        kept = set(names).difference(self.drop, self.rename)
+        renamed = {old for old, new in self.rename.items() if new in names and old not in self.drop}
+        return frozenset(kept | renamed)
 
     def apply(self, raw: bytes) -> bytes:
         """The record as JSON, mapped. Bytes that are no JSON object stay as they are."""

@@ -4,7 +4,7 @@ An identifier is a field such as `email`. An identity is a text such as `email:a
 an identity, which is what Redis keeps of contacts in flight and of failed ones.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -38,12 +38,30 @@ def _normalized(name: str, value: str) -> str:
     return value.strip().lower() if name == "email" else value
 
 
-def has_only_identifiers(record: Iterable[str]) -> bool:
-    """Whether a record sets nothing but identifiers."""
-    return all(name in IDENTIFIERS for name in record)
+def has_only_identifiers(fields: Iterable[str], identifiers: Collection[str] = IDENTIFIERS) -> bool:
+    """Whether a record sets nothing but identifiers. `fields` are the names of what it sets."""
+    return all(name in identifiers for name in fields)
 
 
 def contradict(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two contacts have different values of one identifier; both are given by their identities."""
-    values: dict[str, Any] = dict(identity.split(":", 1) for identity in one)
-    return any(values.get(name, value) != value for name, value in (identity.split(":", 1) for identity in other))
+    """Whether two contacts have no value of an identifier in common that both have; both are given by their identities.
+
+    A contact may have several values of one identifier: an address as given, and as the platform writes it.
+    """
+    values = _values(one)
+    return any(name in values and values[name].isdisjoint(found) for name, found in _values(other).items())
+
+
+def names_all_of(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether a contact has every identifier that another one has, with a value in common."""
+    values = _values(one)
+    return all(name in values and not values[name].isdisjoint(found) for name, found in _values(other).items())
+
+
+def _values(names: Sequence[str]) -> dict[str, set[str]]:
+    """Identifier to its values."""
+    values: dict[str, set[str]] = {}
+    for identity in names:
+        name, _, value = identity.partition(":")
+        values.setdefault(name, set()).add(value)
+    return values

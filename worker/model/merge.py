@@ -10,7 +10,7 @@ A merged record remembers for each field which record set it (`field_versions`).
 merged ones keeps the fields that only it sets, and loses the fields that were set after it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +29,15 @@ def merge_records(older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord:
     A field that the newer record has from a record older than `older` gives way to that of `older`.
     """
     if newer.field_versions:
-        newer = without_newer_fields(newer, older, same_lane=True)
+        # Identifiers that both set are the same, so they may be taken from the older record as well.
+        newer = without_newer_fields(newer, older, same_lane=True, identifiers=())
     old, new = orjson.loads(older.raw), orjson.loads(newer.raw)
-    set_by_newer = set(_paths(new))
+    set_by_newer = set(field_paths(new))
     known = _known_versions(older)
     inherited = (
-        (path, *known.get(path, (older.seq, older.packed_version))) for path in _paths(old) if path not in set_by_newer
+        (path, *known.get(path, (older.seq, older.packed_version)))
+        for path in field_paths(old)
+        if path not in set_by_newer
     )
     # A copy: the bytes that orjson returns keep 4 KB of memory alive, however short they are.
     raw = b"%b" % orjson.dumps(merge_fields(old, new))
@@ -64,12 +67,20 @@ def with_packed_version(queued: QueuedRecord, version: int) -> QueuedRecord:
     return replace(queued, packed_version=queued.packed_version or version, field_versions=field_versions)
 
 
-def without_newer_fields(old: QueuedRecord, newer: QueuedRecord, *, same_lane: bool) -> QueuedRecord:
-    """The old record without the fields for which the other one has a newer value. Identifiers stay."""
+def without_newer_fields(
+    old: QueuedRecord, newer: QueuedRecord, *, same_lane: bool, identifiers: Collection[str] = IDENTIFIERS
+) -> QueuedRecord:
+    """The old record without the fields for which the other one has a newer value.
+
+    `identifiers` are the paths of what identifies a contact at the platform, as records name it. They stay.
+    """
     record = orjson.loads(old.raw)
     rivals = {_comparable(path): version for path, version in _field_versions(newer, orjson.loads(newer.raw)).items()}
-    own = _field_versions(old, record)
-    overridden = [path for path, version in own.items() if _is_overridden(path, version, rivals, same_lane=same_lane)]
+    overridden = [
+        path
+        for path, version in _field_versions(old, record).items()
+        if path not in identifiers and _is_overridden(path, version, rivals, same_lane=same_lane)
+    ]
     if not overridden:
         return old
     for path in overridden:
@@ -84,7 +95,7 @@ def _known_versions(queued: QueuedRecord) -> dict[str, FieldVersion]:
 def _field_versions(queued: QueuedRecord, record: Mapping[str, Any]) -> dict[str, FieldVersion]:
     """Each field that the record sets, with the record that set it."""
     known, own = _known_versions(queued), (queued.seq, queued.packed_version)
-    return {path: known.get(path, own) for path in _paths(record)}
+    return {path: known.get(path, own) for path in field_paths(record)}
 
 
 def _is_overridden(path: str, version: FieldVersion, rivals: Mapping[str, FieldVersion], *, same_lane: bool) -> bool:
@@ -101,14 +112,14 @@ def _is_newer(one: FieldVersion, other: FieldVersion, *, same_lane: bool) -> boo
     return one[1] == 0 or one[1] > other[1]
 
 
-def _paths(record: Mapping[str, Any]) -> Iterator[str]:
-    """The fields that a record sets, and the entries of its maps: `city`, `custom_fields.plan`.
+def field_paths(record: Mapping[str, Any]) -> Iterator[str]:
+    """The fields that a record sets, and the entries of its maps: `city`, `custom_fields.plan`. Identifiers too.
 
     A field whose own name contains such a dot is left out: no platform has one, so nothing overrides it.
     """
     for name, value in record.items():
         head, dot, _ = name.partition(".")
-        if name in IDENTIFIERS or (dot and head in MAP_FIELDS):
+        if dot and head in MAP_FIELDS:
             continue
         if name in MAP_FIELDS and isinstance(value, Mapping):
             yield from (f"{name}.{entry}" for entry in value)

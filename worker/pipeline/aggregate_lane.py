@@ -92,7 +92,7 @@ class LaneAggregation:
         self._lane = lane
         self._encoder = encoder
         self._policy = policy
-        self._superseder = Superseder(store, lane.name, reads_store=bool(snapshot.failed))
+        self._superseder = Superseder(store, lane.name, encoder, reads_store=bool(snapshot.failed))
         self._retry_queue = RetryQueueReader(store, snapshot, lane.name, encoder)
 
     def run(self, free_slots: int) -> RoundResult | None:

@@ -7,7 +7,6 @@ whatever goes wrong with one record into a refusal of that record.
 import contextlib
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import orjson
 
@@ -23,6 +22,7 @@ from contact_ingest.providers.base import Provider
 #: An unknown custom field makes a round fetch the field definitions again if they are older than this, ms.
 REFRESH_MS = 30_000
 NO_MAPPING = FieldMapping()
+NO_FIELDS = FieldTable()
 #: Levels of nesting a record may have. orjson reads deeper than the 254 levels it writes: a record that could not be
 #: written again is refused.
 MAX_DEPTH = 250
@@ -91,27 +91,33 @@ class RecordEncoder:
 
     def _refused(self, queued: QueuedRecord, refused: Refused) -> EncodedRecord:
         queued = _as_json_line(queued)
-        try:
-            record = orjson.loads(self.field_mapping.apply(queued.raw))
-        except BUGS:  # the field mapping spoils this record: take the identities from what was enqueued
-            record = orjson.loads(queued.raw)
-        names = self._identities(record) if isinstance(record, dict) else ()
+        names = identities_of(queued.raw, self.provider, self.field_mapping)
         # A new exception: the one that was caught keeps its frames alive, and they keep whole chunks of the lane.
         reason = Refused(refused.field, refused.rule, refused.code)
         return EncodedRecord(queued, None, names, digests(self.salt, names), reason)
 
-    def _identities(self, record: dict[str, Any]) -> tuple[str, ...]:
-        """The identities of a refused record, as given and as the platform writes them, as far as each can be read.
 
-        Newer records of the contact find the failure by these.
-        """
-        names = dict.fromkeys(identities(record, self.provider.identifiers))
-        for name in self.provider.identifiers:
-            if name in record:
-                with contextlib.suppress(Refused, FieldsNeeded, *BUGS):
-                    alone = orjson.dumps({name: record[name]})
-                    names |= dict.fromkeys(self.provider.prepare(alone, self.fields).identities)
-        return tuple(names)
+def identities_of(raw: bytes, provider: Provider, field_mapping: FieldMapping) -> tuple[str, ...]:
+    """The identities of a failed record, as given and as the platform writes them, as far as each can be read.
+
+    Newer records of the contact find the failure by these. `raw` is the record's JSON as enqueued. A value that is no
+    text stands as its JSON: `{"external_id": 12}` has the identity `external_id:12`.
+    """
+    try:
+        record = orjson.loads(field_mapping.apply(raw))
+    except BUGS:  # the field mapping spoils this record: take the identities from what was enqueued
+        record = orjson.loads(raw)
+    if not isinstance(record, dict):
+        return ()
+    names = dict.fromkeys(identities(record, provider.identifiers))
+    for name in provider.identifiers:
+        value = record.get(name)
+        if not isinstance(value, str | None):
+            names[f"{name}:{orjson.dumps(value).decode()}"] = None
+        elif value:
+            with contextlib.suppress(Refused, FieldsNeeded, *BUGS):
+                names |= dict.fromkeys(provider.prepare(orjson.dumps({name: value}), NO_FIELDS).identities)
+    return tuple(names)
 
 
 def _may_be_deep(raw: bytes) -> bool:

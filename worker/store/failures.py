@@ -6,7 +6,7 @@ findable until it is in a body again: what newer records set is taken from it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from contact_ingest.model.failure import Failure, FailureReason
 from contact_ingest.model.record import QueuedRecord
@@ -36,15 +36,6 @@ def failure(
     """The failure of a record that has left its lane, to be stored."""
     failed = Failure.of(lane, record, why, now_ms, mapped)
     return FailedRecord(failed.id, digests, failed.to_bytes())
-
-
-def without_what_is_newer(record: FailedRecord, newer: QueuedRecord, *, same_lane: bool) -> FailedRecord:
-    """An older failed record without the fields that a newer record sets. Its lines are empty if it is superseded."""
-    old = record.failure
-    left = old.without_newer_fields(newer, same_lane=same_lane)
-    if left is old:
-        return record
-    return replace(record, blob=b"" if left is None else left.to_bytes())
 
 
 class Failures:
