@@ -95,7 +95,7 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
     http_client = AuthenticatedClient(HttpClient(deadline_s=settings.deadline_s), provider, store)
     exchanger = Exchanger(http_client, rate_limiter, breaker, clock, schedule, settings.deadline_s)
     prober = Prober(exchanger, batch_store, provider, state)
-    settler = Settler(batch_store, state, provider.identifiers)
+    settler = Settler(batch_store, state, provider, mapping)
     with_fields = provider if isinstance(provider, CustomFields) else None
     cache, creates = AccountCache(store), config.unknown_fields == "create"
     custom_fields = CustomFieldCache(exchanger, batch_store, with_fields, state, cache, creates)

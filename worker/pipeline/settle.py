@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
-import orjson
-
 from contact_ingest.errors import describe_bug
 from contact_ingest.model.batch import Batch, BatchState, BisectState, Settlement
 from contact_ingest.model.failure import FailureReason
-from contact_ingest.model.identity import digests, identities
+from contact_ingest.model.field_mapping import FieldMapping
+from contact_ingest.model.identity import digests
 from contact_ingest.model.row_ranges import size, without
+from contact_ingest.pipeline.encode import identities_of
+from contact_ingest.providers.base import Provider
 from contact_ingest.store.batches import BatchStore
 from contact_ingest.store.failures import FailedRecord, failure
 from contact_ingest.store.schedule import DestinationState, WakeUp
@@ -29,11 +30,12 @@ SLICE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Writes down what became of batches of one destination. `identifiers` are those of the platform."""
+    """Writes down what became of batches of one destination."""
 
     batch_store: BatchStore
     state: DestinationState
-    identifiers: Sequence[str]
+    provider: Provider
+    field_mapping: FieldMapping
 
     def settle(self, batch: Batch, settlement: Settlement, now_ms: int, sent_bytes: int = 0) -> None:
         """Write a settlement down. `now_ms` is the server's clock at the claim, `sent_bytes` the size of the request.
@@ -81,10 +83,7 @@ class Settler:
         found = {}
         for row, record in self.batch_store.records(batch, reasons).items():
             mapped = body[offsets[row] : offsets[row + 1] - 1]
-            # Both as given and as sent: a platform may write an address differently.
-            both = (orjson.loads(text) for text in (record.raw, mapped))
-            names = dict.fromkeys(name for contact in both for name in identities(contact, self.identifiers))
-            keys = b"".join(digests(salt, list(names)))
+            keys = b"".join(digests(salt, identities_of(record.raw, self.provider, self.field_mapping)))
             found[row] = failure(batch.lane, record, reasons[row], now_ms, keys, mapped)
         return found
 
