@@ -46,7 +46,7 @@ def identities(row: Row) -> set[str]:
 @dataclass(slots=True)
 class Record:
     """One that was enqueued. `bad` is one that breaks the platform's rule; `left` tells when it left its lane, in a
-    body or refused; `gone` that it was discarded."""
+    body or refused; `gone` that it was discarded; `failed` that it has been among the failures."""
 
     number: int
     lane: str
@@ -56,10 +56,22 @@ class Record:
     bad: bool
     left: int | None = None
     gone: bool = False
+    failed: bool = False
 
     def is_newer(self, other: "Record") -> bool:
         """Of the same contact, and newer. Of different contacts, neither is."""
-        return not self.names.isdisjoint(other.names) and self.is_behind(other)
+        return self.shares(other) and self.is_behind(other)
+
+    def shares(self, other: "Record") -> bool:
+        return not self.names.isdisjoint(other.names)
+
+    def contradicts(self, other: "Record") -> bool:
+        """Whether both have an identifier, each with a value of its own."""
+        return any(self.about[kind] != other.about[kind] for kind in self.about.keys() & other.about.keys())
+
+    @property
+    def about(self) -> dict[str, str]:
+        return dict(name.split(":", 1) for name in self.names)
 
     def is_behind(self, other: "Record") -> bool:
         """On one lane the later number; on two the one that left later."""
@@ -98,6 +110,30 @@ class Records:
         for place, record in self._by_place.items():
             if record.left is None and place not in on_lane:
                 record.left = self._moment
+
+    def note_failed(self, places: Collection[Place]) -> None:
+        for place in places:
+            self._by_place[place].failed = True
+
+    def are_mixed(self, name: str) -> bool:
+        """Whether identifiers tie people of this name who contradict each other. A failed one of them loses nothing to
+        the others, so its late retry may put an older value over theirs."""
+        tied = self._tied(name)
+        return len({known.partition(":")[0] for known in tied}) < len(tied)
+
+    def replaced(self, record: Record, field_: str) -> bool:
+        """Whether a newer record of the same contact sets the field. Another record may tie the two."""
+        return any(
+            field_ in newer.sets and not newer.contradicts(record) and self._are_one(newer, record)
+            for newer in self.all
+            if newer.is_behind(record)
+        )
+
+    def _are_one(self, one: Record, other: Record) -> bool:
+        if one.shares(other):
+            return True
+        ties = (tie for tie in self.all if tie.shares(one) and tie.shares(other))
+        return any(not tie.contradicts(one) and not tie.contradicts(other) for tie in ties)
 
     def undisputed(self, name: str, field_: str) -> set[int]:
         """Records of which this value must stand: of those that say it of this identity, those that nobody is newer
@@ -140,6 +176,9 @@ class Platform:
     #: Whom it has named or refused alone, and records whose rows it has failed inside a job.
     blamed: set[tuple[str, str]] = field(default_factory=set)
     dropped: set[int] = field(default_factory=set)
+    #: Rows that it has taken over, and rows that it has failed inside a job.
+    applied: list[Row] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
 
     def answer(self, request: Request) -> Answer:
         if request.method == "PUT":
@@ -210,12 +249,14 @@ class Platform:
 
     def end(self, job: Job, failed: list[Row]) -> None:
         job.failed = failed
+        self.failed += failed
         self.blamed |= {who(row) for row in failed}
         self.dropped |= {int(row[name]) for row in failed for name in FIELDS if name in row}
         self._apply([row for row in job.rows if row not in failed])
 
     def _apply(self, rows: list[Row]) -> None:
         for row in rows:
+            self.applied.append(row)
             for name in FIELDS:
                 if name in row:
                     self._set(name, self.records.all[int(row[name])])
@@ -226,7 +267,10 @@ class Platform:
             before = standing.get(name)
             if before is not None:
                 newer = self.records.all[before]
-                assert not newer.is_newer(record), f"{name} of {record} was applied over that of {newer}"
+                may_be_older = record.failed and self.records.are_mixed(identity)
+                assert may_be_older or not newer.is_newer(record), (
+                    f"{name} of {record} was applied over that of {newer}"
+                )
             standing[name] = record.number
 
     def grow_older(self, seconds: float) -> None:
@@ -254,7 +298,26 @@ def missing(records: Records, platform: Platform) -> Iterator[str]:
             wanted = records.undisputed(name, field_)
             lost = {n for n in wanted if records.all[n].gone or n in platform.dropped}
             stands = platform.values.get(name, {}).get(field_)
-            if wanted - lost and stands not in wanted:
+            may_be_older = stands is not None and records.all[stands].failed and records.are_mixed(name)
+            if wanted - lost and stands not in wanted and not may_be_older:
                 should = [records.all[number] for number in sorted(wanted)]
                 found = None if stands is None else records.all[stands]
                 yield f"{field_} of {name} should be by {should}, and is by {found}"
+
+
+def unsaid(records: Records, platform: Platform, kept: Collection[Row] = ()) -> Iterator[str]:
+    """What a record said and that is nowhere: neither at the platform nor among the records that are `kept`.
+
+    A field counts as said if a newer record of the same contact sets it. Identifiers belong together.
+    """
+    arrived = {(name, int(row[name])) for row in (*platform.applied, *kept) for name in FIELDS if name in row}
+    told = [identities(row) for row in (*platform.applied, *platform.failed, *kept)]
+    told += [record.names for record in records.all if record.gone]
+    for record in records.all:
+        if record.gone:
+            continue
+        if not any(record.names <= names for names in told):
+            yield f"the identifiers of {record}"
+        if record.number not in platform.dropped:
+            left = [name for name in sorted(record.sets) if (name, record.number) not in arrived]
+            yield from (f"{name} of {record}" for name in left if not records.replaced(record, name))

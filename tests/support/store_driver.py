@@ -11,7 +11,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 from pydantic import SecretStr
-from support.books_model import ORPHAN_S, Crash, Place, Platform, Records, missing
+from support.books_model import ORPHAN_S, Crash, Place, Platform, Records, missing, unsaid
 from support.keyspace import assert_keyspace_is_listed
 from support.peer import Peer, advance, with_http_client
 
@@ -130,6 +130,7 @@ class StoreDriver(RuleBasedStateMachine):
             self.records.add(lane.name, seq, row)
 
     def cut(self, lane: str) -> None:
+        self.records.note_failed(self.failed())
         self.runtime.aggregator.aggregate(lane)
         self.records.see(self.on_lane())
 
@@ -140,6 +141,7 @@ class StoreDriver(RuleBasedStateMachine):
     def run_round(self, lane: Lane, snapshot: LaneSnapshot) -> RoundResult | None:
         if snapshot.paused or snapshot.destination_state.get("state") in ("paused", "stopped"):
             return None
+        self.records.note_failed(self.failed())
         encoder = RecordEncoder(self.runtime.provider, snapshot.salt, FieldTable(), frozenset(), snapshot.now_ms)
         done = LaneAggregation(self.aggregation_store, snapshot, lane, encoder, POLICY).run(2)
         self.records.see(self.on_lane())
@@ -193,7 +195,11 @@ class StoreDriver(RuleBasedStateMachine):
 
     def not_delivered(self) -> set[Place]:
         """The same with what has failed, or is to be tried again."""
-        found = self.on_lane()
+        return self.on_lane() | self.failed()
+
+    def failed(self) -> set[Place]:
+        """What has failed, or is to be tried again, merged records too."""
+        found: set[Place] = set()
         for key, blob in self.client.hgetall(self.store.keys("failures")).items():
             failed = Failure.from_bytes(key.decode(), blob)
             found |= {(failed.lane, seq) for seq in (failed.queued.seq, *failed.queued.merged)}
@@ -221,7 +227,7 @@ class StoreDriver(RuleBasedStateMachine):
         totals = books.totals(books.read(self.store))
         assert totals["failed"] == 0
         assert totals["accepted"] == len(self.records.all)
-        lost = list(missing(self.records, self.platform))
+        lost = [*missing(self.records, self.platform), *unsaid(self.records, self.platform)]
         assert not lost, lost
 
     def settle(self):
