@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.identity import IDENTIFIERS
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.record import MAP_FIELDS, QueuedRecord
 
 #: Which record set a field: its number, and the version with which it left its lane (0: it has not left).
@@ -118,7 +119,7 @@ def _paths(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _comparable(path: str) -> str:
     """The path as it is compared: names of custom fields do not differ by case."""
-    return path.lower() if path.startswith("custom_fields.") else path
+    return folded(path) if path.startswith("custom_fields.") else path
 
 
 def _remove(record: dict[str, Any], path: str) -> None:
