@@ -171,6 +171,15 @@ class FieldTable:
         """The id and the type of the field that a record names: by its name in any letter case, or else by its id."""
         return self.by_name.get(name) or self.by_name.get(folded(name)) or self.by_id.get(name)
 
+    def spellings(self, name: str) -> list[str]:
+        """All texts that name the same field as `name` does: its id, and its names as the table writes them. Empty if
+        `name` names no field, or several."""
+        found = self.find(name)
+        if found is None or not found[0]:
+            return []
+        names = [each for each, named in self.by_name.items() if named == found]
+        return [*names, found[0]] if self.find(found[0]) == found else names
+
     def takes(self, name: str) -> bool:
         """Whether no new field may have this name: a field has it, or an id differs from it by letter case at most."""
         return self.find(name) is not None or folded(name) in map(folded, self.by_id)

@@ -16,6 +16,7 @@ from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.stage import Stage
+from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
 from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.encode import RecordEncoder
@@ -30,6 +31,7 @@ from contact_ingest.store.aggregation import (
 from contact_ingest.store.failures import FailedRecord, failure
 from contact_ingest.store.schedule import CAP_BELIEVED_MS, WakeUp
 
+NO_FIELDS = FieldTable()
 #: Most records a round refuses: their failures travel inside the commit.
 MAX_REFUSED = 1_000
 #: A round ends at the body with which so many retried records have left: the commit changes several keys for each.
@@ -92,7 +94,9 @@ class LaneAggregation:
         self._lane = lane
         self._encoder = encoder
         self._policy = policy
-        self._superseder = Superseder(store, lane.name, reads_store=bool(snapshot.failed))
+        # A mapping may give a record's names another meaning, so names stand for themselves there.
+        fields = encoder.fields if encoder.field_mapping.is_empty else NO_FIELDS
+        self._superseder = Superseder(store, lane.name, fields, reads_store=bool(snapshot.failed))
         self._retry_queue = RetryQueueReader(store, snapshot, lane.name, encoder)
 
     def run(self, free_slots: int) -> RoundResult | None:

@@ -11,7 +11,8 @@ import orjson
 
 from contact_ingest.model.identity import has_only_identifiers, split_digests
 from contact_ingest.model.lane import RecordId, format_record_id
-from contact_ingest.model.merge import without_newer_fields
+from contact_ingest.model.merge import with_spellings, without_newer_fields
+from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord
 from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.failures import FailedRecord, without_what_is_newer
@@ -20,12 +21,14 @@ from contact_ingest.store.failures import FailedRecord, without_what_is_newer
 class Superseder:
     """Collects what the payloads of one round over `lane` supersede.
 
+    `fields` are the custom fields of the account, by which a name and an id of one field are known as the same.
     `reads_store` is False if the destination has no failures: then only records refused in this round are looked at.
     """
 
-    def __init__(self, store: AggregationStore, lane: str, *, reads_store: bool) -> None:
+    def __init__(self, store: AggregationStore, lane: str, fields: FieldTable, *, reads_store: bool) -> None:
         self._store = store
         self._lane = lane
+        self._fields = fields
         self._reads_store = reads_store
         self._changed: dict[str, FailedRecord] = {}
         self._superseded_refusals: set[int] = set()
@@ -56,7 +59,8 @@ class Superseder:
     def _strip_refused(self, by_digest: Mapping[bytes, EncodedRecord], refused: Sequence[EncodedRecord]) -> None:
         for record in refused:
             for newer in _records_with(by_digest, record.digests):
-                record.queued = without_newer_fields(record.queued, newer.queued, same_lane=True)
+                spelled = with_spellings(newer.queued, self._fields)
+                record.queued = without_newer_fields(record.queued, spelled, same_lane=True)
                 if newer.queued.seq > record.queued.seq and has_only_identifiers(orjson.loads(record.queued.raw)):
                     self._superseded_refusals.add(id(record))
 
@@ -69,7 +73,8 @@ class Superseder:
             left = self._changed.get(failed.id, failed)
             for newer in _records_with(by_digest, split_digests(failed.digests)):
                 if left.blob:
-                    left = without_what_is_newer(left, newer.queued, same_lane=same_lane)
+                    spelled = with_spellings(newer.queued, self._fields)
+                    left = without_what_is_newer(left, spelled, same_lane=same_lane)
             if left.blob != failed.blob:
                 self._changed[failed.id] = left
 

@@ -105,7 +105,7 @@ def checked(name: str, value: object, kind: str) -> Any:
 def definition(name: str, value: object) -> bytes:
     """The body that creates a field of the type that suits `value`: `{"name": "Plan", "application_type": "longtext"}`.
     Fields with choices cannot be created over the interface. Raises `Refused`."""
-    if not name.strip() or not name.isprintable() or len(name) > MAX_TEXT["longtext"] or _ID(name):
+    if not name.strip() or not name.isprintable() or len(name) > MAX_TEXT["longtext"] or name.isdecimal():
         rule = f"a name is printable, not a number, and at most {MAX_TEXT['longtext']} characters"
         raise Refused(label(name), f"cannot be created: {rule}", FailureCode.UNKNOWN_FIELD)
     if type(value) in (int, float):
