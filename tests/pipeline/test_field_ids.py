@@ -28,7 +28,8 @@ def drink(sandbox, field_id):
     return stored(sandbox)["ann@example.com"]["custom_fields"][field_id]
 
 
-def test_the_contact_of_the_documentation_arrives_whole(harness, sandbox, field_id):
+def test_the_contact_of_the_documentation_arrives_whole(harness, sandbox):
+    sandbox.dials(custom_fields=[{"id": "w1", "name": "drink"}])
     whole = {
         **ANN,
         "phone_number_id": "+12015550123",
@@ -43,7 +44,7 @@ def test_the_contact_of_the_documentation_arrives_whole(harness, sandbox, field_
         "postal_code": "12345",
         "state_province_region": "CA",
         "alternate_emails": ["ann.two@example.com"],
-        "custom_fields": {field_id: "coffee"},
+        "custom_fields": {"w1": "coffee"},
     }
     enqueue(whole)
     harness.run_until_settled()
