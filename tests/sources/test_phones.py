@@ -41,6 +41,9 @@ def test_international_numbers_need_no_region_and_are_not_bent_to_one(put):
         ("US", "call me", "not a telephone number"),
         ("US", "504-621-8927 x12", "an extension cannot be kept"),
         (None, "+999123456", "not a telephone number"),
+        ("US", "+1504621892\u0667", "has U+0667 ARABIC-INDIC DIGIT SEVEN at position 12"),
+        ("US", "\uff15046218927", "has U+FF15 FULLWIDTH DIGIT FIVE at position 1"),
+        (None, "\uff0b15046218927", "has U+FF0B FULLWIDTH PLUS SIGN at position 1"),
     ],
 )
 def test_a_number_that_cannot_be_read_is_rejected_by_field_with_a_remedy_and_never_quoted(

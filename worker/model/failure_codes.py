@@ -43,7 +43,7 @@ class FailureCode(StrEnum):
     AMBIGUOUS_FIELD = "ambiguous_field", "Several fields of the account have this name: give the field's number."
     READ_ONLY = "read_only", "The platform keeps this field itself and lets nobody write it: leave it out."
     GIVEN_TWICE = "given_twice", "The record gives one field twice, with two values: give one."
-    TWICE = "twice", "The record gives one custom field twice, by names that differ in letter case: give one."
+    TWICE = "twice", "The record gives one custom field twice, by its name and its id or in two letter cases: give one."
     NULL = "null", "The value is null, which this platform does not take here: leave the field out."
     EMPTY = "empty", "The value is empty where the platform needs one: leave the field out."
     WRONG_TYPE = "wrong_type", "The value is of another type than the field takes."

@@ -8,8 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from contact_ingest.model.letter_case import folded
+
 #: Fields that identify a contact. Each platform uses some of them.
 IDENTIFIERS = ("email", "external_id", "phone_number_id", "anonymous_id")
+#: What is trimmed at the edges of an address that is compared. `str.strip` would also trim what cannot be seen, such as
+#: U+00A0 NO-BREAK SPACE, and make an address of another person of it.
+BLANKS = " \t\r\n"
 #: Length of a digest.
 DIGEST_BYTES = 8
 
@@ -29,13 +34,14 @@ def split_digests(joined: bytes) -> list[bytes]:
 
 
 def identities(record: Mapping[str, Any], identifiers: Sequence[str]) -> tuple[str, ...]:
-    """The identities of a record before the platform's rules: e-mail addresses in lower case, other values as given."""
+    """The identities of a record before the platform's rules: e-mail addresses in lower case and without blanks at the
+    edges, other values as given."""
     found = ((name, record.get(name)) for name in identifiers)
     return tuple(f"{name}:{_normalized(name, value)}" for name, value in found if isinstance(value, str) and value)
 
 
 def _normalized(name: str, value: str) -> str:
-    return value.strip().lower() if name == "email" else value
+    return folded(value.strip(BLANKS)) if name == "email" else value
 
 
 def has_only_identifiers(fields: Iterable[str], identifiers: Collection[str] = IDENTIFIERS) -> bool:

@@ -17,8 +17,11 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.identity import IDENTIFIERS
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.record import MAP_FIELDS, QueuedRecord
+from contact_ingest.model.verdicts import FieldTable
 
+_CUSTOM = "custom_fields"
 #: Which record set a field: its number, and the version with which it left its lane (0: it has not left).
 FieldVersion = tuple[int, int]
 
@@ -88,6 +91,27 @@ def without_newer_fields(
     return replace(old, raw=orjson.dumps(record))
 
 
+def with_spellings(queued: QueuedRecord, fields: FieldTable) -> QueuedRecord:
+    """The record with each custom field under all its names, as `without_newer_fields` needs a newer record: an older
+    one may have given the field by its id, and this one by its name."""
+    record = orjson.loads(queued.raw)
+    given = record.get(_CUSTOM) if isinstance(record, Mapping) else None
+    if not isinstance(given, Mapping):
+        return queued
+    others = {name: [other for other in fields.spellings(name) if other != name] for name in given}
+    if not any(others.values()):
+        return queued
+    record[_CUSTOM] = {**{other: given[name] for name in others for other in others[name]}, **given}
+    known = _known_versions(queued)
+    more = (
+        (f"{_CUSTOM}.{other}", *known[path])
+        for name, found in others.items()
+        if (path := f"{_CUSTOM}.{name}") in known
+        for other in found
+    )
+    return replace(queued, raw=orjson.dumps(record), field_versions=(*more, *queued.field_versions))
+
+
 def _known_versions(queued: QueuedRecord) -> dict[str, FieldVersion]:
     return {path: (seq, packed_version) for path, seq, packed_version in queued.field_versions}
 
@@ -129,7 +153,7 @@ def field_paths(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _comparable(path: str) -> str:
     """The path as it is compared: names of custom fields do not differ by case."""
-    return path.lower() if path.startswith("custom_fields.") else path
+    return folded(path) if path.startswith("custom_fields.") else path
 
 
 def _remove(record: dict[str, Any], path: str) -> None:

@@ -10,6 +10,7 @@ contact: it is stored with the failure and never logged. Times are seconds, as p
 from dataclasses import dataclass, field
 
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.model.letter_case import folded
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -156,7 +157,29 @@ JobReport = JobRunning | JobEnded | JobMissing | Limited | Retry | Stop
 @dataclass(frozen=True, slots=True)
 class FieldTable:
     """The custom fields of an account: lower-case name to (id, type), such as `{"plan": ("e1_T", "Text")}`.
-    `fetched_ms` is Unix time in milliseconds, 0 for a table that was never fetched."""
+    `fetched_ms` is Unix time in milliseconds, 0 for a table that was never fetched. `by_id` has the same fields by
+    their ids, written exactly so."""
 
     by_name: dict[str, tuple[str, str]] = field(default_factory=dict)
     fetched_ms: int = 0
+    by_id: dict[str, tuple[str, str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {found[0]: found for found in self.by_name.values() if found[0]})
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """The id and the type of the field that a record names: by its name in any letter case, or else by its id."""
+        return self.by_name.get(name) or self.by_name.get(folded(name)) or self.by_id.get(name)
+
+    def spellings(self, name: str) -> list[str]:
+        """All texts that name the same field as `name` does: its id, and its names as the table writes them. Empty if
+        `name` names no field, or several."""
+        found = self.find(name)
+        if found is None or not found[0]:
+            return []
+        names = [each for each, named in self.by_name.items() if named == found]
+        return [*names, found[0]] if self.find(found[0]) == found else names
+
+    def takes(self, name: str) -> bool:
+        """Whether no new field may have this name: a field has it, or an id differs from it by letter case at most."""
+        return self.find(name) is not None or folded(name) in map(folded, self.by_id)

@@ -14,13 +14,14 @@ from typing import Any
 from unicodedata import normalize
 
 import orjson
-from email_validator import EmailNotValidError, validate_email
 
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
-from contact_ingest.model.identity import digests, split_digests
+from contact_ingest.model.identity import BLANKS, digests, split_digests
 from contact_ingest.model.lane import RecordId
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.record import QueuedRecord
+from contact_ingest.providers.email_address import comparable, is_canonical
 from contact_ingest.store.failures import FailedRecord, Failures
 from contact_ingest.store.lanes import cancel
 from contact_ingest.store.scan import RecordScan
@@ -113,15 +114,13 @@ def _addresses(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _spellings(text: str) -> set[str]:
-    """An e-mail address in lower case: as given, and if it is internationalised also in Unicode and in Punycode."""
-    folded = text.strip().lower()
-    if folded.isascii() and "xn--" not in folded:
-        return {folded}
-    try:
-        read = validate_email(folded, check_deliverability=False)
-    except (EmailNotValidError, UnicodeError):
-        return {folded}
-    return {folded, read.normalized.lower(), f"{read.local_part}@{read.ascii_domain}".lower()}
+    """An e-mail address in lower case: as given, and as it is sent. A character that is no letter of the address, but
+    would become one (U+212A KELVIN SIGN), stays as it is: the address of another person must not be meant."""
+    given = text.strip(BLANKS)
+    if given.isascii():
+        return {given.lower()}
+    forms = {folded(given), comparable(given)}
+    return forms | {given.lower()} if is_canonical(given) else forms
 
 
 #: Most passes of one erasure. If the last one still finds records, a producer keeps enqueueing them.

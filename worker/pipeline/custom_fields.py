@@ -48,7 +48,7 @@ class CustomFieldCache:
         try:
             table = self.cached()
             if self._may_create() and table.fetched_ms and self._now_ms() - table.fetched_ms <= FRESH_MS:
-                lacking = {name: value for name, value in samples.items() if name.lower() not in table.by_name}
+                lacking = {name: value for name, value in samples.items() if not table.takes(name)}
                 self._create(self.provider, lacking)
                 tried = frozenset(lacking)
             return tried if self._refresh(self.provider) else None

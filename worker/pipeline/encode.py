@@ -18,6 +18,7 @@ from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord
 from contact_ingest.providers.base import Provider
+from contact_ingest.providers.refusal_text import custom_label
 
 #: An unknown custom field makes a round fetch the field definitions again if they are older than this, ms.
 REFRESH_MS = 30_000
@@ -69,9 +70,7 @@ class RecordEncoder:
             if not self.tried.issuperset(needed.samples):
                 raise
             name = min(needed.samples)
-            return self._refused(
-                queued, Refused(f"custom_fields.{name}", "could not be created", FailureCode.UNKNOWN_FIELD)
-            )
+            return self._refused(queued, Refused(custom_label(name), "could not be created", FailureCode.UNKNOWN_FIELD))
         except BUGS as problem:
             return self._refused(queued, self._log_bug(problem))
         if ready.dropped and self._is_stale():

@@ -21,8 +21,9 @@ import orjson
 
 from contact_ingest.model.identity import contradict, has_only_identifiers, names_all_of, split_digests
 from contact_ingest.model.lane import RecordId, format_record_id
-from contact_ingest.model.merge import field_paths, without_newer_fields
+from contact_ingest.model.merge import field_paths, with_spellings, without_newer_fields
 from contact_ingest.model.record import QueuedRecord
+from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord
 from contact_ingest.pipeline.encode import RecordEncoder, identities_of
 from contact_ingest.store.aggregation import AggregationStore
@@ -32,6 +33,7 @@ from contact_ingest.store.failures import FailedRecord
 class Superseder:
     """Collects what the payloads of one round over `lane` supersede.
 
+    `fields` are the custom fields of the account, by which a name and an id of one field are known as the same.
     `reads_store` is False if the destination has no failures: then only records refused in this round are looked at.
     """
 
@@ -41,6 +43,8 @@ class Superseder:
         self._provider = encoder.provider
         self._field_mapping = encoder.field_mapping
         self._identifiers = encoder.field_mapping.sources_of(encoder.provider.identifiers)
+        # A mapping may give a record's names another meaning, so names stand for themselves there.
+        self._fields = encoder.fields if encoder.field_mapping.is_empty else FieldTable()
         self._reads_store = reads_store
         self._changed: dict[str, FailedRecord] = {}
         self._superseded_refusals: set[int] = set()
@@ -111,7 +115,8 @@ class Superseder:
         has_all_digests = self._field_mapping.is_empty and set(newer.digests).issuperset(digests)
         if not has_all_digests and contradict(self._identities(old), newer.identities):
             return old
-        left = without_newer_fields(old, newer.queued, same_lane=same_lane, identifiers=self._identifiers)
+        spelled = with_spellings(newer.queued, self._fields)
+        left = without_newer_fields(old, spelled, same_lane=same_lane, identifiers=self._identifiers)
         is_superseded = (
             same_lane
             and newer.queued.seq > old.seq

@@ -1,8 +1,10 @@
 """Turns telephone numbers as people write them, such as `(504) 621-8927`, into E.164: `+15046218927`.
 
 A number without a country code needs a region; no region is assumed. Only the length and the form of a number are
-checked.
+checked. The library would read digits of every script; here only + and the digits 0 to 9 count, as at the platforms.
 """
+
+from unicodedata import name
 
 from contact_ingest.errors import Refused
 from contact_ingest.model.failure_codes import FailureCode
@@ -32,7 +34,9 @@ class PhoneParser:
         """The number in E.164. Raises `Refused` with the field and what to do; its message never has the number."""
         import phonenumbers  # noqa: PLC0415 - heavy: only files with telephone numbers pay for it
 
-        if self._region is None and not text.startswith(("+", "\uff0b")):
+        if not text.isascii():
+            _check_digits(field, text)
+        if self._region is None and not text.startswith("+"):
             raise Refused(field, _NEEDS_REGION, FailureCode.INVALID)
         try:
             number = phonenumbers.parse(text, self._region)
@@ -46,3 +50,11 @@ class PhoneParser:
         if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
             raise Refused(field, _IMPOSSIBLE, FailureCode.INVALID)
         return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _check_digits(field: str, text: str) -> None:
+    """Raises `Refused` for a digit or a plus sign of another script, such as U+0665 ARABIC-INDIC DIGIT FIVE."""
+    for place, character in enumerate(text, 1):
+        if not character.isascii() and (character.isdecimal() or character == "\N{FULLWIDTH PLUS SIGN}"):
+            rule = f"has U+{ord(character):04X} {name(character)} at position {place}: write it with + and 0 to 9"
+            raise Refused(field, rule, FailureCode.INVALID)

@@ -200,6 +200,23 @@ def test_a_name_a_number_and_a_string_id_are_one_field():
     assert sent({"custom_fields": {"5001": "x"}}) == {"3": "a@x.org", "5012": "x"}  # a name comes before a number
     assert sent({"custom_fields": {"5011": 3}})["5011"] == 3  # where a name is ambiguous, the number is not
     assert sent({"custom_fields": {"plan": "x", "PLAN": "x"}})["5001"] == "x"
+    assert refused({"email": "a@x.org", "custom_fields": {"crm number": "x", "4711": "y"}}) == (
+        "custom_fields.4711",
+        "given_twice",
+    )
+
+
+@pytest.mark.parametrize("name", ["\u0665\u0660\u0660\u0668", "\uff15008", "5008 ", "lin\u212a", "link\u00a0"])
+def test_a_text_that_looks_like_a_name_or_a_number_of_a_field_is_neither(name):
+    table = FieldTable({**FIELDS.by_name, "link": ("5020", "url")}, 77)
+    sent_both = sent({"custom_fields": {"LINK": "x", "5008": "y"}}, table=table)
+    assert sent_both == {"3": "a@x.org", "5020": "x", "5008": "y"}
+    assert refused({"email": "a@x.org", "custom_fields": {name: "x"}}, table=table)[1] == "unknown_field"
+
+
+@pytest.mark.parametrize("name", ["5020", "12345678901", "\u0665\u0660", "\uff15"])
+def test_no_field_is_created_whose_name_is_a_number(name):
+    assert refused({"email": "a@x.org", "custom_fields": {name: "x"}}, unknown_fields="create")[1] == "unknown_field"
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,14 @@ def test_properties_are_read_by_lower_case_name_unless_that_is_not_theirs_alone(
     both = {"email": "a@x.org", "custom_fields": {"seats": 1, "Seats": "x"}}
     assert sent(both, table=table) == {"email": "a@x.org", "seats": 1, "Seats": "x"}
     assert loops().read_definitions(reply(200, []), 77) == FieldTable({}, 77)
+    table = FieldTable({"Seats": ("Seats", ""), "SEATS": ("SEATS", "")}, 7)
+    neither = {"email": "a@x.org", "custom_fields": {"seatS": 1}}
+    assert refused(neither, table=table, unknown_fields="create") == ("custom_fields.seatS", "ambiguous_field")
+
+
+@pytest.mark.parametrize("name", ["Plan", "plan name", "planN\uff41me", "p\u217canName"])
+def test_a_label_or_a_text_that_looks_like_a_key_is_no_key(name):
+    assert refused({"email": "a@x.org", "custom_fields": {name: "x"}})[1] == "unknown_field"
 
 
 def test_definitions_that_cannot_be_had_say_why():

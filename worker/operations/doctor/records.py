@@ -56,7 +56,7 @@ def check_fields(runtime: RuntimeProtocol, table: FieldTable | None) -> Iterator
     about = f"{runtime.name}: custom fields"
     failed = _named_by_failures(runtime)
     if table is not None:
-        failed = Counter({name: count for name, count in failed.items() if name.lower() not in table.by_name})
+        failed = Counter({name: count for name, count in failed.items() if table.find(name) is None})
     waiting = _named_by_waiting(runtime, table) if table is not None else Counter()
     if failed or waiting:
         counts = [

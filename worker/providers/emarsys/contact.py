@@ -20,7 +20,7 @@ from contact_ingest.errors import Refused
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.verdicts import FieldTable, RowError
 from contact_ingest.providers.base import Prepared, UnknownFields
-from contact_ingest.providers.email_address import MAX_EMAIL, address
+from contact_ingest.providers.email_address import MAX_EMAIL, address, comparable
 from contact_ingest.providers.emarsys.fields import MAX_TEXT, NEUTRAL, checked, translate
 from contact_ingest.providers.emarsys.identity import EMAIL_ID, Identity
 from contact_ingest.providers.refusal_text import field_label, kind_of, type_code
@@ -75,7 +75,7 @@ def find_rows(rows: Sequence[bytes], failed: Sequence[RowError], identity: Ident
 
 
 def _folded(key: str, identity: Identity) -> str:
-    return key.strip().lower() if identity.key_field == "email" else key
+    return comparable(key) if identity.key_field == "email" else key
 
 
 def _decoded(raw: bytes) -> Mapping[str, Any]:

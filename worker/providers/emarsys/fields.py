@@ -15,6 +15,7 @@ import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
@@ -67,7 +68,7 @@ def translate(
     values: dict[str, Any] = {}
     unknown: list[str] = []
     for name, value in given.items():
-        found = table.by_name.get(name) or table.by_name.get(name.lower())
+        found = table.by_name.get(name) or table.find(name)
         if found is None:
             unknown.append(name)
             continue
@@ -104,7 +105,7 @@ def checked(name: str, value: object, kind: str) -> Any:
 def definition(name: str, value: object) -> bytes:
     """The body that creates a field of the type that suits `value`: `{"name": "Plan", "application_type": "longtext"}`.
     Fields with choices cannot be created over the interface. Raises `Refused`."""
-    if not name.strip() or not name.isprintable() or len(name) > MAX_TEXT["longtext"] or _ID(name):
+    if not name.strip() or not name.isprintable() or len(name) > MAX_TEXT["longtext"] or name.isdecimal():
         rule = f"a name is printable, not a number, and at most {MAX_TEXT['longtext']} characters"
         raise Refused(label(name), f"cannot be created: {rule}", FailureCode.UNKNOWN_FIELD)
     if type(value) in (int, float):
@@ -132,10 +133,10 @@ def table_of(data: object, now_ms: int) -> FieldTable | None:
         if not isinstance(name, str) or not _ID(field_id):
             continue
         found = (field_id, "".join(filter(str.isalnum, kind.lower())))
-        names[name.lower()] = found if names.get(name.lower(), found) == found else ("", SEVERAL)
+        names[folded(name)] = found if names.get(folded(name), found) == found else ("", SEVERAL)
         others[field_id] = found
         if isinstance(string_id := entry.get("string_id"), str) and string_id:
-            others.setdefault(string_id.lower(), found)
+            others.setdefault(folded(string_id), found)
     return FieldTable({**others, **names}, now_ms) if others else None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import RowError
 
 #: Whether a text, in lower case, is an identifier of a contact of the batch.
@@ -111,10 +112,10 @@ def is_known(cell: Any, known: Known) -> bool:
     if not isinstance(cell, str) or len(cell) > 2 * MAX_IDENTIFIER:
         return False
     bare = _bare(cell)
-    return 0 < len(bare) <= MAX_IDENTIFIER and known(bare.lower())
+    return 0 < len(bare) <= MAX_IDENTIFIER and known(folded(bare))
 
 
 def _bare(cell: str) -> str:
     """The cell without quotes and brackets around it; an address in lower case."""
     bare = cell.strip().strip("\"'`<>").strip()
-    return bare.lower() if "@" in bare else bare
+    return folded(bare) if "@" in bare else bare

@@ -1,7 +1,8 @@
 """Loops' custom properties: finds a property by name, checks a value against its type, reads and makes definitions.
 
-A name matches exactly, or else in any letter case, and is sent as Loops writes it. The engine decides when to fetch the
-definitions or to create a property.
+A record names a property by its key, such as `planName`. A key matches exactly, or else in any letter case, and is sent
+as Loops writes it. The label that Loops shows to people (`Plan Name`) is no key: two properties may share one. The
+engine decides when to fetch the definitions or to create a property.
 
 Source: the pages "Contact properties" and "API introduction", checked 2026-11-22.
 """
@@ -16,6 +17,7 @@ import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
@@ -75,7 +77,7 @@ def translate(
     values: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     for name, value in given.items():
-        found = table.by_name.get(name) or table.by_name.get(name.lower())
+        found = table.by_name.get(name) or table.find(name)
         if found is None:
             unknown[name] = value
         elif found[0] in values:
@@ -87,7 +89,7 @@ def translate(
     if unknown and policy == "refuse":
         raise Refused(custom_label(min(unknown)), "is not a custom property of this team", FailureCode.UNKNOWN_FIELD)
     if policy == "create":
-        _ask_for({name: value for name, value in unknown.items() if value is not None})
+        _ask_for({name: value for name, value in unknown.items() if value is not None}, table)
     return values, tuple(unknown)
 
 
@@ -121,9 +123,9 @@ def table_of(payload: object, now_ms: int) -> FieldTable | None:
         name, kind = (entry.get("key"), entry.get("type")) if isinstance(entry, Mapping) else (None, None)
         if isinstance(name, str) and name and name.lower() not in _KEPT:
             kinds[name] = kind.lower() if isinstance(kind, str) else ""
-    times = Counter(name.lower() for name in kinds)
+    times = Counter(map(folded, kinds))
     return FieldTable(
-        {name if times[name.lower()] > 1 else name.lower(): (name, kind) for name, kind in kinds.items()}, now_ms
+        {name if times[folded(name)] > 1 else folded(name): (name, kind) for name, kind in kinds.items()}, now_ms
     )
 
 
@@ -146,9 +148,12 @@ def _check_kept(name: str) -> None:
         raise Refused(custom_label(name), "is a name that Loops keeps for itself", FailureCode.RESERVED)
 
 
-def _ask_for(samples: dict[str, Any]) -> None:
+def _ask_for(samples: dict[str, Any], table: FieldTable) -> None:
     """Raises `FieldsNeeded` for properties to be created, or `Refused` if Loops would not create one of them."""
     for name, value in samples.items():
+        if table.takes(name):
+            rule = "is the key of several properties, in other letter cases: write it as one of them"
+            raise Refused(custom_label(name), rule, FailureCode.AMBIGUOUS_FIELD)
         definition(name, value)
     if samples:
         raise FieldsNeeded(samples)

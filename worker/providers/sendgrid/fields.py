@@ -1,7 +1,11 @@
 """SendGrid's custom fields: finds the id of a name, converts a value to the field's type, reads and makes definitions.
 
-A name matches in any letter case. An id, such as `e1_T`, is opaque. The engine decides when to fetch the definitions or
-to create a field.
+A record may give a field by its name or by its id. A name matches in any letter case. An id, such as `e1_T` or `w1`,
+matches exactly, and only where no field has that name. No field is created whose name is an id, or looks like one. The
+engine decides when to fetch the definitions or to create a field.
+
+Source for ids: schema `ContactRequest` of PUT /v3/marketing/contacts, whose example is `{"w1": "coffee"}`, checked
+2026-11-25.
 """
 
 import re
@@ -13,6 +17,7 @@ import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
 from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
@@ -23,6 +28,9 @@ MAX_TEXT = 1_000
 #: Letters, digits and underscores, not a digit first, 1 to 100 characters.
 #: Source: POST /v3/marketing/field_definitions, checked 2026-11-22.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+#: Texts that look like an id: `e1_T`, `w33_N`, and `_rf2_T` of a reserved field. An id without a suffix, such as `w1`,
+#: cannot be told from a name. Seen in accounts, checked 2026-11-25.
+_LIKE_ID = re.compile(r"_?[a-z]{1,3}[0-9]+_[TND]", re.IGNORECASE)
 #: Names that SendGrid keeps for itself. Source: GET /v3/marketing/field_definitions, checked 2026-11-22.
 RESERVED = frozenset(
     {"first_name", "last_name", "email", "alternate_emails", "address_line_1", "address_line_2", "city"}
@@ -48,11 +56,13 @@ def translate(
     values: dict[str, Any] = {}
     unknown: list[str] = []
     for name, value in given.items():
-        found = by_name.get(name) or by_name.get(name.lower())
+        found = by_name.get(name) or table.find(name)
         if found is None:
             unknown.append(name)
             continue
         field_id, kind = found
+        if field_id in values:
+            raise Refused(custom_label(name), "is given twice, under two names of one field", FailureCode.TWICE)
         if _EXACT.get(type(value)) == kind and (kind != "Text" or len(value) <= MAX_TEXT):
             values[field_id] = value
         else:
@@ -63,6 +73,9 @@ def translate(
     for name, value in samples.items():
         if policy == "refuse":
             raise Refused(custom_label(name), "is not a custom field of this account", FailureCode.UNKNOWN_FIELD)
+        if table.takes(name):
+            rule = "cannot be created: an id of the account has these letters, in another case"
+            raise Refused(custom_label(name), rule, FailureCode.UNKNOWN_FIELD)
         definition(name, value)
     raise FieldsNeeded(samples)
 
@@ -74,6 +87,9 @@ def check_name(name: str) -> None:
         raise Refused(custom_label(name), f"cannot be created: a name is {rule}", FailureCode.UNKNOWN_FIELD)
     if name.lower() in RESERVED:
         raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", FailureCode.UNKNOWN_FIELD)
+    if _LIKE_ID.fullmatch(name):
+        rule = "cannot be created: this looks like the id of a field, and the account has no such id"
+        raise Refused(custom_label(name), rule, FailureCode.UNKNOWN_FIELD)
 
 
 def definition(name: str, value: object) -> bytes:
@@ -101,7 +117,7 @@ def table_of(payload: object, now_ms: int) -> FieldTable | None:
             continue
         name, field_id, kind = entry.get("name"), entry.get("id"), entry.get("field_type")
         if isinstance(name, str) and name and isinstance(field_id, str) and field_id:
-            by_name[name.lower()] = (field_id, kind if isinstance(kind, str) else "")
+            by_name[folded(name)] = (field_id, kind if isinstance(kind, str) else "")
     return FieldTable(by_name, now_ms)
 
 

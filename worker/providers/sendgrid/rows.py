@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import RowError
+from contact_ingest.providers.email_address import comparable
 from contact_ingest.providers.sendgrid.contact import IDENTIFIERS
 
 #: Up to this number of texts a search in the bytes is quicker than an index over all rows.
@@ -40,9 +42,10 @@ def find_rows(rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[in
 
 
 def known(rows: Sequence[bytes]) -> Callable[[str], bool]:
-    """A test whether a text in lower case is an identifier of one of these contacts."""
-    texts = {text.lower() for row in rows for text in _identifiers(orjson.loads(row.strip(b",")))}
-    return texts.__contains__
+    """A test whether a text in lower case is an identifier of one of these contacts. The domain of an address may be
+    spelled in Unicode."""
+    texts = {folded(text) for row in rows for text in _identifiers(orjson.loads(row.strip(b",")))}
+    return lambda text: text in texts or ("@" in text and not text.isascii() and comparable(text) in texts)
 
 
 def _places(error: RowError, by_value: dict[str, list[int]], by_field: dict[str, list[int]]) -> list[int]:
@@ -53,9 +56,9 @@ def _places(error: RowError, by_value: dict[str, list[int]], by_field: dict[str,
 
 
 def _spellings(value: str) -> tuple[str, ...]:
-    """The value as quoted, and in lower case as well if it may be an address: addresses are sent in lower case."""
-    lower = value.lower()
-    return (value, lower) if "@" in value and lower != value else (value,)
+    """The value as quoted, and if it may be an address also as it was sent: in lower case, with a domain in ASCII."""
+    sent = comparable(value) if "@" in value else value
+    return (value, sent) if sent != value else (value,)
 
 
 def _identifiers(contact: dict[str, Any]) -> Iterator[str]:
