@@ -72,6 +72,7 @@ def test_the_json_receipt_has_a_fixed_shape_and_cancel_takes_it_back(cli, harnes
         ],
         "ignored_columns": ["shoe size"],
         "unseen_columns": [],
+        "notices": ["to take an ignored column, give for example --map 'shoe size=custom_fields.shoe size'"],
         "stopped_before": None,
         "go_on": None,
     }

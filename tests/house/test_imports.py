@@ -37,6 +37,7 @@ NAMES_PLATFORMS = (
     "worker/config/destinations.py",
     "worker/cli/demo/",
     "worker/cli/sandbox.py",
+    "worker/sources/platform_export.py",
 )
 
 

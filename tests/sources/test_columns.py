@@ -6,8 +6,9 @@ import pytest
 from support.source_files import mail, read, rows
 
 from contact_ingest.model.record import FIELDS
-from contact_ingest.sources.columns import BY_NAME_ONLY, parse_mapping
+from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.files import open_source
+from contact_ingest.sources.names import BY_NAME_ONLY
 from contact_ingest.sources.rows import SourceError
 
 

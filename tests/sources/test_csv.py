@@ -7,7 +7,8 @@ import tracemalloc
 import pytest
 from support.source_files import mail, read, rejects, rows
 
-from contact_ingest.sources.rows import SourceError
+from contact_ingest.sources.files import open_source
+from contact_ingest.sources.rows import RejectedRow, SourceError
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -83,14 +84,120 @@ def test_lines_without_anything_in_them_are_passed_over(put):
     assert [(item.line, item.record) for item in read(path)] == [mail(5, "a"), mail(9, "b")]
 
 
-def test_a_row_with_the_wrong_number_of_columns_is_rejected_and_the_rest_goes_on(put):
-    path = put("people.csv", "email,city\na@example.com\nb@example.com,Rome,x\nc@example.com,Rome\n")
+def test_cells_that_a_row_lacks_at_its_end_are_empty_and_the_summary_counts_such_rows(put):
+    path = put("people.csv", "email,city,country\na@example.com\nb@example.com,Rome\nc@example.com,Rome,IT\n")
+
+    with open_source(path) as source:
+        assert rows(source) == [
+            mail(2, "a"),
+            (3, {"email": "b@example.com", "city": "Rome"}),
+            (4, {"email": "c@example.com", "city": "Rome", "country": "IT"}),
+        ]
+        assert source.notices == ("2 rows have fewer cells than the header, the first on line 2: these count as empty",)
+
+
+@pytest.mark.parametrize("end", [",", ",,,,", ", ,", ',"",\t'])
+def test_empty_cells_beyond_the_header_are_passed_over(put, end):
+    assert rows(read(put("people.csv", f"email,city\na@example.com,Rome{end}\n"))) == [
+        (2, {"email": "a@example.com", "city": "Rome"})
+    ]
+
+
+@pytest.mark.parametrize("end", [",x", ",,,x", ", ,0", ',"",x,'])
+def test_a_cell_beyond_the_header_is_refused_with_its_line_and_the_rest_goes_on(put, end):
+    path = put("people.csv", f"email,city\na@example.com,Rome{end}\nc@example.com,Rome\n")
 
     found = read(path)
 
-    assert rejects(found) == [(2, "2 columns expected, 1 found"), (3, "2 columns expected, 3 found")]
-    assert [item.raw for item in found[:2]] == ["a@example.com\n", "b@example.com,Rome,x\n"]
-    assert rows(found) == [(4, {"email": "c@example.com", "city": "Rome"})]
+    ((line, rule),) = rejects(found)
+    assert (line, rule.split(",")[0]) == (2, "2 columns expected")
+    assert "quote a cell that has the delimiter in its text" in rule
+    assert found[0].raw == f"a@example.com,Rome{end}\n"
+    assert rows(found) == [(3, {"email": "c@example.com", "city": "Rome"})]
+
+
+@pytest.mark.parametrize(
+    ("first", "delimiter"),
+    [
+        ("sep=;", ";"),
+        ("SEP=,", ","),
+        ('"sep=|"', "|"),
+        ("\ufeffsep=;", ";"),
+        ("sep=\t", "\t"),
+        ("sep=#", "#"),
+        ("sep=;;;;", ";"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_first_line_that_names_the_delimiter_is_honoured_and_is_no_header(put, first, delimiter, end):
+    lines = [first, f"email{delimiter}city", f"a@example.com{delimiter}Rome; or, so"]
+    lines[2] = lines[2] if delimiter not in ";," else f'a@example.com{delimiter}"Rome; or, so"'
+
+    assert rows(read(put("people.csv", end.join(lines)))) == [(3, {"email": "a@example.com", "city": "Rome; or, so"})]
+
+
+def test_a_delimiter_that_is_asked_for_wins_over_the_line_that_names_one(put):
+    path = put("people.csv", "sep=;\nemail,city\na@example.com,Rome\n")
+
+    assert rows(read(path, delimiter=",")) == [(3, {"email": "a@example.com", "city": "Rome"})]
+
+
+def test_a_line_that_names_the_delimiter_and_nothing_below_it_is_an_error(put):
+    with pytest.raises(SourceError, match="has no line with the names of the columns"):
+        read(put("people.csv", "sep=;\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "lines"),
+    [
+        ('email,city\na@example.com,"Rome\nb@example.com,Oslo\nc@example.com,"\nd@example.com,Bonn\n', 2, 4),
+        ('city;email;zip\nRome;a@example.com;1\n"Oslo;b@example.com;2\nUlm;c@example.com;"\nUlm;d@example.com\n', 3, 4),
+        ('email\n"a@example.com\nb@example.com\nc@example.com"\nd@example.com\n', 2, 4),
+        ('email,note\na@example.com,"x\ny",\nb@example.com,"Hi\nc@example.com,Hi"\nd@example.com,\n', 4, 5),
+        ('external_id,city,zip\nr1,"Rome,1\nr2,Oslo,2\nr3,Ulm,3"\nr4,Bonn,4\n', 2, 4),
+        ('email,note,city\na@example.com,"x\ny","Rome\nb@example.com,z,Oslo"\nd@example.com,,\n', 3, 4),
+    ],
+)  # fmt: skip
+def test_a_stray_quote_that_swallowed_rows_is_suspected_aloud_with_the_line_it_opened_on(put, text, opened, lines):
+    found = read(put("people.csv", text))
+
+    ((_, rule),) = rejects(found)
+    assert f"a quote opens on line {opened} and closes {lines - opened} lines below" in rule
+    (reject,) = [item for item in found if isinstance(item, RejectedRow)]
+    assert "c@example.com" in reject.raw or "b@example.com" in reject.raw or "r3" in reject.raw
+    assert "example.com" not in rule
+    assert rows(found)[-1][0] == len(text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["Hi,\nplease call.\nAda, the boss\n", "Mail me:\nada@example.com\n", "1 High St\nTown, State\nUK", "\n\n\n"],
+)
+def test_a_text_over_several_lines_is_a_text(put, note):
+    path = put("people.csv", f'email,custom_fields.note,city\na@example.com,"{note}",Rome\n')
+
+    assert rejects(read(path)) == []
+    assert rows(read(path))[0][1].get("custom_fields", {}).get("note", "") == note.strip()
+
+
+def test_a_header_in_the_middle_is_refused_and_the_rest_of_the_joined_file_is_read(put):
+    first, second = "\ufeffemail,city\na@example.com,Rome\n", "\ufeffEmail , City\n"
+    joined = first + first.replace("a@", "b@") + '\ufeff"c@example.com",Oslo\n' + second
+
+    found = read(put("people.csv", joined))
+
+    assert rejects(found) == [(3, "the header once more: were files joined? leave this line out")]
+    assert [record["email"][0] for _, record in rows(found)] == ["a", "b", "c", "E"]
+
+
+def test_text_that_a_program_before_could_not_decode_is_refused_by_field(put):
+    path = put("people.csv", "email,city,notes\na@example.com,K\ufffdln,\nb@example.com,K\u00f6ln,\ufffd\n")
+
+    found = read(path)
+
+    assert [(item.line, item.field) for item in found if isinstance(item, RejectedRow)] == [(2, "city")]
+    assert "U+FFFD" in rejects(found)[0][1]
+    assert rows(found) == [(3, {"email": "b@example.com", "city": "K\u00f6ln"})]
 
 
 def test_a_line_in_another_encoding_is_rejected_and_the_rest_goes_on(put):

@@ -41,7 +41,7 @@ def test_the_rejects_file_never_overwrites_the_file_being_read(put, tmp_path):
 
 
 def test_no_repr_shows_what_is_in_a_record(put):
-    found = read(put("people.csv", "email,city\nbob@example.com,Rome\nbob@example.com\n"))
+    found = read(put("people.csv", "email,city\nbob@example.com,Rome\nbob@example.com,Rome,x\n"))
 
     assert [type(item) for item in found] == [SourceRow, RejectedRow]
     assert "bob" not in repr(found)

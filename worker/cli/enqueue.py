@@ -78,7 +78,9 @@ def enqueue(
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="The field of a column; repeatable. COLUMN= leaves it out."),
+        typer.Option(
+            "--map", metavar="COLUMN=FIELD", help="The field of a column or #5; repeatable. COLUMN= omits it."
+        ),
     ] = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="US", help="Country of telephone numbers without +.")
@@ -234,6 +236,7 @@ def _source_summary(source: Source, loader: SourceLoader) -> dict[str, Any]:
         "first_refused": loader.first_refused,
         "ignored_columns": list(source.ignored_columns),
         "unseen_columns": sorted(source.unseen_columns),
+        "notices": list(source.notices),
     }
 
 
@@ -242,6 +245,8 @@ def _show_source_summary(source: Source, loader: SourceLoader) -> None:
         say(f"ignored columns: {', '.join(source.ignored_columns)}")
     if source.unseen_columns:
         say(f"mapped, but in no record: {', '.join(sorted(source.unseen_columns))}")
+    for notice in source.notices:
+        say(notice)
     if loader.refused_count:
         say(f"{counted(loader.refused_count, 'record')} refused:")
         for refused in loader.first_refused:

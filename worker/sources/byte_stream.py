@@ -21,18 +21,50 @@ from contact_ingest.sources.rows import SourceError
 #: request of this size.
 MAX_LINE = 10_000_000
 DAMAGED = "the compressed file is damaged or ends too early: nothing from this line on could be read"
+NOT_UTF8 = "bytes that are not UTF-8: save the file as UTF-8 (iconv can)"
+#: The character that programs put in the place of what they cannot decode.
+REPLACEMENT = "\ufffd"
+DECODED_WRONGLY = "has U+FFFD, which stands for text that a program before could not decode: export it again, as UTF-8"
 BOM = b"\xef\xbb\xbf"
 
 #: How many bytes are read at most to find the first line that is not empty.
 _HEAD_BYTES = 65_536
 _BUFFER_BYTES = 262_144
-#: First bytes of formats that cannot be read here, and what to tell the user.
+_UNPACK = "unpack it first"
+#: First bytes of formats that cannot be read here, and what to tell the user. Longer beginnings come first.
 _FOREIGN_FORMATS = {
+    b"\xff\xfe\0\0": "is UTF-32: save it as UTF-8",
+    b"\0\0\xfe\xff": "is UTF-32: save it as UTF-8",
     b"\xff\xfe": "is UTF-16: save it as UTF-8",
     b"\xfe\xff": "is UTF-16: save it as UTF-8",
     b"PK\x03\x04": "is a zip archive or an Excel workbook: unpack it, or save the sheet as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook: save the sheet as CSV in UTF-8",
     b"PAR1": "is a Parquet file: export it as CSV or JSON lines",
+    b"\x1f\x8b": f"is compressed with gzip twice: {_UNPACK}",
+    b"\x28\xb5\x2f\xfd": f"is compressed with zstd: {_UNPACK}",
+    b"BZh": f"is compressed with bzip2: {_UNPACK}",
+    b"\xfd7zXZ": f"is compressed with xz: {_UNPACK}",
+    b"7z\xbc\xaf\x27\x1c": f"is a 7z archive: {_UNPACK}",
+    b"<!DOCTYPE": "is a web page: download the file itself",
+    b"<!doctype": "is a web page: download the file itself",
+    b"<html": "is a web page: download the file itself",
+    b"<?xml": "is XML: export it as CSV or JSON lines",
+    b"%PDF": "is a PDF: export it as CSV or JSON lines",
 }
+#: Encodings of wider units, by which of its first four bytes are zero.
+_WIDE = {
+    (False, True, True, True): "UTF-32",
+    (True, True, True, False): "UTF-32",
+    (False, True, False, True): "UTF-16",
+    (True, False, True, False): "UTF-16",
+}
+
+
+def without_bom(data: bytes) -> bytes:
+    """The data without its byte order marks. Programs that add one to a file that has one leave several."""
+    while data.startswith(BOM):
+        data = data[len(BOM) :]
+    return data
 
 
 class CountingReader(io.RawIOBase):
@@ -81,7 +113,7 @@ class ByteStream:
     """An open file, or standard input.
 
     `body` is the whole content from its first byte. `head` is a copy of the beginning: the first line that is not
-    empty, without a byte order mark. `name` is the path, or `-` for standard input.
+    empty, without byte order marks. `name` is the path, or `-` for standard input.
     """
 
     name: str
@@ -141,10 +173,9 @@ def _inspect(path: str, file: Any) -> ByteStream:
     if gzip_content is not None:
         content = _buffered(CountingReader(gzip_content.read))
     start = _first_lines(content)
-    for foreign, problem in _FOREIGN_FORMATS.items():
-        if start.startswith(foreign):
-            raise SourceError(path, problem)
-    head = start.removeprefix(BOM).strip()
+    if problem := _foreign_format(start):
+        raise SourceError(path, problem)
+    head = without_bom(start).strip()
     if not head:
         damaged = gzip_content is not None and gzip_content.damaged
         raise SourceError(path, "the compressed file is damaged at its very beginning" if damaged else "is empty")
@@ -152,10 +183,20 @@ def _inspect(path: str, file: Any) -> ByteStream:
     return ByteStream(path, head, body, file, counter, gzip_content)
 
 
+def _foreign_format(start: bytes) -> str:
+    """What to tell about a file that begins with `start` and is no text in UTF-8; empty if it may be."""
+    for foreign, problem in _FOREIGN_FORMATS.items():
+        if start.startswith(foreign):
+            return problem
+    zeros = tuple(byte == 0 for byte in start[:4])
+    wide = next((name for pattern, name in _WIDE.items() if pattern == zeros), None)
+    return f"is {wide} without a byte order mark: save it as UTF-8" if wide else ""
+
+
 def _first_lines(content: io.BufferedReader) -> bytes:
     """The lines up to and including the first one that is not empty, at most about `_HEAD_BYTES`."""
     start = line = content.readline(_HEAD_BYTES)
-    while line and len(start) < _HEAD_BYTES and not start.removeprefix(BOM).strip():
+    while line and len(start) < _HEAD_BYTES and not without_bom(start).strip():
         line = content.readline(_HEAD_BYTES)
         start += line
     return start

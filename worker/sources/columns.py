@@ -5,23 +5,32 @@ module checks no values; `validate_record` does.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contact_ingest.errors import Refused
-from contact_ingest.model.failure_codes import FailureCode
-from contact_ingest.model.record import CONSENT, FIELDS
+from contact_ingest.model.record import FIELDS
+from contact_ingest.sources.names import (
+    CUSTOM,
+    CUSTOM_PREFIX,
+    field_of_column,
+    likely_field,
+    trim,
+    visible,
+)
 from contact_ingest.sources.phones import PHONE_FIELDS
+from contact_ingest.sources.platform_export import READ_ONLY
 from contact_ingest.sources.rows import SourceError
 
-CUSTOM = "custom_fields"
-_CUSTOM_PREFIX = CUSTOM + "."
-#: Neutral fields that hold a list. In a cell, `;` or `|` separates the values: `a@example.com;b@example.com`.
+#: Neutral fields that hold a list. In a cell, `;`, `|` or `,` separates the values: `a@example.com;b@example.com`.
 LIST_FIELDS = ("alternate_emails",)
-_SEPARATOR = re.compile(r"[;|]")
+#: Most columns for which a message spells out a --map.
+_SUGGESTED = 3
+_SEPARATOR = re.compile(r"[;|,]")
 #: Matches cells that no header has: an e-mail address, or a number of at least five digits.
 _DATA = re.compile(r"@|^\+?\d[\d\s().-]{4,}$")
+#: The second column with the name "tags" is `tags#2` in --map, and the fifth column is `#5`.
+_PLACE = re.compile(r"(.*)#([1-9][0-9]{0,5})", re.DOTALL)
 
 
 def parse_mapping(options: Iterable[str]) -> dict[str, str]:
@@ -31,11 +40,11 @@ def parse_mapping(options: Iterable[str]) -> dict[str, str]:
     """
     mapping: dict[str, str] = {}
     for option in options:
-        column, equals, target = (part.strip() for part in option.rpartition("="))
+        column, equals, target = (trim(part) for part in option.rpartition("="))
         if not equals or not column:
-            raise SourceError(f"--map {option}", "write it as column=field")
+            raise SourceError(f"--map {visible(option)}", "write it as column=field")
         if column in mapping:
-            raise SourceError(f"--map {option}", f"the column '{column}' is mapped already")
+            raise SourceError(f"--map {visible(option)}", f"the column '{visible(column)}' is mapped already")
         mapping[column] = target
     check_targets(mapping)
     return mapping
@@ -44,26 +53,13 @@ def parse_mapping(options: Iterable[str]) -> dict[str, str]:
 def check_targets(mapping: Mapping[str, str]) -> None:
     """Raise `SourceError` if a column is mapped to a field that does not exist."""
     for column, target in mapping.items():
-        custom_name = target.startswith(_CUSTOM_PREFIX) and target != _CUSTOM_PREFIX
+        custom_name = target.startswith(CUSTOM_PREFIX) and target != CUSTOM_PREFIX
         if target and target not in FIELDS and not custom_name:
             raise SourceError(
-                f"--map {column}={target}",
-                f"there is no field '{target}'; the fields are {', '.join(sorted(FIELDS - {CUSTOM}))} "
-                f"and {_CUSTOM_PREFIX}NAME",
+                f"--map {visible(column)}={visible(target)}",
+                f"there is no field '{visible(target)}'; the fields are {', '.join(sorted(FIELDS - {CUSTOM}))} "
+                f"and {CUSTOM_PREFIX}NAME",
             )
-
-
-#: Fields that need --map: a column that happens to have one of these names usually means something else.
-BY_NAME_ONLY = CONSENT | {"source", "user_group"}
-
-
-def field_named(column: str) -> str | None:
-    """The neutral field that a column's name means without --map, if any: "First Name" is `first_name`."""
-    name = column.strip()
-    plain = name.lower().replace(" ", "_").replace("-", "_")
-    if plain.startswith(_CUSTOM_PREFIX) and plain != _CUSTOM_PREFIX:
-        return _CUSTOM_PREFIX + name[len(_CUSTOM_PREFIX) :].strip()
-    return plain if plain in FIELDS - BY_NAME_ONLY else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,8 @@ class ColumnPlan:
     """How the cells of a row become a record.
 
     `plain` and `custom` are pairs (index of the cell, name of the field). `lists` and `phones` are the fields among
-    them that hold lists and telephone numbers. `ignored` are the names of the columns that are left out unasked.
+    them that hold lists and telephone numbers. `ignored` are the names of the columns that are left out unasked, as
+    messages show them, and `suggestions` the words of a `--map` for some of these.
     """
 
     plain: tuple[tuple[int, str], ...]
@@ -79,6 +76,7 @@ class ColumnPlan:
     lists: tuple[str, ...]
     phones: tuple[str, ...]
     ignored: tuple[str, ...]
+    suggestions: tuple[str, ...]
 
     def record(self, cells: Sequence[str]) -> dict[str, Any]:
         """The record of one row: {field: text without surrounding blanks}. An empty cell gives no field."""
@@ -90,73 +88,127 @@ class ColumnPlan:
                 record[field] = [part for piece in _SEPARATOR.split(record[field]) if (part := piece.strip())]
         return record
 
+    def index_of(self, field: str) -> int | None:
+        """The index of the cell that gives a field."""
+        return next((index for index, name in self.plain if name == field), None)
+
 
 def plan_columns(name: str, header: Sequence[str], mapping: Mapping[str, str]) -> ColumnPlan:
     """Decide the field of every column. Raises `SourceError` with the column that cannot be decided.
 
-    `name` is the file's name, for messages. `mapping` is what --map said.
+    `name` is the file's name, for messages. `header` has trimmed names. `mapping` is what --map said.
     """
-    targets = [mapping[column] if column in mapping else field_named(column) for column in header]
+    mapped = _mapped(header, mapping)
+    targets = [mapped[index] if index in mapped else field_of_column(column) for index, column in enumerate(header)]
     if not any(targets) and any(map(_DATA.search, header)):
         raise SourceError(name, "the first line looks like data: it must name the columns")
-    _check_columns(name, header, mapping, targets)
+    suggestions = tuple(_suggestions(header, targets))
+    if not any(targets):
+        likely = any(likely_field(column) for column in header)
+        example = f", such as {suggestions[0]}" if likely else ""
+        raise SourceError(
+            name,
+            f"no column is named like a field: say which is which with --map column=field{example}; {_has(header)}",
+        )
+    _check_targets_differ(name, header, targets)
     used = [(index, target) for index, target in enumerate(targets) if target]
     fields = {target for _, target in used}
     return ColumnPlan(
-        plain=tuple(pair for pair in used if not pair[1].startswith(_CUSTOM_PREFIX)),
-        custom=tuple((i, t.removeprefix(_CUSTOM_PREFIX)) for i, t in used if t.startswith(_CUSTOM_PREFIX)),
+        plain=tuple(pair for pair in used if not pair[1].startswith(CUSTOM_PREFIX)),
+        custom=tuple((i, t.removeprefix(CUSTOM_PREFIX)) for i, t in used if t.startswith(CUSTOM_PREFIX)),
         lists=tuple(field for field in LIST_FIELDS if field in fields),
         phones=tuple(field for field in PHONE_FIELDS if field in fields),
         ignored=tuple(
-            column or f"(column {index + 1}, without a name)"
+            visible(column) or f"(column {index + 1}, without a name)"
             for index, column in enumerate(header)
             if targets[index] is None
         ),
+        suggestions=suggestions,
     )
 
 
-def _check_columns(name: str, header: Sequence[str], mapping: Mapping[str, str], targets: list[str | None]) -> None:
-    has = "it has: " + ", ".join(column[:60] for column in header if column)
+def _has(header: Sequence[str]) -> str:
+    return "it has: " + ", ".join(visible(column) for column in header if column)
+
+
+def _mapped(header: Sequence[str], mapping: Mapping[str, str]) -> dict[int, str]:
+    """The target of each column that --map names: {index: field}. A name that several columns have names them all."""
+    mapped: dict[int, str] = {}
+    named_by: dict[int, str] = {}
     for column, target in mapping.items():
-        if column not in header:
-            raise SourceError(f"--map {column}={target}", f"the file has no column '{column}'; {has}")
-    if not any(targets):
-        raise SourceError(name, f"no column is named like a field: say which is which with --map column=field; {has}")
-    owners: dict[str, str] = {}
-    for column, field in zip(header, targets, strict=True):
+        places = [index for index, found in enumerate(header) if found == column] or _at_place(header, column)
+        if not places:
+            raise SourceError(
+                f"--map {visible(column)}={visible(target)}",
+                f"the file has no column '{visible(column)}'; {_has(header)}",
+            )
+        for index in places:
+            if index in named_by and mapped[index] != target:
+                raise SourceError(
+                    f"--map {visible(column)}={visible(target)}",
+                    f"column {index + 1} is mapped already, as '{visible(named_by[index])}'",
+                )
+            mapped[index], named_by[index] = target, column
+    return mapped
+
+
+def _at_place(header: Sequence[str], column: str) -> list[int]:
+    """The column that `#5` or `tags#2` names: the fifth column, the second one called "tags"."""
+    match = _PLACE.fullmatch(column)
+    if match is None:
+        return []
+    name, number = match[1], int(match[2]) - 1
+    places = [index for index, found in enumerate(header) if not name or found == name]
+    return places[number : number + 1]
+
+
+def _check_targets_differ(name: str, header: Sequence[str], targets: Sequence[str | None]) -> None:
+    owners: dict[str, int] = {}
+    for index, (column, field) in enumerate(zip(header, targets, strict=True)):
         if not field:
             continue
+        shown = visible(column)
         if field == CUSTOM:
             raise SourceError(
-                f"column '{column}'",
-                f"a cell holds one custom field: name it with --map '{column}={_CUSTOM_PREFIX}NAME', "
-                f"or leave it out with --map '{column}='",
+                f"column '{shown}'",
+                f"a cell holds one custom field: name it with --map '{shown}={CUSTOM_PREFIX}NAME', "
+                f"or leave it out with --map '{shown}='",
             )
         if field in owners:
-            other = owners[field]
+            first = owners[field]
+            other = header[first]
             raise SourceError(
-                f"column '{column}'",
-                f"its name occurs twice in the header of {name}: rename one"
+                f"column '{shown}'",
+                f"its name occurs twice in the header of {name}, in columns {first + 1} and {index + 1}: leave one out "
+                f"with --map '#{index + 1}=', or make it another field with --map '#{index + 1}={CUSTOM_PREFIX}NAME'"
                 if other == column
-                else f"{field} would come from it and from '{other}': leave one out, with --map '{other}='",
+                else f"{field} would come from it and from '{visible(other)}': leave one out, "
+                f"with {_option(header, first, '')}",
             )
-        owners[field] = column
+        owners[field] = index
 
 
-def rename_keys(record: dict[str, Any], mapping: Mapping[str, str]) -> None:
-    """Rename the top-level keys of `record` that `mapping` names, in place. Every other key stays as it is.
-
-    Raises `Refused` if two keys would become the same field.
-    """
-    moved = [(target, record.pop(column)) for column, target in mapping.items() if column in record]
-    for target, value in moved:
-        if not target:
+def _suggestions(header: Sequence[str], targets: Sequence[str | None]) -> Iterator[str]:
+    """The words of a --map for columns that are ignored, likely fields first: `--map 'E-mail=email'`."""
+    taken = set(targets)
+    likely: list[tuple[int, str]] = []
+    custom: list[tuple[int, str]] = []
+    for index, column in enumerate(header):
+        if targets[index] is not None or not column:
             continue
-        holder, field = record, target
-        if target.startswith(_CUSTOM_PREFIX):
-            holder, field = record.setdefault(CUSTOM, {}), target.removeprefix(_CUSTOM_PREFIX)
-            if not isinstance(holder, dict):
-                raise Refused(CUSTOM, f"an object is expected, {type(holder).__name__} found", FailureCode.INVALID)
-        if field in holder:
-            raise Refused(target, "given twice: by a mapped key and by another", FailureCode.INVALID)
-        holder[field] = value
+        field = likely_field(column)
+        if field is not None and field not in taken:
+            taken.add(field)
+            likely.append((index, field))
+        elif field_of_column(column) is None and column.lower() not in READ_ONLY:
+            custom.append((index, CUSTOM_PREFIX + visible(column)))
+    for index, target in (likely + custom)[:_SUGGESTED]:
+        yield _option(header, index, target)
+
+
+def _option(header: Sequence[str], index: int, target: str) -> str:
+    r"""A --map that names a column by its name, or by its place if the name is not unique or cannot be typed."""
+    column = header[index]
+    typed = column if header.count(column) == 1 and visible(column) == column and column else f"#{index + 1}"
+    word = f"{typed}={target}".replace("'", "'\\''")
+    return f"--map '{word}'"

@@ -13,6 +13,7 @@ from typing import Self
 from contact_ingest.sources.byte_stream import ByteStream, open_stream
 from contact_ingest.sources.columns import check_targets
 from contact_ingest.sources.csv_reader import CsvReader
+from contact_ingest.sources.json_layout import is_one_object
 from contact_ingest.sources.json_reader import JsonReader
 from contact_ingest.sources.phones import PhoneParser
 from contact_ingest.sources.rows import RejectedRow, SourceError, SourceRow
@@ -41,13 +42,18 @@ class Source:
 
     @property
     def ignored_columns(self) -> tuple[str, ...]:
-        """Columns of a CSV file that are neither named like a field nor mapped."""
+        """Columns of a CSV file that are neither named like a field nor mapped, and keys that only a platform writes."""
         return self._reader.ignored_columns
 
     @property
     def unseen_columns(self) -> frozenset[str]:
         """Mapped keys that no JSON object has had so far. A key left at the end is most likely misspelt."""
         return self._reader.unseen_columns
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know of the file, in sentences. Complete after the last row."""
+        return self._reader.notices
 
     def __iter__(self) -> Iterator[SourceRow | RejectedRow]:
         try:
@@ -96,10 +102,11 @@ def open_source(
 def _format(stream: ByteStream, asked: str | None) -> str:
     """The format asked for, or else that of the file name's ending, or else that of the first character.
 
-    A `.json` file may hold an array or JSON lines: the first character tells which.
+    A `.json` file may hold an array, JSON lines or one object around an array: the first line tells which.
     """
-    kind = asked or _ENDINGS.get(Path(stream.name.lower().removesuffix(".gz")).suffix)
+    name = stream.name.lower().removesuffix(".gz").removesuffix(".gzip")
+    kind = asked or _ENDINGS.get(Path(name).suffix)
     first = stream.head[:1]
     if kind in (None, "json") and first in (b"[", b"{"):
-        return "json" if first == b"[" else "jsonl"
+        return "json" if first == b"[" or is_one_object(stream.head) else "jsonl"
     return kind or "csv"
