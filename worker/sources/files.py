@@ -42,7 +42,7 @@ class Source:
 
     @property
     def ignored_columns(self) -> tuple[str, ...]:
-        """Columns of a CSV file that are neither named like a field nor mapped, and keys that only a platform writes."""
+        """Columns of a CSV file that are neither named like a field nor mapped; keys that only a platform writes."""
         return self._reader.ignored_columns
 
     @property

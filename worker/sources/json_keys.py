@@ -78,6 +78,7 @@ class KeyNames:
 
 def _rename(record: dict[str, Any], targets: Mapping[str, str]) -> None:
     moved = [(target, record.pop(key)) for key, target in targets.items() if key in record]
+    moved.sort(key=lambda pair: pair[0].startswith(CUSTOM_PREFIX))  # a whole `custom_fields` before its entries
     for target, value in moved:
         if not target:
             continue
