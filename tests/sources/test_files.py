@@ -1,6 +1,8 @@
 """Files: their format, gzip that is damaged, standard input, progress, and errors at opening."""
 
+import bz2
 import gzip
+import lzma
 import os
 import random
 import sys
@@ -74,11 +76,38 @@ def test_a_format_that_is_asked_for_wins_and_an_unknown_one_is_refused(put):
 
 @pytest.mark.parametrize(
     ("content", "remedy"),
-    [("email\n".encode("utf-16"), "UTF-8"), (b"PK\x03\x04rest", "Excel"), (b"PAR1rest", "Parquet")],
+    [
+        ("email\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
+        ("email\n".encode("utf-16-be"), "is UTF-16 without a byte order mark"),
+        ('{"email": 1}'.encode("utf-16-le"), "is UTF-16 without a byte order mark"),
+        ("\ufeffemail\n".encode("utf-16-be"), "is UTF-16: save"),
+        ("email\n".encode("utf-32"), "is UTF-32: save"),
+        ("\ufeffemail\n".encode("utf-32-be"), "is UTF-32: save"),
+        ("email\n".encode("utf-32-le"), "is UTF-32 without"),
+        ("email\n".encode("utf-32-be"), "is UTF-32 without"),
+        (b"PK\x03\x04rest", "Excel"),
+        (b"\xd0\xcf\x11\xe0rest", "Excel"),
+        (b"PAR1rest", "Parquet"),
+        (gzip.compress(gzip.compress(b"email\n")), "gzip twice"),
+        (bz2.compress(b"email\n"), "bzip2: unpack it first"),
+        (lzma.compress(b"email\n"), "xz: unpack it first"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+    ],
 )
-def test_files_of_another_kind_are_named(put, content, remedy):
+@pytest.mark.parametrize("name", ["people.csv", "people.json", "people"])
+def test_files_of_another_kind_are_named(put, name, content, remedy):
     with pytest.raises(SourceError, match=remedy):
-        open_source(put("people.csv", content))
+        open_source(put(name, content))
+
+
+@pytest.mark.parametrize("marks", [1, 2, 3])
+@pytest.mark.parametrize("quoted", ['"email"', "email"])
+def test_byte_order_marks_are_no_part_of_a_file(put, marks, quoted):
+    mark = b"\xef\xbb\xbf" * marks
+
+    assert rows(read(put("people.csv", mark + f"{quoted},city\na@example.com,\n".encode()))) == [mail(2, "a")]
+    assert rows(read(put("people.jsonl", mark + b'{"email":"a@example.com"}'))) == [mail(1, "a")]
+    assert rows(read(put("people", mark + b'[{"email":"a@example.com"}]'))) == [mail(1, "a")]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])

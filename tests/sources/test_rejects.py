@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from support.source_files import read
+from support.source_files import read, rejects, rows
 
 from contact_ingest.sources.rows import RejectedRow, SourceError, SourceRow, open_rejects, write_reject
 
@@ -38,6 +38,57 @@ def test_the_rejects_file_never_overwrites_the_file_being_read(put, tmp_path):
         open_rejects(str(tmp_path / "none" / "x"), source=path)
 
     assert Path(path).read_text() == "email\n"
+
+
+def rejects_of(tmp_path, path) -> str:
+    """A file with the rejects of `path`, and of one record that only the platform's rules refuse."""
+    target = str(tmp_path / "rejects.jsonl")
+    with open_rejects(target, source=path) as out:
+        for item in read(path):
+            if isinstance(item, RejectedRow):
+                write_reject(out, item)
+        write_reject(out, RejectedRow(9, "last_name", "is too long", {"email": "x@example.com", "line": "l"}))
+    return target
+
+
+def test_a_rejects_file_is_read_back_after_its_records_were_repaired(put, tmp_path):
+    table = put("people.csv", "email,phone,CITY\na@example.com,12,Rome\nb@example.com,,Oslo,x\n")
+    path = rejects_of(tmp_path, table)
+
+    untouched = read(path)
+    assert [(item.line, item.field) for item in untouched if isinstance(item, RejectedRow)] == [
+        (1, "phone"),
+        (2, "record"),
+    ]
+    assert "repair it in the table, or write the record as an object" in rejects(untouched)[1][1]
+
+    text = Path(path).read_text().replace('"12"', '"+15042345678"')
+    text = text.replace('"b@example.com,,Oslo,x\\n"', '{"email": "b@example.com", "City": "Oslo"}')
+    assert rows(read(put("repaired.jsonl", text))) == [
+        (1, {"email": "a@example.com", "phone": "+15042345678", "city": "Rome"}),
+        (2, {"email": "b@example.com", "city": "Oslo"}),
+        (3, {"email": "x@example.com", "line": "l"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "repair"),
+    [
+        ('{"email": "a@example.com", "email": "b@example.com"}', (r", \"email\": \"b@example.com\"", "")),
+        ('{"email": "a@example.com", "n": 123456789012345678901}', ("123456789012345678901", "1")),
+        ('{"email": "a@example.com", "phone": "12"}', (r"\"12\"", r"\"+15042345678\"")),
+        ('{"email": "a@example.com"', ('com\\"', 'com\\"}')),
+    ],
+)
+def test_a_json_record_is_read_back_from_its_text(put, tmp_path, text, repair):
+    path = rejects_of(tmp_path, put("people.jsonl", text))
+    assert len(rejects(read(path))) == 1
+
+    repaired = Path(path).read_text().replace(*repair)
+    found = read(put("repaired.jsonl", repaired))
+
+    assert rejects(found) == []
+    assert rows(found)[0][1]["email"] == "a@example.com"
 
 
 def test_no_repr_shows_what_is_in_a_record(put):

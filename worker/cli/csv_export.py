@@ -96,6 +96,6 @@ def _text(value: Any) -> str:
         return value
     if value is None:
         return "null"
-    if isinstance(value, list) and value and all(isinstance(item, str) and not {*";|"} & {*item} for item in value):
+    if isinstance(value, list) and value and all(isinstance(item, str) and not {*";|,"} & {*item} for item in value):
         return ";".join(value)
     return orjson.dumps(value).decode()

@@ -17,8 +17,8 @@ from contact_ingest.model.record import FIELDS
 from contact_ingest.sources.names import (
     CUSTOM,
     CUSTOM_PREFIX,
+    disguised_field,
     field_of_key,
-    likely_field,
     safe_label,
     trim,
     visible,
@@ -67,9 +67,9 @@ class KeyNames:
         if (trimmed := trim(key)) in self._mapping:
             return trimmed
         field = field_of_key(key)
-        if field is None and (visible(key) != key[:60]) and (likely := likely_field(key)) is not None:
+        if field is None and (disguised := disguised_field(key)) is not None:
             raise Refused(
-                likely,
+                disguised,
                 f"its key is written '{visible(key)}': take out or replace the characters that are shown by their code",
                 FailureCode.BAD_NAME,
             )

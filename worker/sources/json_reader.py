@@ -181,7 +181,7 @@ class JsonReader:
             record = _given_back(record)
         self._keys.name_fields(record)
         if is_exported(record):
-            self._read_only |= take_out_what_is_not_written(record)
+            self._read_only |= take_out_what_is_not_written(record, self._mapping)
         if (
             FIELDS.isdisjoint(record)
             and self._mapping.keys().isdisjoint(record)

@@ -48,7 +48,7 @@ _OTHER_WORDS = {
     "state": "state_province_region",
     "userid": "external_id",
 }
-_BY_LETTERS = {field.replace("_", ""): field for field in FIELDS - {CUSTOM}} | _OTHER_WORDS
+_BY_LETTERS = {field.replace("_", ""): field for field in FIELDS - {CUSTOM}}
 
 
 def trim(name: str) -> str:
@@ -90,9 +90,19 @@ def field_of_key(key: str) -> str | None:
 
 
 def likely_field(name: str) -> str | None:
-    """The field that a name may mean, for a suggestion: `email` for `E-mail`, `e\u200bmail` or `Mail`."""
+    r"""The field that a name may mean, for a suggestion: `email` for `E-mail`, `e\u200bmail` or `Mail`."""
+    letters = _letters(name)
+    return _BY_LETTERS.get(letters) or _OTHER_WORDS.get(letters)
+
+
+def disguised_field(name: str) -> str | None:
+    """The field whose letters a name has, together with characters that a message shows by their code point."""
+    return _BY_LETTERS.get(_letters(name)) if visible(name) != name[:_SHOWN] else None
+
+
+def _letters(name: str) -> str:
     text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).casefold().translate(_LATIN_FOR)
-    return _BY_LETTERS.get("".join(_WORD.findall(text)))
+    return "".join(_WORD.findall(text))
 
 
 def _is_unseen(char: str) -> bool:

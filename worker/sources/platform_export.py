@@ -14,11 +14,12 @@ Sources: POST /v3/marketing/contacts/exports; sendgrid-csharp#1024 (a JSON file)
 /v3/marketing/contacts; two public programs that read CSV files of an export. Checked 2026-11-25.
 """
 
+from collections.abc import Container
 from typing import Any
 
 from contact_ingest.sources.names import CUSTOM
 
-#: What SendGrid keeps itself, in columns and keys. An import leaves them out, and lists them.
+#: What SendGrid keeps itself. An import leaves them out, and lists them.
 #: Source: the fields with `read_only` of GET /v3/marketing/field_definitions, checked 2026-11-25.
 READ_ONLY = frozenset(
     {"id", "contact_id", "created_at", "updated_at", "list_ids", "segment_ids", "_metadata", "email_domains"}
@@ -36,12 +37,13 @@ def is_exported(record: dict[str, Any]) -> bool:
     return "contact_id" in record or ("id" in record and any(key in record for key in _OF_THE_API))
 
 
-def take_out_what_is_not_written(record: dict[str, Any]) -> set[str]:
-    """Take the read-only keys out of an exported contact, in place, and the fields that are unset: null, "" or [].
+def take_out_what_is_not_written(record: dict[str, Any], mapped: Container[str]) -> set[str]:
+    """Take the read-only keys and the unset fields (null, "" or []) out of an exported contact, in place.
 
-    Returns the read-only keys that it had. A field that is left out keeps its value at the platform.
+    Keys in `mapped` stay. Returns the read-only keys that the contact had. A field that is left out keeps its value at
+    the platform.
     """
-    read_only = set(READ_ONLY & record.keys())
+    read_only = {key for key in READ_ONLY & record.keys() if key not in mapped}
     for key in read_only:
         del record[key]
     for key in [key for key, value in record.items() if value in _UNSET]:
