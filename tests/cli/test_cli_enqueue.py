@@ -121,44 +121,6 @@ def test_columns_lists_and_gzip_are_understood(cli, harness, client, tmp_path):
     assert orjson.loads(raw) == {"email": "a@example.com", "custom_fields": {"town": "Ulm"}}
 
 
-def test_a_column_that_may_be_a_field_is_suggested_and_the_suggestion_works(cli, harness, client, tmp_path):
-    path = tmp_path / "people.csv"
-    path.write_text("E-mail,nick\na@example.com,x\n")
-
-    refused = cli("enqueue", path)
-
-    assert refused.code == 2
-    assert "such as --map 'E-mail=email'" in refused.err
-    assert cli("enqueue", path, "--map", "E-mail=email").code == 0
-    assert waiting(client) == ["a@example.com"]
-
-
-def test_the_summary_says_what_is_odd_about_a_file(cli, harness, tmp_path):
-    path = tmp_path / "people.csv"
-    path.write_text("sep=;\nemail;city;e\u00admail\na@example.com\n")
-
-    said = cli("enqueue", path)
-
-    assert said.code == 0
-    assert r"ignored columns: e\u00admail" in said.out
-    assert "1 row has fewer cells than the header, the first on line 3: these count as empty" in said.out
-
-
-def test_a_rejects_file_is_given_back_and_a_dry_run_says_the_same(cli, harness, client, tmp_path):
-    path, rejects = tmp_path / "people.csv", tmp_path / "rejects.jsonl"
-    path.write_text("email,phone,first_name\na@example.com,12,A\n,,B\n")
-    assert cli("enqueue", path, "--rejects", rejects).code == 1
-
-    repaired = (
-        rejects.read_text().replace('"12"', '"+15042345678"').replace('{"first_', '{"email":"b@example.com","first_')
-    )
-    (tmp_path / "repaired.jsonl").write_text(repaired)
-
-    assert cli("enqueue", tmp_path / "repaired.jsonl", "--dry-run").code == 0
-    assert cli("enqueue", tmp_path / "repaired.jsonl").code == 0
-    assert waiting(client) == ["a@example.com", "b@example.com"]
-
-
 @pytest.mark.parametrize(
     ("args", "named"),
     [
