@@ -27,6 +27,8 @@ GOOD = '{"email": "z@example.com"}'
         ('{"email":"\\u003a","\\u0065mail":"b@example.com"}', "email"),
         ('{"a@example.com":1,"a@example.com":2}', "record"),
         ('{"email":"\\u003A\\u003a","city":"x","city":"x"}', "city"),
+        ('{"email":"\\u003a","city":"x","city":"y"}', "city"),
+        ('{"email":"\\u003A","external_id":"x","external_id":"y"}', "external_id"),
         ('{"subscribed":true,"email":"a@example.com","subscribed":false}', "subscribed"),
     ],
 )
