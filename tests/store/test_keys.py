@@ -131,6 +131,10 @@ def outages(harness, sandbox):
     sandbox.dials(script=[])
     while runtime.breaker.state().is_open:
         runtime.exchanger.ask(runtime.provider.definitions())
+    sandbox.dials(limits={"sendgrid.fields": {"limit": 600, "window_s": 800}})
+    while runtime.exchanger.ask(runtime.provider.definitions()) is None:
+        time.sleep(0.05)
+    harness.look()
     sandbox.dials(auth_down=True)
     enqueue([person(100)], "sendgrid")
     harness.run_until(lambda: runtime.state.read().get("state") == "stopped")

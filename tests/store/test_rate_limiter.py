@@ -175,16 +175,46 @@ def window_s(rate_limiter, harness):
     return (until_ms - int(harness.engine.client.get(base("clock_offset")) or 0)) / 1000 - seconds - micros / 1e6
 
 
-def test_a_window_is_as_long_as_the_longest_reset_of_late_and_an_absurd_one_is_forgotten(harness):
+def reply(rate_limiter, reset_s, remaining=999):
+    rate_limiter.report(
+        rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=remaining, reset_s=float(reset_s))
+    )
+
+
+def test_a_window_is_as_long_as_the_longest_reset_of_late_and_a_longer_one_is_forgotten(harness):
     rate_limiter = RateLimiter(harness.runtime.store, "learning", {}, lease_ms=45_000)
-    rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+    reply(rate_limiter, 59)
     assert 58 < window_s(rate_limiter, harness) <= 60
 
-    rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=900.0))
+    reply(rate_limiter, 900)
+    reply(rate_limiter, 899)
     assert window_s(rate_limiter, harness) > 890
     for hour in (1, 2):
         harness.engine.client.set(rate_limiter._keys("clock_offset"), hour * 3_601_000)
-        rate_limiter.report(rate_limiter.acquire("upsert"), RateHeaders(limit=1_000, remaining=999, reset_s=59.0))
+        reply(rate_limiter, 59)
         assert window_s(rate_limiter, harness) > (890 if hour == 1 else 58)
 
     assert window_s(rate_limiter, harness) <= 60
+
+
+@pytest.mark.parametrize("before", [[], [59], [1, 1]])
+def test_one_absurd_reset_slows_nothing_down(harness, before):
+    rate_limiter = RateLimiter(harness.runtime.store, "absurd", {}, lease_ms=45_000)
+    for reset_s in before:
+        reply(rate_limiter, reset_s)
+
+    reply(rate_limiter, 900, remaining=0)
+
+    assert window_s(rate_limiter, harness) <= 60
+    assert rate_limiter.acquire("upsert").granted
+
+
+def test_a_long_reset_that_the_next_reply_confirms_is_believed(harness):
+    rate_limiter = RateLimiter(harness.runtime.store, "hourly", {}, lease_ms=45_000)
+    reply(rate_limiter, 600)
+    reply(rate_limiter, 590, remaining=0)
+
+    waiting = rate_limiter.acquire("upsert")
+
+    assert not waiting.granted
+    assert waiting.wait_ms > 500_000

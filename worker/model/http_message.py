@@ -13,6 +13,8 @@ LONGEST_WAIT_S = 900.0
 #: A reset value from here on is a Unix time; a smaller one is seconds left. Some platforms document one and send the
 #: other.
 UNIX_TIME_FROM = 1_000_000_000
+#: A Unix time from here on is in milliseconds: in seconds it would lie in the year 5138.
+UNIX_TIME_MS_FROM = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,15 +110,16 @@ def _reset_s(text: str | None, now_s: float) -> float | None:
     number = _whole_number(text)
     if number is None:
         return None
+    if number >= UNIX_TIME_MS_FROM:
+        return clamp(number / 1000 - now_s)
     return clamp(number - now_s if number >= UNIX_TIME_FROM else number)
 
 
 def _retry_after_s(text: str | None, now_s: float) -> float | None:
     if text is None:
         return None
-    number = _whole_number(text)
-    if number is not None:
-        return clamp(number)
+    if _whole_number(text) is not None:
+        return _reset_s(text, now_s)  # some send the end of the wait, as a Unix time
     try:
         when = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

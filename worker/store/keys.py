@@ -212,12 +212,13 @@ ACCOUNT_KEYS = (
         "rate:<endpoint>",
         "hash",
         # limit, remaining, reset_at: as the last reply said; window: ms a permit is held for after its reply;
-        # window_next, window_at: longest of late, and since when; silent 1: replies name no limit;
+        # window_next, window_at: longest of late, and since when; doubtful: a reset that waits to be confirmed, ms;
+        # silent 1: replies name no limit;
         # refusals: 429 in a row; blocked_until: nothing is sent before
         "what replies taught about the rate limit",
         (
             *("limit", "remaining", "reset_at", "window", "window_next", "window_at"),
-            *("silent", "refusals", "blocked_until"),
+            *("doubtful", "silent", "refusals", "blocked_until"),
         ),
     ),
     KeySpec(

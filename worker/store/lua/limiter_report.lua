@@ -22,8 +22,17 @@ if result == 'unsent' then return 0 end
 
 local limit, remaining, reset, block = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local window = tonumber(ARGV[6])
+local seen = redis.call('HMGET', rate, 'window', 'window_next', 'window_at', 'doubtful')
+-- A reset of over two minutes, far beyond the window in force, may be an absurd header. It counts once the next reply
+-- says about the same.
+if reset > math.max(120000, 2 * math.max(window, tonumber(seen[1] or 0))) then
+  local before = tonumber(seen[4] or 0)
+  redis.call('HSET', rate, 'doubtful', reset)
+  if before < reset / 2 or before > reset * 2 then reset, remaining = -1, -1 end
+else
+  redis.call('HDEL', rate, 'doubtful')
+end
 if window == 0 then
-  local seen = redis.call('HMGET', rate, 'window', 'window_next', 'window_at')
   window = tonumber(seen[1] or 0)
   -- The longest time to a reset is the best guess at the window. Platforms tell it in whole seconds, so it may be up to
   -- one longer. A guess that an hour of replies has not confirmed is forgotten: one absurd header must not slow an
