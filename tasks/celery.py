@@ -18,6 +18,7 @@ from contact_ingest.config.logging import configure
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import SettingError
 from contact_ingest.model.stage import Stage
+from contact_ingest.tasks import broker as redis_broker
 from contact_ingest.tasks.notify import is_full
 from contact_ingest.tasks.ticker import BAD_SETTING, Ticker
 
@@ -35,6 +36,7 @@ def _load() -> Settings:
     """The settings. A wrong setting ends the process with one line; Celery would print a page about an exception."""
     try:
         found = Settings.load()
+        redis_broker.check_transport(urlsplit(found.broker).scheme)
     except SettingError as wrong:
         sys.stderr.write(f"{wrong}\n")
         raise SystemExit(BAD_SETTING) from None
@@ -46,6 +48,7 @@ def _load() -> Settings:
 
 settings = _load()
 broker = settings.broker
+scheme = urlsplit(broker).scheme
 
 
 def _tls(url: str) -> dict[str, Any] | None:
@@ -86,7 +89,9 @@ app.conf.update(
     # No task of ours has an ETA or countdown. The limit keeps those of others from filling the memory.
     worker_eta_task_limit=100,
     task_create_missing_queues=True,
-    task_default_queue="contacts",
+    task_default_queue=redis_broker.queue_name(scheme, settings.key_prefix),
+    # Installations that share a broker other than Redis do not share commands such as `celery control shutdown` either.
+    control_exchange=redis_broker.control_exchange(scheme, settings.key_prefix),
     # Events copy the arguments of tasks, and the arguments of one task are records.
     task_send_sent_event=False,
     worker_send_task_events=False,
@@ -107,7 +112,8 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
 )
-if urlsplit(broker).scheme in ("redis", "rediss", "redis+socket"):
+if scheme in redis_broker.REDIS_SCHEMES:
+    redis_broker.register()
     # For kombu, a Redis whose memory is full is a channel error: a worker would end, and a new one would not start.
     # But the worker has to live to make room, so it connects again until there is room.
     app.conf.broker_channel_error_retry = True

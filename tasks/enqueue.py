@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from celery import shared_task
+from celery.worker.request import Request
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError
 
@@ -22,17 +23,30 @@ from contact_ingest.tasks.notify import StrictTask, ignore, is_full, shown
 
 log = logging.getLogger(__name__)
 
+#: What stands for the arguments of a message.
+REDACTED = "(redacted)"
 #: How long a message waits for room if it does not say so itself: one day. Nobody would hear that it was refused.
 WAIT_S = 86_400.0
 #: How long one run of the task waits for room; and how long when the broker cannot take the message back.
 WAIT_HERE_S, WAIT_WITHOUT_BROKER_S = 0.25, 30.0
 
 
+class RedactedRequest(Request):  # type: ignore[misc]
+    """A message at a worker, as `celery inspect` and the worker's log show it: without its arguments, whoever sent it
+    and whatever it wrote into the message's headers."""
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the interface of Celery
+        return {**super().info(safe=True), "args": REDACTED, "kwargs": REDACTED}
+
+
 class Redacted(StrictTask):
-    """A task whose arguments Celery does not copy into message headers, logs and events."""
+    """A task whose arguments Celery copies neither into message headers, logs and events nor into what `celery inspect`
+    shows."""
+
+    Request = f"{RedactedRequest.__module__}:{RedactedRequest.__qualname__}"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        return super().apply_async(args, kwargs, **{**options, "argsrepr": "(redacted)", "kwargsrepr": "(redacted)"})
+        return super().apply_async(args, kwargs, **{**options, "argsrepr": REDACTED, "kwargsrepr": REDACTED})
 
 
 @shared_task(name="contacts.enqueue", bind=True, base=Redacted)

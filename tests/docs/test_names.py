@@ -134,7 +134,7 @@ def test_every_variable_of_the_example_of_an_environment_exists():
     found = re.findall(r"^#? ?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
 
     assert "SENDGRID_API_KEY" in found
-    assert set(found) <= {*variables(), *platforms}
+    assert set(found) <= {*variables(), *platforms, "COMPOSE_PROFILES"}
 
 
 def test_the_codes_of_a_refusal_at_the_door_exist():

@@ -26,7 +26,14 @@ def test_every_reference_of_the_compose_file_resolves():
         assert command[command.index("--appendonly") + 1] == "yes"
         assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
     assert services["worker"]["restart"] == "unless-stopped"
-    assert services["sandbox"]["profiles"] == ["sandbox"]
+    assert {name: service.get("profiles") for name, service in services.items()} == {
+        "redis": None,
+        "worker": ["worker"],
+        "sandbox": ["sandbox"],
+        "sandbox-worker": ["sandbox"],
+    }
+    assert "health" not in str(services["sandbox"]["healthcheck"]["test"])
+    assert services["sandbox-worker"]["depends_on"]["sandbox"] == {"condition": "service_healthy"}
 
 
 def test_the_dockerfile_copies_only_what_there_is():

@@ -14,7 +14,7 @@ from contact_ingest.model.stage import Stage
 #: What happens to a record, in order. Each list of the program that names stages uses these words.
 STAGES = ("enqueue", "aggregate", "dispatch", "poll", "retry")
 #: The other modules of `tasks/`: Celery's app and what all tasks share.
-SHARED_TASKS = {"__init__", "celery", "consumer", "local_runner", "notify", "ticker"}
+SHARED_TASKS = {"broker", "__init__", "celery", "consumer", "local_runner", "notify", "ticker"}
 #: Names that modules had before the rooms were made. Some lie in a folder of that name now, or mean something else in
 #: the sandbox: those are not in the list.
 OLD_MODULES = """

@@ -1,5 +1,6 @@
 """Rejected lines are written for their owner only, and no repr shows a record."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import orjson
 import pytest
 from support.source_files import read, rejects, rows
 
+from contact_ingest.sources.private_file import open_private
 from contact_ingest.sources.rows import RejectedRow, SourceError, SourceRow, open_rejects, write_reject
 
 
@@ -97,3 +99,52 @@ def test_no_repr_shows_what_is_in_a_record(put):
     assert [type(item) for item in found] == [SourceRow, RejectedRow]
     assert "bob" not in repr(found)
     assert "Rome" not in repr(found)
+
+
+def test_a_private_file_replaces_what_was_there_and_follows_no_link(tmp_path):
+    theirs, link = tmp_path / "theirs", tmp_path / "link"
+    theirs.write_text("theirs")
+    theirs.chmod(0o644)
+    link.symlink_to(theirs)
+
+    with pytest.raises(OSError, match="is a link"), open_private(link):
+        pass
+    with theirs.open() as reader, open_private(theirs) as out:
+        out.write(b"private")
+        out.flush()
+        assert reader.read() == "theirs"
+
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o600
+    assert theirs.read_text() == "private"
+
+
+def test_a_private_file_that_is_continued_is_taken_from_others(tmp_path):
+    path = tmp_path / "rejects.jsonl"
+    path.write_text("1\n")
+    path.chmod(0o664)
+
+    with open_private(path, appending=True) as out:
+        out.write(b"2\n")
+
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("1\n2\n", 0o600)
+
+
+def test_a_pipe_is_written_to_as_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with open_private(pipe) as out:
+            out.write(b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+
+
+def test_rejects_and_exports_refuse_a_link(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(SourceError, match="is a link: name the file itself"):
+        open_rejects(str(link), source="-")
+    assert not (tmp_path / "elsewhere").exists()

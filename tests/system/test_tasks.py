@@ -306,11 +306,78 @@ def test_a_pickle_message_is_refused_and_no_unreadable_message_is_quoted_in_the_
         assert "quoted.example" not in worker.log.lower(), worker.log
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(b"garbage", b"", b"\xff\xfe{}", b"[1, 2]", b'"text"', b"7", b"{}", b'{"body": 5}', b'{"properties": []}'),
+        orjson.dumps({"body": "!", "headers": {}, "properties": {"delivery_info": {}, "delivery_tag": "t"}}),
+    ],
+)
+def test_a_message_that_is_no_message_is_deleted_and_ends_no_worker(stage, producer, message):
+    stage.client.lpush(stage.queue, message)
+    producer.send_task("contacts.enqueue", [person(1), "sendgrid"])
+
+    with stage.worker(pool="threads", concurrency=2) as worker:
+        stage.wait_until_settled(of=1)
+        wait_until(lambda: stage.client.llen(stage.queue) == 0, 20)
+
+        assert not worker.has_ended, worker.log
+        assert stage.books()["delivered"] == 1
+        assert "Traceback" not in worker.log, worker.log
+
+
+def test_inspecting_a_worker_shows_no_records(stage, producer):
+    """The task waits for room in a lane that is full, so that it can be seen at work."""
+    limits = {"MAX_LANE_BYTES": "1000000", "MAX_WAIT_S": "60"}
+    stage.enqueue({"email": f"filler{n}@example.com", "address_line_1": "x" * 90} for n in range(9_000))
+    records = [person(n, domain="Inspected.example", city="y" * 50) for n in range(500)]
+    producer.send_task("contacts.enqueue", [records, "sendgrid"])
+    with stage.worker(pool="threads", concurrency=2, **limits):
+        stage.runtime.state.pause(None, "to see a task at work")
+        inspect = producer.control.inspect(timeout=1)
+
+        def seen() -> str:
+            found = [*(inspect.active() or {}).values(), *(inspect.reserved() or {}).values()]
+            return str([each for each in found if "contacts.enqueue" in str(each)] or "")
+
+        shown = wait_until(seen, 30)
+        assert "(redacted)" in shown
+        assert "inspected.example" not in shown.lower()
+
+
 def test_a_worker_without_a_destination_does_not_start_and_says_what_to_set(stage):
     environment = {n: v for n, v in stage.environment().items() if n not in ("SENDGRID_API_KEY", "SENDGRID_BASE_URL")}
     with WorkerProcess(environment, stage.directory) as worker:
         assert worker.wait(20) != 0
         assert "SENDGRID_API_KEY" in worker.log
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqs://", "sqs needs a package: pip install 'celery[sqs]'"),
+        (
+            "azureservicebus://key:secret@space",
+            "azureservicebus needs a package: pip install 'celery[azureservicebus]'",
+        ),
+        ("carrier-pigeon://coop", "Celery knows no broker of this kind: carrier-pigeon"),
+    ],
+)
+def test_a_worker_says_what_its_broker_needs(stage, url, says):
+    with WorkerProcess({**stage.environment(), "CELERY_BROKER_URL": url}, stage.directory) as worker:
+        assert worker.wait(20) == 2
+        assert f"CELERY_BROKER_URL: {says}" in worker.log
+        assert "secret" not in worker.log
+
+
+def test_installations_have_queues_of_their_own_on_a_shared_broker(app):
+    from contact_ingest.tasks.broker import control_exchange, queue_name  # noqa: PLC0415
+
+    assert control_exchange("amqp", "contact-ingest") == "celery"
+    assert control_exchange("amqp", "news") != control_exchange("amqp", "shop")
+    assert queue_name("amqp", "contact-ingest") == "contacts"
+    assert {queue_name("amqp", prefix) for prefix in ("news", "shop")} == {"news.contacts", "shop.contacts"}
+    assert queue_name("redis", "news") == "contacts"
 
 
 def test_a_wakeup_that_the_broker_does_not_take_costs_only_a_moment(stage, redis_server):

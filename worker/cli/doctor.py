@@ -25,7 +25,7 @@ _HIDDEN = "********"
 
 def register(app: typer.Typer) -> None:
     app.command(epilog=examples("doctor", "doctor --books --json"))(doctor)
-    app.command(epilog=examples("health"))(health)
+    app.command(epilog=examples("health", "health --fleet"))(health)
 
 
 def doctor(
@@ -57,12 +57,15 @@ def doctor(
         raise typer.Exit(1)
 
 
-def health(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Say whether Redis answers and a worker ticks, for a container's health check.
+def health(
+    fleet: Annotated[bool, typer.Option("--fleet", help="Count the workers of all machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say whether Redis answers and a worker of this machine ticks, for a container's health check.
 
     Exits with 1 if not.
     """
-    found = check_health(_engine())
+    found = check_health(_engine(), fleet=fleet)
     mark = "ok" if found.healthy else "not healthy"
     typer.echo(orjson.dumps(asdict(found)).decode() if as_json else f"{mark}: {found.says}")
     if not found.healthy:

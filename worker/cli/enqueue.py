@@ -25,6 +25,7 @@ from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, Receipt, WaitBudget
 from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.files import Source, open_source
+from contact_ingest.sources.private_file import open_private
 from contact_ingest.sources.rows import SourceError, open_rejects
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, append
 from contact_ingest.store.scripts import Store
@@ -143,7 +144,7 @@ def _open_rejects(path: str | None, source: str, *, appending: bool) -> Any:
         return nullcontext()
     if appending and Path(path).is_file() and not (source != "-" and Path(path).samefile(source)):
         try:
-            return Path(path).open("ab")
+            return open_private(path, appending=True)
         except OSError as problem:
             raise SourceError(f"--rejects {path}", problem.strerror or "cannot be written") from None
     return open_rejects(path, source=source)

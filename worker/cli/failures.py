@@ -1,6 +1,5 @@
 """`failures`, `failures codes` and `failures export`: records that failed, and why. Contents only where asked for."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,7 @@ from contact_ingest.cli.output import counted, examples, note, say, show_json, s
 from contact_ingest.errors import SettingError
 from contact_ingest.model.failure import Failure
 from contact_ingest.model.failure_codes import FAMILIES, FailureCode
+from contact_ingest.sources.private_file import open_private
 
 FORMATS = ("jsonl", "csv")
 #: Lines of a table without --limit.
@@ -160,8 +160,6 @@ def _open_new(file: str) -> AbstractContextManager[BinaryIO]:
     if file == "-":
         return nullcontext(sys.stdout.buffer)
     try:
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.fchmod(opened, 0o600)  # a file that was there may be open to others
-        return os.fdopen(opened, "wb")
+        return open_private(file)
     except OSError as problem:
         raise SettingError(file, problem.strerror or "cannot be written") from None

@@ -5,7 +5,6 @@ contents of a record may go to the user's own rejects file and nowhere else: no 
 """
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +13,7 @@ import orjson
 
 from contact_ingest.errors import IngestError
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.sources.private_file import open_private
 
 #: The `field` of a rejected row that is wrong as a whole.
 WHOLE_RECORD = "record"
@@ -62,10 +62,9 @@ def open_rejects(path: str, *, source: str) -> BinaryIO:
     try:
         if target.exists() and source != "-" and target.samefile(source):
             raise SourceError(f"--rejects {path}", "is the file to be read: give another name")
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        return open_private(target)
     except OSError as error:
         raise SourceError(f"--rejects {path}", error.strerror or "cannot be written") from error
-    return open(descriptor, "wb")  # noqa: PTH123 - a descriptor, not a path
 
 
 def write_reject(out: BinaryIO, reject: RejectedRow) -> None:

@@ -1,5 +1,6 @@
 """Fixtures of the tests in this folder."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -49,5 +50,5 @@ def wire(redis_server, sandbox):
 def parts(wire):
     """All is well: a server, an account, a worker that ticks."""
     parts = wire()
-    parts.workers.heartbeat("host:1", 4)
+    parts.workers.heartbeat(f"{socket.gethostname()}:1", 4)
     return parts

@@ -88,3 +88,15 @@ def test_health_asks_nothing_of_the_platform(parts, sandbox):
     assert run("health").exit_code == 0
 
     assert len(sandbox.journal()) == before
+
+
+def test_health_speaks_of_the_workers_of_this_machine_unless_asked_for_the_fleet(wire):
+    engine = wire()
+    engine.workers.heartbeat("another-machine:7", 4)
+
+    here, fleet = run("health"), run("health", "--fleet")
+
+    assert (here.exit_code, fleet.exit_code) == (1, 0)
+    assert "no worker of this machine" in here.output
+    assert "--fleet" in here.output
+    assert "workers: 1" in fleet.output

@@ -5,6 +5,7 @@ The doctor changes nothing. A server that does not answer is a finding, and ends
 """
 
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -61,16 +62,23 @@ def examine(engine: EngineProtocol, *, recount: bool = False) -> Iterator[Findin
             yield _unreachable(f"{runtime.name}: keys", "REDIS_URL", problem)
 
 
-def check_health(engine: EngineProtocol) -> Health:
-    """A quick check for containers. The platform is not asked."""
+def check_health(engine: EngineProtocol, *, fleet: bool = False) -> Health:
+    """A quick check for containers: whether Redis answers and a worker of this machine, by its host name, was heard of.
+    With `fleet`, a worker of any machine will do. The platform is not asked."""
     try:
         workers = live_workers(engine)
     except RedisError as problem:
         return Health(healthy=False, says=f"Redis does not answer: {type(problem).__name__}")
-    if not workers:
-        return Health(healthy=False, says=f"Redis answers; no worker has been heard of for {GONE_S:g} s")
-    heard_s = min(worker.silent_s for worker in workers)
-    return Health(healthy=True, says=f"Redis answers; workers: {len(workers)}, last heard of {heard_s:.1f} s ago")
+    host = socket.gethostname()
+    counted = workers if fleet else [worker for worker in workers if worker.name.rpartition(":")[0] == host]
+    if not counted:
+        of_host = "" if fleet else f" of this machine ({host})"
+        others = f"; elsewhere there are {len(workers)}, which --fleet counts" if workers else ""
+        return Health(
+            healthy=False, says=f"Redis answers; no worker{of_host} has been heard of for {GONE_S:g} s{others}"
+        )
+    heard_s = min(worker.silent_s for worker in counted)
+    return Health(healthy=True, says=f"Redis answers; workers: {len(counted)}, last heard of {heard_s:.1f} s ago")
 
 
 def refuse_unsafe_store(engine: EngineProtocol) -> None:
