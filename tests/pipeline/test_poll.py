@@ -162,7 +162,7 @@ def test_a_429_for_a_status_waits_and_changes_nothing_else(harness):
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_while_following_stops_the_destination_and_loses_no_job(harness, status):
-    jobs = facing(harness, reply(status), job("completed"))
+    jobs = facing(harness, reply(status, {"errors": [{"message": "access forbidden"}]}), job("completed"))
 
     poll(harness)
     poll(harness)

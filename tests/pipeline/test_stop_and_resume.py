@@ -10,7 +10,7 @@ from contact_ingest.store.schedule import PROBE_FIRST_MS, PROBE_LAST_MS
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it(harness, status):
-    platform = facing(harness, reply(status))
+    platform = facing(harness, reply(status, {"errors": [{"message": "access forbidden"}]}))
     number = batch_on_its_way(harness)
     runtime = harness.runtime
 

@@ -94,6 +94,11 @@ class FailureCode(StrEnum):
     )
     WRONG_METHOD = "wrong_method", "The platform does not take an update at this path: check base_url, then resume."
     BAD_LIST = "bad_list", "The platform refuses the lists of a lane: check that they exist, then resume."
+    BAD_KEY_FIELD = (
+        "bad_key_field",
+        "The platform does not take the key field: check key_field and external_id_field, then resume.",
+    )
+    BAD_SOURCE = "bad_source", "The platform does not know the source of the contacts: check source_id, then resume."
     STOPPED = "stopped", "The destination was stopped, and no reason was kept."
 
     # A reply or an exchange that decides nothing: the same request goes out again later.

@@ -41,10 +41,14 @@ class Pending:
 @dataclass(frozen=True, slots=True)
 class Done:
     """The platform applied the request at once, except these rows: `failed` rows fail, and `again` rows are sent once
-    more, later, because they failed through no fault of theirs."""
+    more, later, because they failed through no fault of theirs.
+
+    `applied` is the number of rows that the platform vouches for, None where the reply vouches for all that it does not
+    name. Rows that are neither vouched for nor named are counted as unattributed."""
 
     failed: tuple[RowError, ...] = ()
     again: tuple[RowError, ...] = ()
+    applied: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ class JobEnded:
     """The job has ended.
 
     `errored` is the number of failed rows, None where the platform does not say. `errors_url` is where they are listed,
-    empty where they are not. `all_failed`: nothing was applied.
+    empty where they are not. `all_failed`: nothing was applied. `requested` is the number of rows that the job took,
+    None where the platform does not say: nobody vouches for rows beyond it.
     """
 
     status: str
@@ -141,6 +146,7 @@ class JobEnded:
     errors_url: str = ""
     all_failed: bool = False
     reason: str = ""
+    requested: int | None = None
 
     def __repr__(self) -> str:
         return f"JobEnded({self.status}, errored={self.errored})"

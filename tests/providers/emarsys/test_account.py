@@ -246,6 +246,9 @@ def test_a_token_is_put_away_before_it_lapses(expires_in, lasts_s):
         (429, b"", {"retry_after": "7"}, Limited(7.0)),
         (429, b"", {"date": DATE, "x_ratelimit_reset": str(int(NOW_S) + 20)}, Limited(20.0)),
         (429, b"", {}, Limited(None)),
+        (403, b"<html>blocked", {"retry_after": "7"}, Retry("token_403", 7.0)),
+        (400, b"", {}, Retry("token_400")),
+        (400, {"message": "Bad Request"}, {}, Retry("token_400")),
     ],
 )
 def test_a_token_that_cannot_be_had_says_why(status, body, headers, means):

@@ -20,7 +20,6 @@ from support.provider_emarsys import (
 
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.verdicts import (
-    AllFailed,
     Done,
     Limited,
     Named,
@@ -28,6 +27,7 @@ from contact_ingest.model.verdicts import (
     Retry,
     RowError,
     Stop,
+    StopLane,
     TooLarge,
 )
 
@@ -55,21 +55,32 @@ def test_rows_that_failed_inside_a_success_are_named_without_their_keys_in_the_r
         (
             RowError("reply_2008", "No contact found with the external id: 3 - <address>", "erik.selvig@example.com"),
             RowError("reply_2010", "More contacts found with the external id: …", "12345"),
-        )
+        ),
+        applied=2,
     )
 
 
 @pytest.mark.parametrize("errors", [{}, [], None, ""])
-@pytest.mark.parametrize("ids", [["1"], [1], ["1", 2, ["3"]]])
-def test_no_errors_come_in_several_shapes(errors, ids):
-    assert verdict(200, envelope(0, {"ids": ids, "errors": errors})) == Done()
-    assert verdict(200, envelope(0, {"ids": ids})) == Done()
+@pytest.mark.parametrize(
+    ("ids", "applied"),
+    [
+        (["1"], 1),
+        ([1], 1),
+        (["1", 2, ["3"]], 3),
+        ([["1", 2], [[3], []]], 3),
+        ({"a@x.org": "1"}, 1),
+        (["1", None, ""], 1),
+    ],
+)
+def test_no_errors_come_in_several_shapes_and_every_id_vouches_for_a_row(errors, ids, applied):
+    assert verdict(200, envelope(0, {"ids": ids, "errors": errors})) == Done(applied=applied)
+    assert verdict(200, envelope(0, {"ids": ids})) == Done(applied=applied)
 
 
 def test_errors_in_a_list_are_read_too():
     errors = [{"key": 77, "errorCode": "2008", "errorMsg": "none such"}]
     assert verdict(200, envelope(0, {"ids": [], "errors": errors})) == Done(
-        (RowError("reply_2008", "none such", "77"),)
+        (RowError("reply_2008", "none such", "77"),), applied=0
     )
 
 
@@ -100,10 +111,10 @@ def test_a_success_that_was_cut_off_is_none():
     assert emarsys().read_upsert(cut, NOW_S) == Retry("unreadable_reply", unknown=True)
 
 
-@pytest.mark.parametrize("code", [2004, 2005, 2006, 2007, 2008, 2010, 2012, 9999])
+@pytest.mark.parametrize("code", [2004, 2013, 2005, 2006, 2007, 2008, 2010, 2012, 9999])
 def test_a_row_fails_by_any_code_but_that_of_the_race(code):
     body = envelope(0, {"ids": [1], "errors": {"b@x.org": {str(code): "bad"}}})
-    assert verdict(200, body) == Done((RowError(f"reply_{code}", "bad", "b@x.org"),), ())
+    assert verdict(200, body) == Done((RowError(f"reply_{code}", "bad", "b@x.org"),), applied=1)
 
 
 def test_a_row_that_lost_a_race_is_sent_again():
@@ -115,6 +126,7 @@ def test_a_row_that_lost_a_race_is_sent_again():
     assert verdict(200, envelope(0, {"ids": [1], "errors": errors})) == Done(
         (RowError("reply_2007", "bad", "b@x.org"), RowError("reply_2006", "bad field", "c@x.org")),
         (RowError("reply_2009", "Contact with the external id already exists: 3", "a@x.org"),),
+        applied=1,
     )
 
 
@@ -126,20 +138,40 @@ def test_a_row_error_without_a_code_fails_the_row_still(said):
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (200, 2004), (400, 2004)])
-def test_a_key_that_is_refused_fails_all_rows(status, code):
+def test_a_key_that_is_refused_is_a_matter_of_the_destination_and_fails_no_row(status, code):
     errors = {"<NO_KEY_ID>": {"2004": "Invalid key field id: 9"}, "b@x.org": {"2007": "bad"}}
-    assert verdict(status, envelope(code, {"ids": [], "errors": errors})) == AllFailed(
-        "reply_2004", "Invalid key field id: 9"
-    )
+    stop = verdict(status, envelope(code, {"ids": [], "errors": errors}))
+    assert (type(stop), stop.code) == (Stop, "bad_key_field")
+    assert "key_field" in stop.why
 
 
-ALL, REFUSED, AGAIN, SPLIT = "all fail", "refused", "again", "split"
+@pytest.mark.parametrize(
+    ("code", "kind", "means"),
+    [
+        (2004, Stop, "bad_key_field"),
+        (2013, Stop, "bad_source"),
+        (2020, StopLane, "bad_list"),
+        (3004, StopLane, "bad_list"),
+        (3006, StopLane, "bad_list"),
+    ],
+)
+@pytest.mark.parametrize(("status", "of_all"), [(200, 0), (400, 2007), (400, 0)])
+def test_what_every_row_says_and_all_share_is_no_fault_of_a_row(code, kind, means, status, of_all):
+    errors = {"a@x.org": {str(code): "no"}, "b@x.org": {str(code): "no"}}
+    shared = verdict(status, envelope(of_all, {"ids": [], "errors": errors}))
+    assert (type(shared), shared.code) == (kind, means)
+
+
+KEY, SOURCE, LIST, REFUSED, AGAIN, OURS, SPLIT = "key", "source", "list", "refused", "again", "ours", "split"
 
 
 @pytest.mark.parametrize(
     ("status", "code", "means"),
     [
-        (200, 2004, ALL),
+        (200, 2004, KEY),
+        (404, 2004, KEY),
+        (404, 2013, SOURCE),
+        (200, 3006, LIST),
         (200, 2005, REFUSED),
         (200, 2006, REFUSED),
         (200, 2007, REFUSED),
@@ -155,9 +187,9 @@ ALL, REFUSED, AGAIN, SPLIT = "all fail", "refused", "again", "split"
         (400, 1010, REFUSED),
         (400, 1016, REFUSED),
         (400, 2001, AGAIN),
-        (400, 2002, REFUSED),
-        (400, 2003, REFUSED),
-        (400, 2004, ALL),
+        (400, 2002, OURS),
+        (400, 2003, OURS),
+        (400, 2004, KEY),
         (400, 2005, REFUSED),
         (400, 2006, REFUSED),
         (400, 2007, REFUSED),
@@ -166,23 +198,50 @@ ALL, REFUSED, AGAIN, SPLIT = "all fail", "refused", "again", "split"
         (400, 2009, AGAIN),
         (400, 2010, REFUSED),
         (400, 2012, REFUSED),
-        (400, 2013, ALL),
-        (400, 2020, ALL),
-        (404, 2020, ALL),
-        (400, 3004, ALL),
-        (404, 3004, ALL),
-        (400, 3006, ALL),
-        (404, 3006, ALL),
+        (400, 2013, SOURCE),
+        (400, 2020, LIST),
+        (404, 2020, LIST),
+        (400, 3004, LIST),
+        (404, 3004, LIST),
+        (400, 3006, LIST),
+        (404, 3006, LIST),
     ],
 )
 def test_a_reply_code_means_what_the_registry_says_of_it_under_that_status(status, code, means):
     verdicts = {
-        ALL: AllFailed(f"reply_{code}", "some words"),
-        REFUSED: Rejected(f"reply_{code}", "some words"),
-        AGAIN: Retry(f"reply_{code}"),
-        SPLIT: TooLarge(),
+        KEY: (Stop, "bad_key_field"),
+        SOURCE: (Stop, "bad_source"),
+        LIST: (StopLane, "bad_list"),
+        REFUSED: (Rejected, f"reply_{code}"),
+        AGAIN: (Retry, f"reply_{code}"),
+        OURS: (Retry, "internal"),
+        SPLIT: (TooLarge, None),
     }
-    assert verdict(status, envelope(code, "", "some words")) == verdicts[means]
+    meant = verdict(status, envelope(code, "", "some words"))
+    assert (type(meant), getattr(meant, "code", None)) == verdicts[means]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_list"),
+    [
+        ("Invalid value for contact_list_id", True),
+        ("The contact list does not exist", True),
+        ("List does not exist: 4711", True),
+        ("Contact lists cannot be loaded", True),
+        ("Invalid value for field 31", False),
+        ("", False),
+        ("Enlist the value", False),
+    ],
+)
+def test_an_invalid_value_is_a_matter_of_the_lane_where_the_text_speaks_of_its_list(text, is_list):
+    assert isinstance(verdict(400, envelope(1008, "", text)), StopLane if is_list else Rejected)
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 406, 409, 418, 422, 431, 451])
+@pytest.mark.parametrize("body", [b"<html>blocked", b"Request blocked", {}, {"message": "Forbidden"}, [], None, 7])
+def test_what_is_not_the_word_of_emarsys_blames_nobody_and_stops_nothing(status, body):
+    assert verdict(status, body, retry_after="4").code == f"http_{status}"
+    assert isinstance(verdict(status, body), Retry)
 
 
 def test_a_refusal_that_names_rows_fails_those_alone():
@@ -195,7 +254,6 @@ def test_a_refusal_that_names_rows_fails_those_alone():
 @pytest.mark.parametrize(
     ("status", "body", "headers", "means"),
     [
-        (400, b"<html>", {}, Rejected("http_400", "Emarsys answered 400 and gave no reason")),
         (413, b"", {}, TooLarge()),
         (500, envelope(2011), {}, Retry("http_500")),
         (500, envelope(1), {}, Retry("http_500")),
@@ -221,7 +279,10 @@ def test_other_statuses_mean_what_they_say(status, body, headers, means):
     ("status", "body", "code"),
     [
         (401, envelope(1), "unauthorized"),
-        (402, b"", "payment"),
+        (402, envelope(1), "payment"),
+        (403, envelope(1), "forbidden"),
+        (401, b"<html>", "unauthorized"),
+        (405, b"", "not_allowed"),
         (403, b"", "forbidden"),
         (404, b"<html>", "not_found"),
         (404, envelope(1), "not_found"),

@@ -51,18 +51,34 @@ def test_a_refused_contact_fails_with_the_words_of_loops(status, code):
     assert (outcome.code, outcome.reason) == (code, "<address> has a bad value")
 
 
-@pytest.mark.parametrize("status", [400, 409, 413, 422])
-@pytest.mark.parametrize("body", [b"", b"<html>", {}, [], None, {"message": 7}, {"message": " "}])
-def test_a_refusal_without_words_is_one_all_the_same(status, body):
-    outcome = verdict(status, body)
-    assert isinstance(outcome, Rejected)
-    assert outcome.reason == f"Loops answered {status} and gave no reason"
+NOT_LOOPS = [
+    b"",
+    b"<html>",
+    b"Request blocked",
+    {},
+    [],
+    None,
+    {"message": "Forbidden"},
+    {"error": "Bad Request", "status": 400},
+    {"success": True, "message": "x"},
+    {"success": "false", "message": "x"},
+    {"success": False},
+    {"success": False, "message": 7},
+    {"success": False, "message": " "},
+]
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 406, 409, 413, 415, 418, 422, 451])
+@pytest.mark.parametrize("body", NOT_LOOPS)
+def test_what_is_not_the_word_of_loops_blames_nobody_and_stops_nothing(status, body):
+    assert verdict(status, body) == Retry(f"http_{status}")
+    assert verdict(status, body, retry_after="4") == Retry(f"http_{status}", 4.0)
 
 
 def test_the_deprecated_error_is_read_where_there_is_no_message_and_reasons_are_short():
     assert verdict(400, {"success": False, "error": "Invalid email", "path": "x"}).reason == "Invalid email"
-    assert verdict(400, {"message": "new", "error": "old"}).reason == "new"
-    assert len(verdict(400, {"message": "m" * 5_000}).reason) == 1_000
+    assert verdict(400, {"success": False, "message": "new", "error": "old"}).reason == "new"
+    assert len(verdict(400, {"success": False, "message": "m" * 5_000}).reason) == 1_000
 
 
 @pytest.mark.parametrize("status", [400, 404])
@@ -99,9 +115,13 @@ def test_a_wrong_destination_stops(status, code):
     assert KEY not in stop.why
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"", {"message": "Not Found"}, {"success": True}])
-def test_a_404_that_is_not_the_word_of_loops_is_about_the_address_not_the_contact(body):
-    assert verdict(404, body).code == "not_found"
+@pytest.mark.parametrize("body", NOT_LOOPS)
+def test_what_anybody_says_of_the_address_or_the_credentials_stops_the_destination(body):
+    assert [(type(v), v.code) for v in (verdict(status, body) for status in (401, 404, 405))] == [
+        (Stop, "unauthorized"),
+        (Stop, "not_found"),
+        (Stop, "not_allowed"),
+    ]
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 503, 599])

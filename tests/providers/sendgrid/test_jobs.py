@@ -96,7 +96,7 @@ def test_an_unknown_status_is_still_running(status, shown):
 def test_the_other_replies_about_a_job():
     assert report(404, {"errors": []}) == JobMissing()
     assert report(401).code == "unauthorized"
-    assert report(403).code == "forbidden"
+    assert report(403, {"errors": [{"message": "access forbidden"}]}).code == "forbidden"
     assert report(500, retry_after="9") == Retry("http_500", 9.0)
     assert report(400, {"errors": {"message": "bad id"}}) == Retry("http_400")
     for body in (b"", b"[]", b"<html>"):

@@ -15,6 +15,7 @@ from contact_ingest.model.verdicts import (
     Retry,
     RowError,
     Stop,
+    StopLane,
     TooLarge,
 )
 
@@ -102,12 +103,11 @@ def test_refused_custom_field_ids_are_named():
         ({"errors": [{"message": "invalid JSON"}]}, "invalid_json"),
         ({"errors": [{"message": "contact support@sendgrid.com"}]}, "http_400"),
         ({"errors": [{"message": "field 'email' is 'odd'"}]}, "http_400"),
-        ({"errors": []}, "http_400"),
-        ({"errors": None}, "http_400"),
-        ({}, "http_400"),
-        (b"<html>", "http_400"),
-        (b"", "http_400"),
-        ([[[None]]], "http_400"),
+        ({"errors": {"message": "bad"}}, "http_400"),
+        ({"errors": "bad"}, "http_400"),
+        ({"error": "bad", "id": "7"}, "http_400"),
+        ([{"message": "bad"}], "http_400"),
+        ({"message": "bad", "field": None}, "http_400"),
     ],
 )
 def test_a_refusal_that_names_nobody_says_so(body, code):
@@ -117,9 +117,91 @@ def test_a_refusal_that_names_nobody_says_so(body, code):
     assert outcome.reason
 
 
-def test_a_complaint_about_the_lists_stops_the_lane_only_if_its_path_says_so():
-    assert verdict(400, {"errors": [{"field": "list_ids[0]", "message": "no"}]}).code == "bad_list"
-    assert isinstance(verdict(400, {"errors": [{"field": None, "message": "list_ids are odd"}]}), Rejected)
+NOT_SENDGRID = [
+    b"",
+    b"<html>blocked",
+    b"Request blocked",
+    b'{"errors": [{"message": "email \'b@x.org',
+    {},
+    [],
+    [[[None]]],
+    None,
+    7,
+    "blocked",
+    {"errors": []},
+    {"errors": None},
+    {"errors": [{"status": "400", "title": "Bad Request"}]},
+    {"message": "Forbidden"},
+    {"message": "blocked by security@firewall.example", "request": "1"},
+    {"message": "odd", "code": 400},
+    {"error": "Bad Request", "status": 400, "path": "/"},
+    {"fault": {"faultstring": "denied"}},
+]
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 406, 415, 418, 422, 431, 451])
+@pytest.mark.parametrize("body", NOT_SENDGRID)
+def test_what_is_not_the_word_of_sendgrid_blames_nobody_and_stops_nothing(status, body):
+    assert verdict(status, body) == Retry(f"http_{status}")
+    assert verdict(status, body, retry_after="4").code == report(status, body).code == f"http_{status}"
+
+
+def test_a_page_that_was_cut_off_names_nobody():
+    page = Response(400, {}, b"<html>email 'b@x.org' is not valid", 5, truncated=True)
+    assert sendgrid().read_upsert(page, NOW_S) == Retry("http_400")
+
+
+@pytest.mark.parametrize("body", NOT_SENDGRID)
+def test_what_anybody_says_of_the_address_or_the_credentials_stops_the_destination(body):
+    assert [(type(v), v.code) for v in (verdict(status, body) for status in (401, 404, 405))] == [
+        (Stop, "unauthorized"),
+        (Stop, "not_found"),
+        (Stop, "not_allowed"),
+    ]
+
+
+@pytest.mark.parametrize("code", [404, "404", 405])
+def test_a_path_that_the_router_does_not_know_is_a_matter_of_the_base_url_whatever_its_status(code):
+    stop = verdict(400, {"message": "Not Found", "code": code, "refer": "x"})
+    assert (type(stop), stop.code) == (Stop, "not_found")
+    assert "base_url" in stop.why
+    assert isinstance(verdict(400, {"errors": [{"message": "odd"}], "code": code}), Rejected)
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        {"field": "list_ids[0]", "message": "no"},
+        {"field": "list_ids", "message": "no"},
+        {"parameter": "body.list_ids.0", "message": "no"},
+        {"field": "$.list_ids[3]", "message": "'00000000-0000-0000-0000-000000000000' is unknown"},
+        {"field": None, "message": "list_ids are odd"},
+        {"field": None, "message": "invalid list id 00000000-0000-0000-0000-000000000000"},
+        {"message": "The list does not exist"},
+        {"message": "lists were not found"},
+        {"message": "invalid lists supplied"},
+    ],
+)
+def test_a_complaint_about_the_lists_stops_the_lane(complaint):
+    other = {"field": "contacts[3].identifier", "message": "email 'b@x.org' is not valid"}
+    for found in ([complaint], [other, complaint]):
+        stop = verdict(400, {"errors": found})
+        assert (type(stop), stop.code) == (StopLane, "bad_list")
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        {"field": "contacts[3].alternate_emails", "message": "invalid list of texts"},
+        {"field": "contacts[3].first_name", "message": "list_ids are odd"},
+        {"message": "external_id 'list_ids' and 'C-1' are not valid"},
+        {"message": "email 'list_id@x.org' is not valid"},
+        {"message": "invalid list of addresses"},
+        {"message": "contacts must be a list"},
+    ],
+)
+def test_a_complaint_about_a_record_stops_no_lane_though_it_speaks_of_lists(complaint):
+    assert isinstance(verdict(400, {"errors": [complaint]}), Named | Rejected)
 
 
 def test_reasons_are_short_and_without_addresses():
@@ -136,7 +218,7 @@ def test_reasons_are_short_and_without_addresses():
         (402, "payment"),
         (403, "forbidden"),
         (404, "not_found"),
-        (405, "http_405"),
+        (405, "not_allowed"),
         (415, "http_415"),
         (301, "http_301"),
         (307, "http_307"),

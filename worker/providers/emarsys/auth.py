@@ -24,6 +24,8 @@ from contact_ingest.model.http_message import Request, Response, rate_headers
 from contact_ingest.model.verdicts import Limited, Retry, Stop
 from contact_ingest.providers.base import SigningContext, Token
 from contact_ingest.providers.credentials import HEADER_TEXT, checked_url
+from contact_ingest.providers.http_status import is_from_between
+from contact_ingest.providers.json_guard import decode
 
 TOKEN_URL = "https://auth.emarsys.net/oauth2/token"  # noqa: S105 - an address
 #: A token is not used any more this many seconds before it expires.
@@ -136,6 +138,10 @@ def read_token(response: Response) -> Token | Limited | Retry | Stop:
     if status == 429:
         return Limited(rate.retry_after_s if rate.retry_after_s is not None else rate.reset_s)
     if status >= 500 or status in _TRY_AGAIN:
+        return Retry(token_code(status), rate.retry_after_s)
+    # A refusal of OAuth2 is an object with `error` (RFC 6749, section 5.2); any other body is a gateway's.
+    body = decode(response.body)
+    if not (isinstance(body, dict) and "error" in body) and is_from_between(status):
         return Retry(token_code(status), rate.retry_after_s)
     if status in (400, 401, 403):
         return Stop(FailureCode.UNAUTHORIZED, "Emarsys gives no token: check client_id, client_secret and token_url")

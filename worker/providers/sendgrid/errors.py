@@ -39,6 +39,14 @@ _IDENTIFIER = re.compile(r"identifier|phone|external_?id|anonymous_?id", re.IGNO
 _INDEX = re.compile(r"contacts?(?:\[|\.|/)(\d{1,5})(?=\]|\.|/|$)", re.IGNORECASE)
 _FIELD_IDS = re.compile(r"custom fields? ids? supplied\W*[-:]?\s*(.+)", re.IGNORECASE | re.DOTALL)
 _FIELD_ID = re.compile(r"\w{1,64}", re.ASCII)
+#: What stands beside the message of a complaint that has no outer object.
+_BESIDE = frozenset({"field", "parameter", "error_id"})
+#: Words for the lists that the contacts of a request join: `list_ids`, "invalid list", "list does not exist".
+_LISTS = re.compile(
+    r"\blist[_ -]?ids?\b|\b(?:invalid|unknown|no such|non-?existent|missing) (?:marketing )?lists?\b(?! of)"
+    r"|\blists? (?:does not|do not|doesn't|don't) exist\b|\blists? (?:was |were )?not found\b",
+    re.IGNORECASE,
+)
 #: Endings of addresses that belong to the platform itself.
 _OWN = ("@sendgrid.com", "@twilio.com")
 
@@ -71,6 +79,21 @@ def entries(payload: Any) -> list[ErrorEntry]:
     return found
 
 
+def is_own(payload: Any) -> bool:
+    """Whether a decoded body has a shape of SendGrid's own: a complaint with a message under `errors`, in a bare list,
+    under an `error` that stands alone, or with a `field`, a `parameter` or an `error_id` beside it."""
+    if isinstance(payload, list):
+        return bool(payload) and all(isinstance(item, dict) and _says(item) for item in payload)
+    if not isinstance(payload, dict):
+        return False
+    if "errors" in payload:
+        return bool(entries(payload["errors"]))
+    if "error" in payload:
+        error = payload["error"]
+        return _says(error) if isinstance(error, dict) else bool(entries(error)) and set(payload) <= {"error", "id"}
+    return _says(payload) and not _BESIDE.isdisjoint(payload)
+
+
 def reason(found: list[ErrorEntry], otherwise: str) -> str:
     """The complaints as one short text without addresses; `otherwise` if they say nothing."""
     texts = dict.fromkeys(entry.message[:MAX_REASON] for entry in found[:20])
@@ -83,9 +106,20 @@ def named(found: list[ErrorEntry]) -> tuple[RowError, ...]:
 
 
 def concerns_lists(found: list[ErrorEntry]) -> bool:
-    """Whether a complaint points at `list_ids`. Only the path counts: the text for a bad list
-    is not documented."""
-    return any(entry.field.lower().lstrip("$./").removeprefix("body.").startswith("list_ids") for entry in found)
+    """Whether a complaint is about the lists of the request: its path points at `list_ids`, or it has no path, names no
+    record, and speaks of list ids. The text for a bad list is not documented."""
+    return any(_concerns_lists(entry) for entry in found)
+
+
+def _concerns_lists(entry: ErrorEntry) -> bool:
+    path = entry.field.lower().lstrip("$./").removeprefix("body.")
+    if path:
+        return path.startswith("list_ids")
+    return bool(_LISTS.search(entry.message)) and not any(_named(entry))
+
+
+def _says(item: dict[str, Any]) -> bool:
+    return isinstance(item.get("message"), str) and bool(item["message"])
 
 
 def _path(item: dict[str, Any]) -> str:

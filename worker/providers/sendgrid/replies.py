@@ -1,10 +1,30 @@
 """Reads SendGrid's replies: what the status and body of an upsert mean, and what an import job reports.
 
+| status | body | verdict on an upsert |
+|---|---|---|
+| 2xx | `job_id` | Pending |
+| 2xx | any other, or none | Retry, of unknown fate |
+| 400 | `code` 404 or 405 without `errors` | Stop(not_found): the path is wrong |
+| 400, 422 | own; a complaint points at `list_ids`, or speaks of list ids | StopLane(bad_list) |
+| 400, 422 | own; a complaint names records or custom fields | Named |
+| 400, 422 | own; names nobody, such as "invalid JSON" | Rejected |
+| 400, 422 | not own | Retry |
+| 413 | any | TooLarge |
+| 408, 409, 423, 425, 5xx | any | Retry |
+| 429 | any | Limited |
+| 401, 404, 405, 3xx | any | Stop |
+| other 4xx | own | Stop |
+| other 4xx | not own | Retry |
+
+SendGrid's own body (`errors.is_own`) holds a complaint with a message: under `errors`, in a bare list, or beside a
+`field`. A lone `message` is the form of the gateway in front, and of firewalls.
+
 Nothing counts as success unless the reply says so. An unknown status, an absent count and an unreadable body have a
 meaning as well. No reply raises.
 
 Sources: PUT /v3/marketing/contacts and GET /v3/marketing/contacts/imports/{id} of the official OpenAPI file, the rate
-limits page, and recorded traffic of 2026; checked 2026-11-22.
+limits page, and recorded traffic of 2026, checked 2026-11-22; the reply to a wrong path and the reports on bad lists in
+the issue tracker of the official client, checked 2026-11-25.
 """
 
 import re
@@ -24,6 +44,7 @@ from contact_ingest.model.verdicts import (
     Rejected,
     Retry,
     Stop,
+    StopLane,
     TooLarge,
     Verdict,
 )
@@ -44,7 +65,11 @@ _STOPS = {
         "the API key may not do this: it needs full access to Marketing; check on_behalf_of too",
     ),
     404: (FailureCode.NOT_FOUND, "SendGrid does not know the path: check base_url"),
+    405: (FailureCode.NOT_ALLOWED, "SendGrid does not take this kind of request there: check base_url"),
 }
+#: What the router of SendGrid puts into `code` for a path that it does not know, under status 400.
+_NO_PATH = frozenset({404, 405, "404", "405"})
+_OWN_BEGINNING = re.compile(rb'\s*(?:\{\s*"errors?"|\[)')
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:=-]{0,199}")
 _STATUS = re.compile(r"[a-z][a-z_ -]{0,39}")
 _URL = re.compile(r"https?://[!-~]{1,8000}")
@@ -59,7 +84,7 @@ def read_upsert(response: Response, now_s: float) -> Verdict:
         return _refused(response)
     if status == 413:
         return TooLarge()
-    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS)
+    return _other_status(response, now_s)
 
 
 def read_job(response: Response, now_s: float) -> JobReport:
@@ -71,24 +96,34 @@ def read_job(response: Response, now_s: float) -> JobReport:
         return JobMissing()
     if status in (400, 422):
         return Retry(http_code(status))
-    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS)
+    return _other_status(response, now_s)
 
 
 def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | Retry | Stop:
     """The custom fields of the account, or why they cannot be had now."""
     if not 200 <= response.status < 300:
-        return read_other_status(response, now_ms / 1000, _TRY_AGAIN, _STOPS)
+        return _other_status(response, now_ms / 1000)
     table = None if response.truncated else table_of(decode(response.body), now_ms)
     return table or Retry(FailureCode.UNREADABLE_REPLY)
 
 
+def _other_status(response: Response, now_s: float) -> Limited | Retry | Stop:
+    is_own = errors.is_own(decode(response.body))
+    return read_other_status(response, now_s, _TRY_AGAIN, _STOPS, is_own=is_own)
+
+
 def _refused(response: Response) -> Verdict:
+    """The request was refused as a whole."""
     payload = decode(response.body)
     if payload is None and response.truncated:
-        payload = response.body[:MAX_CUT_BYTES].decode(errors="replace")
+        payload = _cut(response.body)
+    if isinstance(payload, dict) and "errors" not in payload and _router_code(payload) in _NO_PATH:
+        return Stop(*_STOPS[404])
+    if not errors.is_own(payload):
+        return Retry(http_code(response.status))
     found = errors.entries(payload)
     if errors.concerns_lists(found):
-        return Stop(
+        return StopLane(
             FailureCode.BAD_LIST, "SendGrid refuses this lane's list_ids: check that the lists exist in this account"
         )
     rows = errors.named(found)
@@ -96,6 +131,18 @@ def _refused(response: Response) -> Verdict:
         return Named(rows)
     text = errors.reason(found, f"SendGrid answered {response.status} and gave no reason")
     return Rejected(FailureCode.INVALID_JSON if "invalid json" in text.lower() else http_code(response.status), text)
+
+
+def _router_code(payload: dict[str, Any]) -> int | str:
+    code = payload.get("code")
+    return code if isinstance(code, int | str) else ""
+
+
+def _cut(body: bytes) -> list[dict[str, str]] | None:
+    """A refusal that was cut off as one complaint, if it began as SendGrid's own refusals do."""
+    if not _OWN_BEGINNING.match(body):
+        return None
+    return [{"message": body[:MAX_CUT_BYTES].decode(errors="replace")}]
 
 
 def _job_id(response: Response) -> str:
