@@ -156,9 +156,47 @@ def test_without_its_error_file_a_job_ends_by_its_numbers_and_the_innocent_are_n
     assert_books(harness, batched=0, delivered=5, failed=0, unattributed=1)
 
 
+NOT_YET = [
+    reply(403, b"<Error><Code>AccessDenied</Code></Error>"),
+    reply(404),
+    reply(302, location="https://files.example.com/other"),
+    reply(202, b"being written"),
+    reply(204),
+    reply(200),
+    reply(200, b"\xef\xbb\xbf \r\n"),
+]
+
+
+@pytest.mark.parametrize("first", NOT_YET, ids=lambda answer: f"{answer.status}-{len(answer.body)}")
+def test_an_error_file_that_is_refused_or_empty_at_first_is_asked_for_again(harness, first):
+    file = reply(200, b"email,error\np1@example.com,no\n")
+    report = job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL)
+    jobs = facing(harness, report, files=[first, first, file])
+
+    for _ in range(4):
+        poll(harness)
+
+    assert jobs.asked("error_file") == 3
+    assert set(failures(harness)) == {"p1@example.com"}
+    assert_books(harness, batched=0, delivered=1, failed=1, unattributed=0)
+
+
+@pytest.mark.parametrize("always", NOT_YET, ids=lambda answer: f"{answer.status}-{len(answer.body)}")
+def test_an_error_file_that_is_refused_for_ever_holds_its_contacts_for_some_minutes_only(harness, always):
+    jobs = facing(
+        harness, job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL), files=[always], records=5
+    )
+
+    for _ in range(13):
+        poll(harness)
+
+    assert 5 < jobs.asked("error_file") <= 12
+    assert_books(harness, batched=0, delivered=5, failed=0, unattributed=1)
+
+
 def test_an_error_file_that_is_gone_is_not_asked_for_twice(harness):
     report = job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL)
-    jobs = facing(harness, report, files=[reply(404)], records=5)
+    jobs = facing(harness, report, files=[reply(410)], records=5)
 
     for _ in range(3):
         poll(harness)

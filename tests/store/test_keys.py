@@ -20,7 +20,7 @@ PREFIX = "contacts"
 #: nor of a job that failed as a whole and has an error file besides.
 NOT_SEEN = {"books:<lane>.unchanged", "batch:<n>:error_file", "lane:<lane>.retry_cursor"}
 NOT_SEEN |= {"wait:<lane>", "room", "room.moved"}
-NOT_SEEN |= {f"batch:<n>.{name}" for name in ("all_failed", "reason", "request_id", "retry_after_given")}
+NOT_SEEN |= {f"batch:<n>.{name}" for name in ("all_failed", "reason", "request_id", "retry_after_given", "unvouched")}
 
 
 def person(number, **more):

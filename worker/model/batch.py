@@ -94,6 +94,7 @@ class Batch:
     polls: int = 0  # answers that said: not ended yet
     errors_url: str = ""  # where the failed rows are listed
     platform_failed_count: int | None = None  # failed rows as the platform counts them; None: it does not say
+    unvouched: int = 0  # rows that the platform does not count among those of the job
     all_failed: bool = False  # whether nothing was applied
     reason: str = ""  # the platform's words for that
     # Times, ms; 0: not yet.
@@ -148,6 +149,7 @@ class Batch:
             "polls": str(self.polls),
             "errors_url": self.errors_url,
             "platform_failed_count": str(-1 if self.platform_failed_count is None else self.platform_failed_count),
+            "unvouched": str(self.unvouched),
             "all_failed": str(int(self.all_failed)),
             "reason": self.reason,
             "first_ms": str(self.first_ms),
@@ -200,6 +202,7 @@ class Batch:
             polls=int(given["polls"]),
             errors_url=given["errors_url"],
             platform_failed_count=None if platform_failed_count < 0 else platform_failed_count,
+            unvouched=int(given["unvouched"]),
             all_failed=given["all_failed"] == "1",
             reason=given["reason"],
             created_ms=int(given["created_ms"]),
@@ -274,7 +277,7 @@ _MISSING = {
     **dict.fromkeys(("orphan_until", "fence", "claims_count", "attempts", "low_priority", "failures_in_a_row"), "0"),
     **dict.fromkeys(("hints_followed", "retry_after_given", "sent_bytes", "polls", "all_failed"), "0"),
     **dict.fromkeys(("created_ms", "first_ms", "sent_ms", "ended_at_platform_ms", "ended_ms"), "0"),
-    **dict.fromkeys(("delivered", "failed", "unattributed"), "0"),
+    **dict.fromkeys(("delivered", "failed", "unattributed", "unvouched"), "0"),
     "platform_failed_count": "-1",
 }
 

@@ -7,6 +7,7 @@
 | a custom field that was created a moment ago | 3 seconds |
 | an import that has not ended | gaps grow by 1.4, from `POLL_FIRST_S` up to a minute |
 | an error file that cannot be had | the same gaps, for an hour |
+| an error file that its store refuses, or that is empty | the same gaps, for 10 minutes |
 | a probe of a stopped destination, a rate limit | see store/schedule.py and store/rate_limiter.py |
 
 A platform's own `Retry-After` is a floor under each of them.
@@ -24,6 +25,9 @@ POLL_GAP_LAST_MS = 60_000
 NEW_FIELD_S = 3.0
 #: How long an error file that cannot be had at the moment is asked for.
 ERROR_FILE_WINDOW_MS = 3_600_000
+#: The same for a file that its store refuses, redirects or puts off, and for an empty one. The contacts stay in flight
+#: meanwhile, so a store that refuses for ever must not hold them for long.
+REFUSED_FILE_WINDOW_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True)

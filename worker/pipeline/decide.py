@@ -57,7 +57,7 @@ Rows = Mapping[int, verdicts.RowError]
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of sending a batch. `failed` and `again` are the rows that the verdict's errors prove; `not_found`
-    counts errors of failed rows that prove none. `breaker` is how the account stands, `jitter` a number from 0 to 1."""
+    counts errors that prove none. `breaker` is how the account stands, `jitter` a number from 0 to 1."""
 
     verdict: verdicts.Verdict
     failed: Rows = field(default_factory=dict)
@@ -78,9 +78,11 @@ class ErrorFileRead:
 
 @dataclass(frozen=True, slots=True)
 class ErrorFileUnavailable:
-    """The file was not to be had. `may_come` says that a later try may have it."""
+    """The file was not to be had. `may_come` says that a later try may have it; `refused`, that its store answered
+    without it, so that it is asked for a shorter time."""
 
     may_come: bool
+    refused: bool = False
 
 
 PollReport = verdicts.JobReport | ErrorFileRead | ErrorFileUnavailable
@@ -106,8 +108,8 @@ def decide(  # noqa: C901, PLR0911 - one return a verdict
     match answer.verdict:
         case verdicts.Pending(job):
             return _accepted(answered, answer, job, now_ms, limits)
-        case verdicts.Done():
-            return _applied(answered, answer, now_ms, limits)
+        case verdicts.Done(applied=applied):
+            return _applied(answered, answer, applied, now_ms, limits)
         case verdicts.Named(failed):
             return _named(batch, answer, failed, now_ms, limits)
         case verdicts.Rejected(code, text):
@@ -147,11 +149,12 @@ def decide_poll(  # noqa: PLR0911 - one return a report
         case verdicts.JobEnded():
             return _job_ended(batch, report, now_ms)
         case ErrorFileRead(failed):
-            return _judge(batch, failed, batch.platform_failed_count, batch.reason, all_failed=batch.all_failed)
-        case ErrorFileUnavailable(may_come):
-            if may_come and not _error_file_is_late(batch, breaker, now_ms, limits):
+            return _judge(batch, failed)
+        case ErrorFileUnavailable(may_come, refused):
+            window_ms = backoff.REFUSED_FILE_WINDOW_MS if refused else backoff.ERROR_FILE_WINDOW_MS
+            if may_come and not _error_file_is_late(batch, window_ms, breaker, now_ms, limits):
                 return _poll_again(batch, "error file not to be had yet", breaker, now_ms, limits)
-            return _judge(batch, {}, batch.platform_failed_count, batch.reason, all_failed=batch.all_failed)
+            return _judge(batch, {})
         case _:
             assert_never(report)
 
@@ -195,8 +198,9 @@ def _accepted(answered: Batch, answer: Answer, job: str, now_ms: int, limits: Ti
     return _go_on(answered, after_acceptance(answered.bisect), children=(NewBatch(child, limits.poll_first_ms),))
 
 
-def _applied(answered: Batch, answer: Answer, now_ms: int, limits: TimeLimits) -> Settlement:
-    """A platform without jobs: what is not named is delivered. Some of what is named may succeed another time."""
+def _applied(answered: Batch, answer: Answer, applied: int | None, now_ms: int, limits: TimeLimits) -> Settlement:
+    """A platform without jobs: what is not named is delivered, and unattributed as far as the platform does not vouch
+    for it (`applied`). Some of what is named may succeed another time."""
     failed, again = dict(answer.failed), {row: e for row, e in answer.again.items() if row not in answer.failed}
     if backoff.is_over(answered.first_ms, now_ms, limits.retry_window_ms, answer.breaker):
         failed, again = {**failed, **again}, {}
@@ -214,12 +218,14 @@ def _applied(answered: Batch, answer: Answer, now_ms: int, limits: TimeLimits) -
             first_ms=answered.first_ms,
         )
         children = (NewBatch(child, backoff.retry_ms(answered.attempts - 1, None, answer.jitter)),)
+    delivered = size(answered.bisect.sending) - len(failed) - len(again)
+    unvouched = 0 if applied is None else delivered - applied
     return _go_on(
         answered,
         after_acceptance(answered.bisect),
         failed=_reasons(answered, failed, FailureStage.DISPATCH, answer.request_id),
-        delivered=size(answered.bisect.sending) - len(failed) - len(again),
-        unattributed=answer.not_found,
+        delivered=delivered,
+        unattributed=min(delivered, max(answer.not_found, unvouched)),
         children=children,
     )
 
@@ -332,53 +338,47 @@ def _poll_again(
 
 def _job_ended(batch: Batch, report: verdicts.JobEnded, now_ms: int) -> Settlement:
     """The job is over. If rows failed, the file that names them is fetched in a step of its own."""
-    if report.status == "completed" and not report.errored:
-        return _end(batch, {}, 0, report.status)
-    if not report.errors_url:
-        return _judge(batch, {}, report.errored, report.reason, all_failed=report.all_failed)
-    return Settlement(
-        replace(
-            batch,
-            platform_failed_count=report.errored,
-            all_failed=report.all_failed,
-            reason=report.reason,
-            state=BatchState.FETCHING_ERRORS,
-            job_status=report.status,
-            errors_url=report.errors_url,
-            ended_at_platform_ms=now_ms,
-        )
+    none_failed = report.status == "completed" and not report.errored and not report.errors_url
+    known = replace(
+        batch,
+        platform_failed_count=0 if none_failed else report.errored,
+        unvouched=max(0, size(batch.bisect.sending) - report.requested) if report.requested else 0,
+        all_failed=report.all_failed,
+        reason=report.reason,
+        job_status=report.status,
     )
+    if not report.errors_url:
+        return _judge(known, {})
+    fetches = replace(
+        known, state=BatchState.FETCHING_ERRORS, errors_url=report.errors_url, ended_at_platform_ms=now_ms
+    )
+    return Settlement(fetches)
 
 
-def _error_file_is_late(batch: Batch, breaker: BreakerState, now_ms: int, limits: TimeLimits) -> bool:
+def _error_file_is_late(batch: Batch, window_ms: int, breaker: BreakerState, now_ms: int, limits: TimeLimits) -> bool:
     """Whether the file was waited for long enough. At the deadline the job's own numbers count."""
     windows = (
-        (batch.ended_at_platform_ms, backoff.ERROR_FILE_WINDOW_MS),
+        (batch.ended_at_platform_ms, window_ms),
         (batch.sent_ms, limits.poll_deadline_ms),
     )
-    return any(backoff.is_over(since_ms, now_ms, window_ms, breaker) for since_ms, window_ms in windows)
+    return any(backoff.is_over(since_ms, now_ms, longest_ms, breaker) for since_ms, longest_ms in windows)
 
 
-def _judge(batch: Batch, failed: Rows, errored: int | None, said: str, *, all_failed: bool) -> Settlement:
-    """Who failed: the rows that are named, and all rows where the numbers leave nobody else. `errored` is how many rows
-    the platform counts as failed, `said` its words for that."""
+def _judge(batch: Batch, failed: Rows) -> Settlement:
+    """Who failed: the rows that are named, and all rows where the platform's numbers leave nobody else. Rows that the
+    platform counts as failed and does not name, and rows that the job never took, are unattributed."""
     reasons = _reasons(batch, failed, FailureStage.POLL, batch.request_id)
-    total = size(batch.bisect.sending)
-    if all_failed or (errored is not None and errored >= total):
-        text = said or "the import failed as a whole"
+    total, errored = size(batch.bisect.sending), batch.platform_failed_count
+    if batch.all_failed or (errored is not None and errored >= total):
+        text = batch.reason or "the import failed as a whole"
         rest = FailureReason(FailureCode.IMPORT_FAILED, text, FailureStage.POLL, batch.number, batch.request_id)
         reasons = {row: reasons.get(row, rest) for row in _sent(batch)}
-    # A platform may count more rows than it was sent; no more can be unattributed than there are.
-    unnamed = max(0, min(errored, total) - len(reasons)) if errored is not None else int(not reasons)
-    return _end(batch, reasons, unnamed)
+    unnamed = max(0, errored - len(reasons)) if errored is not None else int(not reasons)
+    return _end(batch, reasons, unnamed + batch.unvouched)
 
 
-def _end(batch: Batch, failed: dict[int, FailureReason], unattributed: int, status: str = "") -> Settlement:
-    ended = replace(
-        batch,
-        bisect=BisectState(batch.bisect.sending),
-        state=BatchState.DONE,
-        job_status=status or batch.job_status,
-    )
+def _end(batch: Batch, failed: dict[int, FailureReason], unattributed: int) -> Settlement:
+    """A platform may count more rows than it was sent; no more can be unattributed than are delivered."""
+    ended = replace(batch, bisect=BisectState(batch.bisect.sending), state=BatchState.DONE, reason="")
     delivered = size(batch.bisect.sending) - len(failed)
-    return Settlement(ended, delivered=delivered, unattributed=unattributed, reasons_by_row=failed)
+    return Settlement(ended, delivered=delivered, unattributed=min(unattributed, delivered), reasons_by_row=failed)

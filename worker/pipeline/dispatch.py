@@ -89,13 +89,13 @@ class Dispatcher:
             self.exchanger.limited(STAGE, permit, reply, verdict.after_s)
         failed, not_found = locate_rows(self.batch_store, self.provider, batch, _failed_errors(verdict))
         again_errors = verdict.again if isinstance(verdict, verdicts.Done) else ()
-        again, _ = locate_rows(self.batch_store, self.provider, batch, again_errors)
+        again, again_not_found = locate_rows(self.batch_store, self.provider, batch, again_errors)
         needs_breaker = bool(again) or isinstance(verdict, verdicts.Retry | verdicts.Named)
         return Answer(
             verdict,
             failed,
             again,
-            not_found,
+            not_found + again_not_found,
             _request_id(reply) if isinstance(reply, Response) else "",
             request.length,
             self.exchanger.breaker.state() if needs_breaker else BreakerState(),

@@ -15,7 +15,7 @@ from contact_ingest.model.batch import Batch, BatchState
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.row_ranges import rows
-from contact_ingest.pipeline.backoff import ERROR_FILE_WINDOW_MS, TimeLimits
+from contact_ingest.pipeline.backoff import REFUSED_FILE_WINDOW_MS, TimeLimits
 from contact_ingest.pipeline.decide import ErrorFileRead, ErrorFileUnavailable, PollReport, decide_poll
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.locate import locate_rows
@@ -28,6 +28,10 @@ from contact_ingest.store.schedule import WakeUp
 STAGE = "poll"
 #: How long a fetched error file is kept, ms: longer than any batch takes to be judged by it.
 ERROR_FILE_KEPT_MS = 86_400_000
+#: Statuses of a reply that may be the file. 202 and 204 say that there is none yet.
+_HAS_CONTENT = frozenset({200, 203, 206})
+#: Blanks and byte order marks: a file of nothing else is empty.
+_BLANK = b" \t\r\n\x00\xef\xbb\xbf\xfe\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,14 @@ class Poller:
         if content is None:
             reply = self.exchanger.send(self.provider.error_file(batch.errors_url), None)
             failpoint("poll.fetched")
-            if not (isinstance(reply, Response) and 200 <= reply.status < 300):
-                return ErrorFileUnavailable(_may_come(reply))
+            if not (isinstance(reply, Response) and reply.status in _HAS_CONTENT):
+                return _unavailable(reply)
             content = reply.body
+            if not content.strip(_BLANK):
+                return ErrorFileUnavailable(may_come=True, refused=True)
             self.batch_store.keep(batch, "error_file", content, ERROR_FILE_KEPT_MS)
             failpoint("poll.kept")
-        errors = self._read_error_file(batch, content) if content else ()
+        errors = self._read_error_file(batch, content)
         return ErrorFileRead(locate_rows(self.batch_store, self.provider, batch, errors)[0])
 
     def _read_error_file(self, batch: Batch, content: bytes) -> Sequence[verdicts.RowError]:
@@ -111,7 +117,7 @@ class Poller:
     def _settle(self, claim: Claim, report: PollReport) -> None:
         # How long the platform was away counts only once a window seems to be over.
         age_ms = claim.now_ms - claim.batch.sent_ms
-        is_old = age_ms >= min(self.limits.poll_deadline_ms, ERROR_FILE_WINDOW_MS)
+        is_old = age_ms >= min(self.limits.poll_deadline_ms, REFUSED_FILE_WINDOW_MS)
         breaker = self.exchanger.breaker.state() if is_old else BreakerState()
         settlement = decide_poll(claim.batch, report, breaker, claim.now_ms, self.limits)
         self.settler.settle(claim.batch, settlement, claim.now_ms)
@@ -125,8 +131,10 @@ class Poller:
             return  # the worker that took the batch over goes on with it
 
 
-def _may_come(reply: Response | TransportError) -> bool:
-    """Whether a later try may have the file."""
+def _unavailable(reply: Response | TransportError) -> ErrorFileUnavailable:
+    """Whether a later try may have the file. A store of files may refuse (403, 404), redirect (302) or put off (202) as
+    long as the file is being written. The file is gone for good where the store says so, with 410."""
     if isinstance(reply, Response):
-        return reply.status >= 500 or reply.status in (408, 429)
-    return reply.reason != FailureCode.FORBIDDEN_URL
+        passes = reply.status >= 500 or reply.status in (408, 429)
+        return ErrorFileUnavailable(may_come=reply.status != 410, refused=not passes)
+    return ErrorFileUnavailable(may_come=reply.reason != FailureCode.FORBIDDEN_URL)

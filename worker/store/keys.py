@@ -128,6 +128,7 @@ _BATCH_FIELDS = (
     *("job", "job_status", "polls"),  # the import: its id, its last status, how often it was asked about
     *("errors_url", "ended_at_platform_ms"),  # where its error file is; when it was seen to have ended
     *("platform_failed_count", "all_failed", "reason"),  # what the platform says of failed rows (-1: nothing)
+    "unvouched",  # rows that the platform does not count among those of the job
     *("delivered", "failed", "unattributed"),  # how the rows ended
 )
 

@@ -335,7 +335,7 @@ def test_rows_are_found_by_their_key_as_text_never_by_place():
     assert found == [[1], [], [], [2], []]
     external = [prepared({"external_id": key}, identity=EXTERNAL).encoded for key in ("007", "7", "Ab")]
     account = emarsys(identity=EXTERNAL)
-    assert account.find_rows(external, errors_of("7", "007", "ab", "Ab")) == [[1], [0], [], [2]]
+    assert account.find_rows(external, errors_of("7", "007", "ab", "Ab")) == [[1], [0], [], [2]], "each is named once"
     assert account.find_rows(external, [RowError("reply_2005", "no key", hint=1)]) == [[]]
 
 

@@ -62,22 +62,24 @@ def test_a_recorded_first_poll_is_running():
     [
         ({"status": "completed"}, JobEnded("completed", 0)),
         ({"status": " Completed ", "results": None}, JobEnded("completed", 0)),
-        ({"status": "completed", "results": {"errored_count": "3"}}, JobEnded("completed", None)),
+        ({"status": "completed", "results": {"errored_count": "3"}}, JobEnded("errored", 3)),
+        ({"status": "completed", "results": {"errored_count": -3}}, JobEnded("errored", None)),
+        ({"status": "completed", "results": {"errors_url": "https://f/1"}}, JobEnded("errored", None, "https://f/1")),
         (
             {"status": "completed", "results": {"requested_count": 9, "errored_count": 3}},
-            JobEnded("errored", 3),
+            JobEnded("errored", 3, requested=9),
         ),
         (
             {"status": "errored", "results": {"requested_count": 9, "errored_count": 3, "errors_url": "https://f/1"}},
-            JobEnded("errored", 3, "https://f/1"),
+            JobEnded("errored", 3, "https://f/1", requested=9),
         ),
         ({"status": "ERRORED", "results": {"errored_count": -3}}, JobEnded("errored", None)),
         ({"status": "errored", "results": {"errors_url": "javascript:1"}}, JobEnded("errored", None)),
         (
             {"status": "errored", "results": {"requested_count": 3, "errored_count": 3}},
-            JobEnded("errored", 3, all_failed=True),
+            JobEnded("errored", 3, all_failed=True, requested=3),
         ),
-        ({"status": "failed", "results": {"requested_count": 4}}, JobEnded("failed", 4, all_failed=True)),
+        ({"status": "failed", "results": {"requested_count": 4}}, JobEnded("failed", 4, all_failed=True, requested=4)),
         (
             {"status": "failed", "errors": [{"message": "you have hit your contact limit"}]},
             JobEnded("failed", None, all_failed=True, reason="you have hit your contact limit"),

@@ -35,6 +35,7 @@ from contact_ingest.providers.credentials import account_name, checked_policy, c
 from contact_ingest.providers.emarsys import auth, contact, fields, replies
 from contact_ingest.providers.emarsys.auth import TOKEN_URL, Credentials, OAuth, Wsse
 from contact_ingest.providers.emarsys.identity import Identity
+from contact_ingest.providers.emarsys.keys import find_written_otherwise
 from contact_ingest.providers.emarsys.request_limits import DEFAULT_BYTES, EmarsysLaneRules
 
 #: 1,000 requests a minute for each API user. Source: the vendor's guide on rate limits, as quoted by a public survey of
@@ -93,7 +94,8 @@ class Emarsys(CustomFields):
         return replies.read_upsert(response, now_s, wsse=self._is_wsse)
 
     def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
-        return contact.find_rows(rows, failed, self._identity)
+        found = contact.find_rows(rows, failed, self._identity)
+        return find_written_otherwise(rows, failed, found, self._identity.key_id)
 
     def probe(self) -> Request:
         return self._request("GET", "settings", "probe")

@@ -55,6 +55,8 @@ from contact_ingest.providers.sendgrid.fields import table_of
 
 #: Statuses that may pass by themselves. 429 is read apart; any other 4xx says that the request itself is wrong.
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
+#: Larger counts of rows are read as this one: the largest number that every JSON reader keeps exactly.
+MOST_ROWS = 2**53
 #: Bytes that are searched of a refusal that was cut off and is no JSON any more.
 MAX_CUT_BYTES = 1_000_000
 _STOPS = {
@@ -71,6 +73,7 @@ _STOPS = {
 _NO_PATH = frozenset({404, 405, "404", "405"})
 _OWN_BEGINNING = re.compile(rb'\s*(?:\{\s*"errors?"|\[)')
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:=-]{0,199}")
+_COUNT = re.compile(r"\d{1,16}(?:\.0+)?", re.ASCII)
 _STATUS = re.compile(r"[a-z][a-z_ -]{0,39}")
 _URL = re.compile(r"https?://[!-~]{1,8000}")
 
@@ -153,33 +156,43 @@ def _job_id(response: Response) -> str:
 
 def _report(payload: dict[str, Any]) -> JobReport:
     """What a job reports. The status decides, not the counts: SendGrid leaves out counts that are zero or unknown, and
-    counts no contacts that did not change."""
+    counts no contacts that did not change. A job that ended as `completed` and counts or lists errors is an errored
+    one. `requested` tells the engine how many rows the job took."""
     given = payload.get("status")
     status = given.strip().lower() if isinstance(given, str) else ""
     if status not in ("completed", "errored", "failed"):
         return JobRunning(status if _STATUS.fullmatch(status) else "unknown")
     results = payload.get("results")
     counts = results if isinstance(results, dict) else {}
-    errored, requested = _count(counts, "errored_count"), _count(counts, "requested_count")
+    errored, requested = _count(counts, "errored_count"), _count(counts, "requested_count") or None
+    errors_url = _url(counts.get("errors_url"))
     if status == "completed":
-        if errored is None and "errored_count" not in counts:
+        if counts.get("errored_count") is None and not errors_url:
             errored = 0
-        status = "errored" if errored else status
-    all_failed = status == "failed" or (errored is not None and requested is not None and errored >= requested > 0)
+        status = status if errored == 0 and not errors_url else "errored"
+    elif not errored:
+        errored = None
+    all_failed = status == "failed" or (errored is not None and requested is not None and errored >= requested)
     if all_failed:
         errored = errored or requested
     return JobEnded(
         status=status,
-        errored=errored if status == "completed" else errored or None,
-        errors_url=_url(counts.get("errors_url")),
+        errored=errored,
+        errors_url=errors_url,
         all_failed=all_failed,
         reason=errors.reason(errors.entries(payload) + errors.entries(counts), ""),
+        requested=requested,
     )
 
 
 def _count(counts: dict[str, Any], name: str) -> int | None:
+    """A count of rows: `5`, `5.0`, `"5"` or `"5.0"`. None for an absent one, and for what is no count."""
     number = counts.get(name)
-    return number if type(number) is int and number >= 0 else None
+    if isinstance(number, str) and _COUNT.fullmatch(number.strip()):
+        number = float(number)
+    if isinstance(number, bool) or not isinstance(number, int | float) or number < 0 or number % 1:
+        return None
+    return int(min(number, MOST_ROWS))
 
 
 def _url(value: object) -> str:
