@@ -137,10 +137,84 @@ def test_row_numbers_and_codes_blame_nobody():
     }
 
 
-def test_numbers_that_are_identifiers_are_taken_where_they_stand_alone():
-    assert found("row,external_id,error\n1,14,bad\n2,12,worse\n") == {"14": "bad", "12": "worse"}
-    assert found("12,14,bad\n13,12,worse\n") == {"14": "bad", "12": "worse"}
-    assert found("14;bad thing\n12;worse thing\n") == {"14": "bad thing", "12": "worse thing"}
+@pytest.mark.parametrize("name", ["external_id", "External ID", "externalId", "anonymous_id", "identifier", "user_id"])
+def test_numbers_that_are_identifiers_are_taken_from_a_column_that_is_named_so(name):
+    assert found(f"row,{name},error\n1,14,bad\n2,12,worse\n") == {"14": "bad", "12": "worse"}
+    assert found(f"row,{name},error\n13,14,bad\n14,12,worse\n") == {"14": "bad", "12": "worse"}
+    assert found(orjson.dumps([{"row": "12", name: "14", "error": "bad"}])) == {"14": "bad"}
+    assert found(orjson.dumps({name: ["12", "14"]})) == {"12": NO_REASON, "14": NO_REASON}
+
+
+#: What may stand in an error file beside, or instead of, who is meant.
+OTHER_COLUMNS = (
+    *(
+        "line",
+        "Line",
+        "line_number",
+        "lineNumber",
+        "row",
+        "Row No.",
+        "index",
+        "#",
+        "no",
+        "position",
+        "n",
+        "id",
+        "0",
+        "",
+    ),
+    *("status", "status_code", "http_status", "code", "errorCode", "error_code", "count", "attempts", "total", "time"),
+    *("external_id_count", "identifier_type", "userStatus", "identifierIndex", "contact", "contact_number", "value"),
+    *("error", "message", "first_name", "postal_code", "phone", "phone_number_id", "email", "city"),
+)
+
+
+@pytest.mark.parametrize("name", OTHER_COLUMNS)
+@pytest.mark.parametrize("values", [("12", "13", "14"), ("14", "14", "12"), ("anna", "anna", "anna")])
+def test_numbers_and_words_in_any_other_column_blame_nobody(name, values):
+    batch = frozenset({*map(str, range(1, 101)), "anna"})
+    table = "\n".join([f"{name},why", *(f"{value},bad" for value in values)])
+    assert found(table, batch) == {}
+    assert found(orjson.dumps([{name: value, "why": "bad"} for value in values]), batch) == {}
+    assert found(orjson.dumps({name: list(values), "why": "bad"}), batch) == {}
+    assert found(orjson.dumps(dict.fromkeys(values, "bad")), batch) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["3,bad\n4,bad\n5,bad\n", "line,error\n3,bad\n4,bad\n", "status;reason\n40;gone\n", "Line 3: bad\nLine 4: bad\n"],
+)
+def test_a_file_of_line_numbers_alone_blames_nobody(text):
+    assert found(text, frozenset(map(str, range(1, 101)))) == {}
+
+
+def test_an_address_in_another_column_does_not_stand_for_the_contact_of_the_row():
+    text = "email,duplicate_of,error\nzoe@x.org,ann@x.org,twice\no'brien@x.org,zoe@x.org,twice\n"
+    assert found(text) == {"o'brien@x.org": "twice"}
+
+
+@PATIENT
+@given(
+    ids=st.lists(st.integers(1, 100).map(str), unique=True, max_size=8),
+    beside=st.lists(st.sampled_from(OTHER_COLUMNS), unique=True, max_size=4),
+    place=st.integers(0, 4),
+    name=st.sampled_from(["external_id", "External Id", "externalId", "identifier", "anonymous_id", None]),
+    delimiter=st.sampled_from(",;\t|"),
+    as_json=st.booleans(),
+    data=st.data(),
+)
+def test_small_numbers_name_the_rows_of_the_identifier_column_and_no_other(
+    ids, beside, place, name, delimiter, as_json, data
+):
+    batch = frozenset(map(str, range(1, 101)))
+    names = [*beside[:place], *([name] if name else []), *beside[place:]]
+    numbers = st.integers(1, 100).map(str)
+    rows = [[who if column is name else data.draw(numbers) for column in names] for who in ids]
+    if as_json:
+        content = orjson.dumps([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        content = "\n".join(map(delimiter.join, [names, *rows]))
+    assert set(found(content, batch)) == (set(ids) if name else set())
 
 
 def test_a_stray_quote_hides_no_rows():

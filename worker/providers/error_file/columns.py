@@ -1,8 +1,16 @@
 """Finds in a table of unknown columns which contact each row means, and why it failed.
 
-A column is judged by its content first, then by its name. Only text that is an identifier of the batch (`known` says
-so) names a contact. A column that counts rows, or holds codes, names nobody as long as another column does. Reading the
-table out of a file is the task of `reader`.
+Only text that is an identifier of the batch (`known` says so) names a contact, and only in a column that holds
+identifiers:
+
+| the text | names a contact in |
+|---|---|
+| an address, or a number that begins with + | any column: nothing else looks so |
+| a text with a letter and a digit, such as `C-7` | a column named like an identifier, or one without a name |
+| any other text, such as `42` or `anna` | a column named `external_id`, `anonymous_id`, `identifier` or `user_id` |
+
+Lines, rows, statuses, codes and counts are numbers too, so a bare number elsewhere names nobody, even if a contact has
+the same number as its external_id. Reading the table out of a file is the task of `reader`.
 """
 
 import re
@@ -28,11 +36,19 @@ NO_REASON = "the import's error file gives no reason"
 
 #: An e-mail address inside a text. The pattern begins at the start of a word, so that long text is searched once.
 ADDRESS = re.compile(r"(?<![\w.!#$%&*+/=?^{|}~-])[\w.!#$%&*+/=?^{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,253}@[\w.-]{0,254}\w")
+#: A text with a letter and a digit.
+_MIXED = re.compile(r"[^\W\d_].*\d|\d.*[^\W\d_]", re.DOTALL)
+#: Names of columns that hold identifiers for certain, of those that may, and of those that hold something else though
+#: a word in their name says otherwise: `external_id_count`, `identifier type`, `user status`.
+_SURELY_WHO = re.compile(r"identifier|external|anonymous|(?:^|[\W_])user[\W_]?id", re.IGNORECASE)
 _WHO = re.compile(r"e-?mail|identifier|phone|external|anonymous|contact|user|value|^id$", re.IGNORECASE)
+_NOT_WHO = re.compile(
+    r"(?:^|[^a-z])(?:rows?|lines?|index|position|number|count|total|code|status|type|kind|errors?|attempts?|time)"
+    r"(?:[^a-z]|$)|(?-i:(?<=[a-z])(?:Row|Line|Index|Position|Number|Count|Code|Status|Type|Kind|Error)s?$)",
+    re.IGNORECASE,
+)
 _WHY = re.compile(r"message|reason|detail|descri|cause|problem|why", re.IGNORECASE)
 _ERROR = re.compile(r"err|fail|invalid", re.IGNORECASE)
-_PLACE = re.compile(r"\brow|row\b|\blines?\b|index|position|^#$|^no\.?$", re.IGNORECASE)
-_CODE = re.compile(r"number|count|code|status", re.IGNORECASE)
 
 
 def named(rows: list[Row], known: Known) -> list[RowError]:
@@ -40,7 +56,7 @@ def named(rows: list[Row], known: Known) -> list[RowError]:
     who, why = _identifier_columns(rows, known), _reason_columns(rows, known)
     found: dict[str, str] = {}
     for row in rows:
-        hits = {name: _bare(cell) for name, cell in reversed(row) if is_known(cell, known)}
+        hits = {name: _bare(cell) for name, cell in reversed(row) if names_contact(name, cell, known)}
         value = next((hits[name] for name in who if name in hits), "")
         if value and found.get(value, NO_REASON) == NO_REASON:
             found[value] = _reason(row, why, known)
@@ -53,33 +69,43 @@ def without_addresses(text: str) -> str:
 
 
 def _identifier_columns(rows: list[Row], known: Known) -> list[str]:
-    """The columns that say which contact is meant, best first. Row numbers and codes may look like identifiers, so
-    after the best column only those follow that are named like one, or hold addresses or phone numbers."""
-    hits: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    """The columns that say which contact is meant, best first: those with addresses, those that are named like an
+    identifier, those that name the most contacts. Columns with other names count only where no column has such a name,
+    or none at all: an address may also stand in `duplicate_of`."""
+    hits: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
         for name, cell in row:
-            if is_known(cell, known):
-                hits[name][_bare(cell)] = None
+            if names_contact(name, cell, known):
+                hits[name].add(_bare(cell))
 
-    def rank(name: str) -> tuple[bool, bool, bool, int]:
-        values = list(hits[name])
-        return not _counts_rows(name, values), _typical(values), bool(_WHO.search(name)), len(values)
+    def rank(name: str) -> tuple[bool, bool, int]:
+        return _typical(hits[name]), bool(_WHO.search(name)), len(hits[name])
 
     ranked = sorted(hits, key=rank, reverse=True)
-    return ranked[:1] + [name for name in ranked[1:] if rank(name)[0] and any(rank(name)[1:3])]
+    return [name for name in ranked if _WHO.search(name) or _is_unnamed(name)] or ranked
+
+
+def names_contact(column: str, cell: Any, known: Known) -> bool:
+    """Whether the cell names a contact, by the table at the head of this file. A column without a name has its position
+    as its name, such as `0`."""
+    if not is_known(cell, known):
+        return False
+    text = _bare(cell)
+    if _typical([text]):
+        return True
+    if _MIXED.search(text) and _is_unnamed(column):
+        return True
+    if _NOT_WHO.search(column):
+        return False
+    return bool((_WHO if _MIXED.search(text) else _SURELY_WHO).search(column))
+
+
+def _is_unnamed(column: str) -> bool:
+    return not column or column.isdigit()
 
 
 def _typical(values: Iterable[str]) -> bool:
     return any("@" in value or value.startswith("+") for value in values)
-
-
-def _counts_rows(name: str, values: list[str]) -> bool:
-    if _PLACE.search(name) or (_CODE.search(name) and not _WHO.search(name)):
-        return True
-    if len(values) < 2 or not all(value.isascii() and value.isdigit() for value in values):
-        return False
-    first = int(values[0])
-    return [int(value) for value in values] == list(range(first, first + len(values)))
 
 
 def _reason_columns(rows: list[Row], known: Known) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.verdicts import RowError
-from contact_ingest.providers.error_file.columns import MAX_CELL, Known, Row, has_known, is_known, named
+from contact_ingest.providers.error_file.columns import MAX_CELL, Known, Row, has_known, is_known, named, names_contact
 from contact_ingest.providers.json_guard import is_dense
 
 #: Most rows with an identifier, most lines, and most unpacked bytes that are read.
@@ -137,26 +137,28 @@ def _fragments(text: str) -> Iterator[Any]:
 
 def _json_rows(document: Any, known: Known) -> Iterator[Row]:
     """The rows of a document. A row is an object or a list with an identifier directly in it, or in an object one level
-    below; and a key that is an identifier, with what it leads to."""
-    waiting, seen = [document], 0
+    below; and a key that is an identifier, with what it leads to. A text in a list stands in the column of the list's
+    own key."""
+    waiting, seen = [("", document)], 0
     while waiting and seen < MAX_NODES:
-        node = waiting.pop()
+        name, node = waiting.pop()
         seen += 1
         if isinstance(node, dict):
             for key, value in node.items():
-                if not key.isdigit() and is_known(key, known):  # a number as a key counts rows
+                if names_contact("", key, known):
                     yield [("identifier", key), *_leaves(value, "message")]
             near = [value for value in node.values() if isinstance(value, dict)]
             if any(is_known(value, known) for part in (node, *near) for value in part.values()):
                 yield _leaves(node, "")
-            waiting.extend(value for value in reversed(node.values()) if isinstance(value, dict | list))
+            inner = ((key, value) for key, value in reversed(node.items()))
+            waiting.extend((key, value) for key, value in inner if isinstance(value, dict | list))
         elif isinstance(node, list):
-            direct = [value for value in node if isinstance(value, str) and is_known(value, known)]
+            direct = [value for value in node if names_contact(name, value, known)]
             if len(direct) == 1:
                 yield _leaves(node, "")
             else:
-                yield from ([("identifier", value)] for value in direct)
-            waiting.extend(value for value in reversed(node) if isinstance(value, dict | list))
+                yield from ([(name, value)] for value in direct)
+            waiting.extend((name, value) for value in reversed(node) if isinstance(value, dict | list))
 
 
 def _leaves(node: Any, name: str) -> Row:
