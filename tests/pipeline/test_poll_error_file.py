@@ -215,6 +215,27 @@ def test_a_file_that_names_strangers_blames_nobody(harness):
     assert_books(harness, delivered=2, failed=0, unattributed=1)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"line,error\n3,bad\n4,bad\n5,bad\n6,bad\n7,bad\n",
+        b"status,error\n40,bad\n40,bad\n",
+        b"3;bad\n4;bad\n",
+        b'[{"row": "3", "code": "4", "error": "bad"}]',
+    ],
+)
+def test_a_file_of_line_numbers_and_codes_blames_nobody_whose_id_is_such_a_number(harness, text):
+    jobs = Jobs(job("errored", errored_count=5, errors_url=FILE_URL), files=[reply(200, text)])
+    speak_to(jobs.peer, harness)
+    enqueue({"external_id": str(n)} for n in range(1, 101))
+    harness.runtime.aggregator.aggregate("sendgrid")
+    harness.runtime.dispatcher.dispatch("sendgrid")
+    poll(harness)
+    poll(harness)
+
+    assert_books(harness, batched=0, delivered=100, failed=0, unattributed=5)
+
+
 def test_a_crash_between_two_steps_of_many_failures_blames_nobody_else(harness):
     """2,500 of 3,000 rows failed: after the first thousands are written down the rest of the numbers must still fit."""
     lines = b"".join(b"p%d@example.com,no\n" % n for n in range(2_500))

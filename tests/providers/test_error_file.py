@@ -204,7 +204,7 @@ def test_an_address_in_another_column_does_not_stand_for_the_contact_of_the_row(
     data=st.data(),
 )
 def test_small_numbers_name_the_rows_of_the_identifier_column_and_no_other(
-    ids, beside, place, name, delimiter, as_json, data
+    *, ids, beside, place, name, delimiter, as_json, data
 ):
     batch = frozenset(map(str, range(1, 101)))
     names = [*beside[:place], *([name] if name else []), *beside[place:]]
