@@ -17,6 +17,10 @@ from contact_ingest.providers.base import UnknownFields
 #: Text that can stand in an HTTP header: printable ASCII, without a blank at either end.
 HEADER_TEXT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
+#: The characters of an address without a query and a fragment: printable ASCII without `?`, `#` and the backslash.
+_URL_TEXT = re.compile(r"[!\"$->@-\[\]-~]+")
+_PORTS = {"http": 80, "https": 443}
+
 
 def checked_key(key: SecretStr) -> str:
     """The key without blanks at its ends. Raises `SettingError`."""
@@ -27,16 +31,21 @@ def checked_key(key: SecretStr) -> str:
 
 
 def checked_url(text: str) -> str:
-    """A platform's base address, such as `https://api.sendgrid.com`, without a slash at its end. Raises
-    `SettingError`."""
+    """An address of a platform in its one form: scheme and host in lower case, no default port, no slash at the end,
+    such as `https://api.sendgrid.com`. Raises `SettingError`."""
     try:
         url = urlsplit(text)
-        sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        port = url.port
+        sound = url.scheme in _PORTS and bool(url.hostname) and port != 0 and _URL_TEXT.fullmatch(text) is not None
     except ValueError:
         sound = False
-    if not sound or url.username or url.password or url.query or url.fragment:
-        raise SettingError("base_url", "must be http(s)://host[:port] without user, query or fragment")
-    return text.rstrip("/")
+    if not sound or "@" in url.netloc:
+        raise SettingError("base_url", "must be http(s)://host[:port][/path] without user, query, fragment or blanks")
+    path = url.path.rstrip("/")
+    if not {"", ".", ".."}.isdisjoint(path.split("/")[1:]):
+        raise SettingError("base_url", "must not hold // or dots alone in its path")
+    host = f"[{url.hostname}]" if ":" in str(url.hostname) else url.hostname
+    return f"{url.scheme}://{host}{'' if port in (None, _PORTS[url.scheme]) else f':{port}'}{path}"
 
 
 def checked_policy(unknown_fields: UnknownFields) -> UnknownFields:

@@ -18,7 +18,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from contact_ingest.errors import SettingError
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, RowError, Stop, Verdict
@@ -31,7 +30,8 @@ from contact_ingest.providers.base import (
     TokenAuth,
     UnknownFields,
 )
-from contact_ingest.providers.credentials import account_name, checked_policy, checked_url
+from contact_ingest.providers.base_url import BaseUrlRules
+from contact_ingest.providers.credentials import account_name, checked_policy
 from contact_ingest.providers.emarsys import auth, contact, fields, replies
 from contact_ingest.providers.emarsys.auth import TOKEN_URL, Credentials, OAuth, Wsse
 from contact_ingest.providers.emarsys.identity import Identity
@@ -45,6 +45,14 @@ RATES: Mapping[str, tuple[int, float]] = {"upsert": (1_000, 60.0)}
 #: may be long as well.
 MAX_REPLY_BYTES = 8_000_000
 BASE_URL = "https://api.emarsys.net/api"
+#: The version follows from the credentials. `www1` is the host of 2016, which some clients still have as their default.
+#: Sources: the official v2 and v3 Postman collections, the vendor's notice on the successor; checked 2026-11-25.
+BASE_URL_RULES = BaseUrlRules(
+    hosts={"api.emarsys.net": "/api", "www1.emarsys.net": "/api"},
+    versions=frozenset({"v2", "v3"}),
+    words=frozenset({"contact", "contactlist", "field", "settings"}),
+    strangers={"api.sap.emarsys.net": "SAP Engagement Cloud has another interface; write https://api.emarsys.net/api"},
+)
 
 
 class Emarsys(CustomFields):
@@ -60,9 +68,7 @@ class Emarsys(CustomFields):
         max_body_bytes: int = DEFAULT_BYTES,
         rates: Mapping[str, tuple[int, float]] | None = None,
     ) -> None:
-        base = checked_url(base_url)
-        if base.endswith(("/v2", "/v3")):
-            raise SettingError("base_url", "must end before /v2 or /v3, which follow from the credentials")
+        base = BASE_URL_RULES.checked(base_url)
         self._unknown_fields = checked_policy(unknown_fields)
         self._identity = identity or Identity()
         self._lane_rules = EmarsysLaneRules(identity=self._identity, max_body_bytes=max_body_bytes)

@@ -23,7 +23,8 @@ from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, RowError, Stop, Verdict
 from contact_ingest.packing.payload import Limits
 from contact_ingest.providers.base import CustomFields, Prepared, SigningContext, UnknownFields
-from contact_ingest.providers.credentials import account_name, checked_key, checked_policy, checked_url
+from contact_ingest.providers.base_url import BaseUrlRules
+from contact_ingest.providers.credentials import account_name, checked_key, checked_policy
 from contact_ingest.providers.loops import contact, fields, replies
 from contact_ingest.providers.loops.fields import MAX_CHARACTERS, fits
 from contact_ingest.providers.loops.request_limits import LoopsLaneRules
@@ -33,6 +34,14 @@ RATES: Mapping[str, tuple[int, float]] = {"upsert": (10, 1.0)}
 #: The limit is the team's, whatever the request: all requests count against this one.
 ENDPOINT = "upsert"
 
+#: Source: the page "API introduction", checked 2026-11-25. Some editions of the specification put `/v1` into the
+#: address of the server instead of the paths.
+BASE_URL = BaseUrlRules(
+    hosts={"app.loops.so": "/api"},
+    versions=frozenset({"v1"}),
+    words=frozenset({"contacts", "lists", "api-key"}),
+    strangers=dict.fromkeys(("loops.so", "www.loops.so"), "it serves pages only; write https://app.loops.so/api"),
+)
 _UPDATE = "/v1/contacts/update"
 _PROPERTIES = "/v1/contacts/properties"
 
@@ -55,9 +64,7 @@ class Loops(CustomFields):
         source: str = "",
         rates: Mapping[str, tuple[int, float]] | None = None,
     ) -> None:
-        self._base_url = checked_url(base_url)
-        if self._base_url.endswith("/v1"):
-            raise SettingError("base_url", "must not end with /v1, which is part of every path")
+        self._base_url = BASE_URL.checked(base_url)
         key = checked_key(api_key)
         self._unknown_fields = checked_policy(unknown_fields)
         if not source.isprintable() or not fits(source):

@@ -24,7 +24,8 @@ from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable, Healthy, JobReport, Limited, Retry, RowError, Stop, Verdict
 from contact_ingest.packing.payload import Limits
 from contact_ingest.providers.base import CustomFields, ImportJobs, Prepared, SigningContext, UnknownFields
-from contact_ingest.providers.credentials import HEADER_TEXT, account_name, checked_key, checked_policy, checked_url
+from contact_ingest.providers.base_url import BaseUrlRules
+from contact_ingest.providers.credentials import HEADER_TEXT, account_name, checked_key, checked_policy
 from contact_ingest.providers.error_file import reader
 from contact_ingest.providers.sendgrid import contact, replies
 from contact_ingest.providers.sendgrid import fields as custom_fields
@@ -36,6 +37,17 @@ from contact_ingest.providers.sendgrid.rows import find_rows, known
 MAX_ERROR_FILE_BYTES = 10_000_000
 MAX_REFUSAL_BYTES = 8_000_000
 
+#: The global host, and the one of subusers in Europe. Source: the server lists of the official OpenAPI files,
+#: checked 2026-11-25.
+BASE_URL = BaseUrlRules(
+    hosts={"api.sendgrid.com": "", "api.eu.sendgrid.com": ""},
+    versions=frozenset({"v3"}),
+    words=frozenset({"marketing", "contactdb"}),
+    strangers=dict.fromkeys(
+        ("sendgrid.com", "www.sendgrid.com", "app.sendgrid.com"),
+        "it serves pages only; write https://api.sendgrid.com",
+    ),
+)
 _CONTACTS = "/v3/marketing/contacts"
 _FIELDS = "/v3/marketing/field_definitions"
 
@@ -55,7 +67,7 @@ class SendGrid(ImportJobs, CustomFields):
         max_body_bytes: int = MAX_BYTES,
         rates: Mapping[str, tuple[int, float]] | None = None,
     ) -> None:
-        self._base_url = checked_url(base_url)
+        self._base_url = BASE_URL.checked(base_url)
         self._origin = _origin(self._base_url)
         key = checked_key(api_key)
         if on_behalf_of and not HEADER_TEXT.fullmatch(on_behalf_of):
