@@ -110,7 +110,13 @@ def test_the_page_on_platforms_lists_the_members_of_the_core_and_of_each_capabil
     assert "in under 120 lines" in page
     assert len((ROOT / "tests/support/toy.py").read_text().splitlines()) < 120
     assert core == members(base.Provider)
-    assert {name for name, _ in capabilities} == {"ImportJobs", "CustomFields", "TokenAuth"}
+    assert {name for name, _ in capabilities} == {
+        "ImportJobs",
+        "CustomFields",
+        "TokenAuth",
+        "AccountLists",
+        "FieldsInSettings",
+    }
     for name, listed in capabilities:
         assert set(re.findall(r"`(\w+)`", listed)) == members(getattr(base, name)) - core
 

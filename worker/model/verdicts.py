@@ -68,8 +68,8 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AllFailed:
-    """The platform refused something that all rows share (a key field, a list, a source). Every row fails: none of them
-    need be sent alone to prove it."""
+    """The platform refused something that all rows share and that no setting mends. Every row fails: none of them need
+    be sent alone to prove it. A wrong list is `StopLane`, a wrong key field is `Stop`. No shipped platform says it."""
 
     code: FailureCode | str
     reason: str

@@ -1,9 +1,12 @@
 """What a platform offers: a small core that every platform has, and capabilities that only some have.
 
-    Provider       the core: encode contacts, build upserts, read replies, find the rows that a reply names, probe, sign
-    ImportJobs     the upsert only queues; a job reports later, and an error file lists the failed rows
-    CustomFields   an account has fields of its own: their definitions can be fetched, and new ones can be created
-    TokenAuth      requests carry a token that is fetched with the credentials and shared by all workers
+    Provider          the core: encode contacts, build upserts, read replies, find the rows that a reply names, probe,
+                      sign
+    ImportJobs        the upsert only queues; a job reports later, and an error file lists the failed rows
+    CustomFields      an account has fields of its own: their definitions can be fetched, and new ones can be created
+    TokenAuth         requests carry a token that is fetched with the credentials and shared by all workers
+    AccountLists      the options of a lane name lists of the account, and the account can be asked for them
+    FieldsInSettings  settings name fields of the account
 
 A provider is pure: it holds no connection and no clock. It turns contacts into request bytes and replies into verdicts.
 The engine decides when a request goes out, how often, and what follows. A capability is
@@ -184,4 +187,26 @@ class TokenAuth(Provider, Protocol):
 
     def read_token(self, response: Response) -> Token | Limited | Retry | Stop:
         """The token, or why there is none. Never raises."""
+        ...
+
+
+@runtime_checkable
+class AccountLists(Provider, Protocol):
+    """The options of a lane name lists of the account. The doctor asks whether the account has them."""
+
+    def lists_of(self, options: Mapping[str, Any]) -> Mapping[str, Request]:
+        """The lists that the options of a lane name, each with a request that tells whether the account has it."""
+        ...
+
+    def has_list(self, list_id: str, response: Response) -> bool | None:
+        """Whether the account has the list, by the reply to its request. None: the reply does not tell."""
+        ...
+
+
+@runtime_checkable
+class FieldsInSettings(Provider, Protocol):
+    """Settings of the destination name fields of the account."""
+
+    def missing_fields(self, fields: FieldTable) -> Mapping[str, str]:
+        """The settings that name a field which the account lacks, each with what it names."""
         ...

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from contact_ingest.config.destinations import none_configured
 from contact_ingest.errors import SettingError
-from contact_ingest.operations.doctor import broker, deployment, destination, records, redis
+from contact_ingest.operations.doctor import account, broker, deployment, destination, records, redis
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, live_workers, ok, wrong
 from contact_ingest.store.workers import GONE_S
 
@@ -45,9 +45,12 @@ def examine(engine: EngineProtocol, *, recount: bool = False) -> Iterator[Findin
     if not engine.settings.destinations:
         yield wrong("destinations", "none is configured", str(none_configured()))
     for runtime in engine.runtimes():
-        account, table = destination.check_account(runtime)
-        yield account
+        answers, table = destination.check_account(runtime)
+        yield answers
+        yield from account.check_settings(runtime, table)
         try:
+            if answers.level == "ok":
+                yield from account.check_lists(runtime, engine.settings.destinations[runtime.name])
             yield from destination.check_state(runtime)
             yield destination.check_platform(runtime)
             yield from destination.check_lanes(runtime, engine.settings)

@@ -15,10 +15,13 @@ from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, Stop
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
 from contact_ingest.providers.base import CustomFields
+from contact_ingest.providers.http_status import is_from_between
 from contact_ingest.store import books, inspect, redis_server
 
 #: A batch that has been due for longer than this many leases is taken by nobody.
 STUCK_LEASES = 3
+#: Statuses below 500 that the platform itself gives in passing trouble.
+_MAY_PASS = frozenset({408, 409, 423, 425})
 #: A full lane refuses producers. The doctor warns from this share on.
 LANE_SHARE = 0.8
 #: Staged bodies that were never committed are looked for in this many of the newest batch numbers.
@@ -44,6 +47,10 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
             what = f"the API key is refused ({reply.status})" if refused else f"refused ({reply.status})"
             remedy = f"mend destinations.{runtime.name}.api_key" if refused else f"mend destinations.{runtime.name}"
             return wrong(about, f"{what}: {answer.why}", remedy), None
+        case Retry() if is_from_between(reply.status) and reply.status not in _MAY_PASS:
+            says = f"a server in between answered {reply.status}: the reply is not the platform's own"
+            remedy = f"check destinations.{runtime.name}.base_url, and the proxy or firewall on the way"
+            return wrong(about, says, remedy), None
         case Retry():
             says = f"the platform does not serve: {answer.code}"
             return wrong(about, says, "try again later; nothing is lost meanwhile"), None

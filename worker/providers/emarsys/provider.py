@@ -5,6 +5,7 @@
     GET  /v3/field/translate/en               all fields: [{"id", "name", "application_type"}]
     POST /v3/field                            {"name", "application_type"}
     GET  /v3/settings                         whether the credentials are good; the probe
+    GET  /v3/contactlist                      the contact lists: [{"id", "name"}]; asked by the doctor
 
 The same under /v2 with WSSE. The answer is final: there are no import jobs and no error files. A contact is an object
 of field numbers. A field that a contact omits keeps its value; empty text empties it. Consent (field 31) is sent only
@@ -23,7 +24,9 @@ from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, RowError, Stop, Verdict
 from contact_ingest.packing.payload import Limits
 from contact_ingest.providers.base import (
+    AccountLists,
     CustomFields,
+    FieldsInSettings,
     Prepared,
     SigningContext,
     Token,
@@ -55,7 +58,7 @@ BASE_URL_RULES = BaseUrlRules(
 )
 
 
-class Emarsys(CustomFields):
+class Emarsys(CustomFields, AccountLists, FieldsInSettings):
     """One API user of an Emarsys account. Users have limits of their own."""
 
     def __init__(
@@ -102,6 +105,18 @@ class Emarsys(CustomFields):
     def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
         found = contact.find_rows(rows, failed, self._identity)
         return find_written_otherwise(rows, failed, found, self._identity.key_id)
+
+    def lists_of(self, options: Mapping[str, Any]) -> Mapping[str, Request]:
+        given = options.get("contact_list_id")
+        return {} if given is None else {str(given): self._request("GET", "contactlist", "lists")}
+
+    def has_list(self, list_id: str, response: Response) -> bool | None:
+        return replies.has_list(list_id, response)
+
+    def missing_fields(self, fields: FieldTable) -> Mapping[str, str]:
+        """`fields` finds system fields and own fields by number as well. `uid` and `id` are in no list of fields."""
+        field = self._identity.external_id_field
+        return {"external_id_field": field} if field.isdigit() and field not in fields.by_name else {}
 
     def probe(self) -> Request:
         return self._request("GET", "settings", "probe")

@@ -170,6 +170,14 @@ def read_definitions(response: Response, now_ms: int, *, wsse: bool) -> FieldTab
     return table_of(envelope.data, now_ms) or Retry(FailureCode.UNREADABLE_REPLY)
 
 
+def has_list(list_id: str, response: Response) -> bool | None:
+    """Whether the account has the contact list, by the reply to `GET contactlist`; None where it does not tell."""
+    envelope = _envelope(response)
+    if response.status != 200 or envelope is None or envelope.code or not isinstance(envelope.data, list):
+        return None
+    return list_id in {str(entry.get("id")) for entry in envelope.data if isinstance(entry, Mapping)}
+
+
 def _applied(envelope: Envelope) -> Verdict:
     """The request succeeded as a whole; some rows may have failed. A reply without any contact is unreadable."""
     rows, applied = _rows(envelope.errors), envelope.applied

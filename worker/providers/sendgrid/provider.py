@@ -4,6 +4,7 @@
     GET  /v3/marketing/contacts/imports/{id}  {"status": "...", "results": {counts, errors_url}}
     GET  /v3/marketing/field_definitions      custom field names, ids and types; the probe too
     POST /v3/marketing/field_definitions      {"name", "field_type"}
+    GET  /v3/marketing/lists/{id}             whether the account has a list; asked by the doctor
 
 A 202 means queued. SendGrid refuses a malformed contact at once, together with the whole request; the job tells what
 failed later. Contacts carry custom fields by id. SendGrid keeps addresses in lower case. A field that a contact omits
@@ -23,7 +24,14 @@ from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable, Healthy, JobReport, Limited, Retry, RowError, Stop, Verdict
 from contact_ingest.packing.payload import Limits
-from contact_ingest.providers.base import CustomFields, ImportJobs, Prepared, SigningContext, UnknownFields
+from contact_ingest.providers.base import (
+    AccountLists,
+    CustomFields,
+    ImportJobs,
+    Prepared,
+    SigningContext,
+    UnknownFields,
+)
 from contact_ingest.providers.base_url import BaseUrlRules
 from contact_ingest.providers.credentials import HEADER_TEXT, account_name, checked_key, checked_policy
 from contact_ingest.providers.error_file import reader
@@ -50,9 +58,10 @@ BASE_URL = BaseUrlRules(
 )
 _CONTACTS = "/v3/marketing/contacts"
 _FIELDS = "/v3/marketing/field_definitions"
+_LISTS = "/v3/marketing/lists"
 
 
-class SendGrid(ImportJobs, CustomFields):
+class SendGrid(ImportJobs, CustomFields, AccountLists):
     """One SendGrid account, or one subuser of it (`on_behalf_of`)."""
 
     identifiers: tuple[str, ...] = contact.IDENTIFIERS
@@ -107,6 +116,12 @@ class SendGrid(ImportJobs, CustomFields):
 
     def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
         return find_rows(rows, failed)
+
+    def lists_of(self, options: Mapping[str, Any]) -> Mapping[str, Request]:
+        return {list_id: self._get(f"{_LISTS}/{list_id}", "lists") for list_id in options.get("list_ids", ())}
+
+    def has_list(self, list_id: str, response: Response) -> bool | None:
+        return replies.has_list(list_id, response)
 
     def probe(self) -> Request:
         return self.definitions()

@@ -110,6 +110,17 @@ def read_definitions(response: Response, now_ms: int) -> FieldTable | Limited | 
     return table or Retry(FailureCode.UNREADABLE_REPLY)
 
 
+def has_list(list_id: str, response: Response) -> bool | None:
+    """Whether the account has the list, by the reply to `GET /v3/marketing/lists/{id}`; None where it does not tell."""
+    payload = decode(response.body)
+    if response.status == 404:
+        # The documentation gives a bare list of errors or an empty object; a page is that of a server in between.
+        return False if isinstance(payload, list | dict) else None
+    if response.status != 200 or not isinstance(payload, dict) or not isinstance(payload.get("id"), str):
+        return None
+    return True if payload["id"].lower() == list_id else None
+
+
 def _other_status(response: Response, now_s: float) -> Limited | Retry | Stop:
     is_own = errors.is_own(decode(response.body))
     return read_other_status(response, now_s, _TRY_AGAIN, _STOPS, is_own=is_own)
