@@ -173,15 +173,16 @@ def test_the_books_of_several_destinations_stand_side_by_side(three):
         assert (lane.lane, lane.counts["accepted"]) == (name, 2)
 
 
-def test_a_key_that_the_platform_cannot_search_by_fails_every_row_of_the_request(make_harness, sandbox):
-    sandbox.dials(emarsys_fields=[{"id": 1001, "name": "crm id", "kind": "shorttext"}])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_key_that_the_platform_cannot_search_by_stops_the_destination_and_fails_nobody(status, make_harness, sandbox):
+    sandbox.dials(emarsys_fields=[{"id": 1001, "name": "crm id", "kind": "shorttext"}], emarsys_bad_key=status)
     table = {**EMARSYS, "base_url": f"{sandbox.url}/api", "token_url": f"{sandbox.url}/oauth2/token"}
     harness = make_harness(destinations={"emarsys": {**table, "key_field": "external_id", "external_id_field": "1001"}})
     enqueue({"email": f"p{n}@example.com", "external_id": f"crm-{n}"} for n in range(20))
 
-    harness.run_until_settled()
+    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
 
-    assert harness.books()["failed"] == 20
-    assert len(requests(sandbox, "emarsys.contacts")) == 1, "proved for all of them: nothing is searched"
+    assert harness.runtime.state.read()["code"] == "bad_key_field"
+    assert harness.books() | {"batched": 20, "failed": 0} == harness.books()
     assert list(sandbox.contacts("emarsys")) == []
     harness.assert_books_balance()
