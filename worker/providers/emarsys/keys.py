@@ -1,17 +1,17 @@
-"""Finds the rows of keys that Emarsys writes otherwise than they were sent: `12` for `0012`, trimmed, in another letter
-case, or with the domain of an address in its other form.
+"""Finds the rows of external ids that Emarsys writes otherwise than they were sent: `12` for `0012`, trimmed, or in
+another letter case.
 
-A key that is quoted as it was sent is the business of `contact.find_rows`. This is the second look, at the keys that
-the first one did not find. A key names a row only if it fits exactly one row in its loose form, and no other key of the
-reply names that row already.
+A key that is quoted as it was sent is the business of `contact.find_rows`, and so is an address in any spelling. This
+is the second look, at the keys that the first one did not find. A key names a row only if it fits exactly one row in
+its loose form, and no other key of the reply names that row already.
 """
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
 import orjson
 
+from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import RowError
 
 
@@ -38,21 +38,9 @@ def find_written_otherwise(
 
 
 def loose(key: str) -> str:
-    """The key without what Emarsys may change: blanks at its ends, letter case, the form of a domain, leading zeros.
+    """The key without what Emarsys may change: blanks at its ends, letter case, leading zeros.
 
-    Example: ` 0012` and `12` are both `12`; `Ann@Bücher.example` and `ann@xn--bcher-kva.example` are the same too.
+    ` 0012` and `12` are both `12`. A character that only looks like another stays what it is.
     """
-    text = unicodedata.normalize("NFKC", key).strip().casefold()
-    local, at, domain = text.rpartition("@")
-    if at:
-        return f"{local}@{_a_label(domain)}"
+    text = folded(key.strip(" \t\r\n"))
     return text.lstrip("0") or text[:1]
-
-
-def _a_label(domain: str) -> str:
-    if domain.isascii():
-        return domain
-    try:
-        return domain.encode("idna").decode("ascii")
-    except UnicodeError:  # not a domain: compared as it is written
-        return domain

@@ -104,6 +104,8 @@ class Emarsys(CustomFields, AccountLists, FieldsInSettings):
 
     def find_rows(self, rows: Sequence[bytes], failed: Sequence[RowError]) -> list[list[int]]:
         found = contact.find_rows(rows, failed, self._identity)
+        if self._identity.key_field == "email":
+            return found
         return find_written_otherwise(rows, failed, found, self._identity.key_id)
 
     def lists_of(self, options: Mapping[str, Any]) -> Mapping[str, Request]:
