@@ -5,7 +5,8 @@
     ├── Refused                 a record breaks a rule; the message names the field and the rule, not the content
     ├── IntakeError             an enqueue stopped midway; it carries the receipt so far
     │   ├── LaneFull            the lane, or Redis, has no room
-    │   └── StoreUnavailable    Redis did not answer
+    │   ├── StoreUnavailable    Redis did not answer
+    │   └── IdempotencyKeyReused    other records than those that the key was first used for
     ├── StoreFull               Redis has no memory left; nothing was written
     ├── StaleFence              another worker has taken the batch over; drop the result
     ├── FieldsNeeded            a record names a custom field that the cache does not know
@@ -69,6 +70,18 @@ class LaneFull(IntakeError):  # noqa: N818 - the word the caller will look for
 class StoreUnavailable(IntakeError):  # noqa: N818 - the word the caller will look for
     """Redis did not answer. The records from `position` on were not accepted, as far as the producer can know: a reply
     may have been lost."""
+
+
+class IdempotencyKeyReused(IntakeError):  # noqa: N818 - the word the caller will look for
+    """The idempotency key was used less than a day ago, and for other records. The records from `position` on were not
+    accepted: choose a new key for them, or repeat the same records. `setting` is how the caller gave the key."""
+
+    def __init__(self, setting: str, receipt: object, position: int) -> None:
+        super().__init__(
+            f"{setting}: was used for other records within a day; choose a new one, or repeat the same records",
+            receipt,
+            position,
+        )
 
 
 class StoreFull(IngestError):  # noqa: N818 - says what is known
