@@ -1,12 +1,13 @@
 """`contact-ingest enqueue`: its keys, and the options of the lane."""
 
+import asyncio
 import shlex
 
 import orjson
 import pytest
 from support.people import person
 
-from contact_ingest import enqueue
+from contact_ingest import aclose, aenqueue, enqueue
 from contact_ingest.store.lanes import lane_names, lane_options
 
 LIST_A, LIST_B = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
@@ -90,11 +91,18 @@ def options_in_use(harness):
     return [lane_options(store, lane) for lane in lane_names(store)]
 
 
-def test_the_command_uses_the_lane_of_the_settings(cli, shop, tmp_path):
+def test_every_door_uses_the_lane_of_the_settings(cli, shop, tmp_path):
+    async def main():
+        await aenqueue(person(8))
+        await aclose()
+
     assert cli("enqueue", write_csv(tmp_path / "a.csv", 2)).code == 0
     enqueue(person(9))
+    enqueue(person(10), to=["shop"])
+    asyncio.run(main())
 
     assert options_in_use(shop) == [{"contact_list_id": 4711}]
+    assert shop.books()["accepted"] == 5
 
 
 def test_the_command_gives_every_lane_option_of_a_platform(cli, shop, tmp_path):
