@@ -18,8 +18,11 @@
 Messages end in logs. No message holds an e-mail address, a name, a body, a header or a key.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: Exceptions that a mistake in this package or in a provider raises for an unforeseen input. The record or the reply
 #: that caused one is given up, and the rest goes on. Errors of Redis, of the system, and signals that end a task are
@@ -135,3 +138,8 @@ def describe_bug(problem: BaseException) -> str:
             place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return f"{type(problem).__name__}{place}"
+
+
+def log_defect(what: str, problem: BaseException) -> None:
+    """One line about a defect, with its type and place, and nothing that its text may quote."""
+    log.error(what, extra={"problem": describe_bug(problem)})

@@ -127,6 +127,19 @@ FAMILIES: Mapping[str, str] = {
 }
 
 
+#: Exchanges that ended so for a reason of our own. They say nothing of the platform.
+_OWN_REASONS = frozenset(
+    {FailureCode.POOL, FailureCode.FORBIDDEN_URL, FailureCode.INVALID_REQUEST, FailureCode.INTERNAL}
+)
+
+
+def is_own_reason(reason: str) -> bool:
+    """Whether an exchange, or the request for its token, ended for a reason of our own: a defect, an address that is
+    not called, a lack of connections or of files. Nobody may take that for the platform's silence."""
+    cause = reason.removeprefix("token_")
+    return cause in _OWN_REASONS or cause.startswith("unexpected_")
+
+
 def http_code(status: int) -> str:
     """`http_503`: a status that a platform's own codes do not cover."""
     return f"http_{status}"

@@ -94,6 +94,9 @@ class HttpClient:
             return type(error)(error.reason)
         except httpcore.ProtocolError:
             return state.failure(FailureCode.CLOSED if state.closed else FailureCode.PROTOCOL)
+        except errors.BUGS as error:
+            errors.log_defect("a defect of the HTTP client", error)
+            return state.failure(FailureCode.INTERNAL)
         except Exception as error:  # noqa: BLE001 - the text may quote the request, and the caller must know its fate
             return state.failure(unexpected_code(error))
 

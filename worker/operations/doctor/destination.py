@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import TransportError
+from contact_ingest.model.failure_codes import is_own_reason
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, Stop
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
@@ -34,6 +35,9 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
     the platform did not tell them."""
     about = f"{runtime.name}: account"
     reply = runtime.exchanger.send(runtime.provider.probe(), None)
+    if isinstance(reply, TransportError) and is_own_reason(reply.reason):
+        why = f"the platform was not asked, for a reason of our own: {reply.reason}"
+        return wrong(about, why, "look for an earlier error in the log, and report it"), None
     if isinstance(reply, TransportError):
         why = f"the platform cannot be reached: {reply.reason}"
         return wrong(about, why, f"check destinations.{runtime.name}.base_url, and the way out of this machine"), None
