@@ -14,7 +14,7 @@ from redis import Redis
 
 from contact_ingest.config.destinations import setting_names
 from contact_ingest.config.redis_url import is_redis
-from contact_ingest.config.settings import Destination, Settings
+from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.lane import Lane
@@ -46,6 +46,7 @@ from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import BrokerQueue, Workers
 from contact_ingest.transport.auth import AuthenticatedClient
 from contact_ingest.transport.client import HttpClient
+from contact_ingest.transport.egress import Egress, Proxy, trusting
 
 #: Exchanges at once for a destination, until the workers have registered how many tasks they run.
 SLOTS = 8
@@ -96,8 +97,10 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
         store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000)
     )
     breaker = CircuitBreaker(store, provider.account)
-    http_client = AuthenticatedClient(HttpClient(deadline_s=settings.deadline_s), provider, store)
-    exchanger = Exchanger(http_client, rate_limiter, breaker, clock, schedule, settings.deadline_s)
+    http_client = HttpClient(deadline_s=settings.deadline_s, egress=egress_of(settings))
+    exchanger = Exchanger(
+        AuthenticatedClient(http_client, provider, store), rate_limiter, breaker, clock, schedule, settings.deadline_s
+    )
     prober = Prober(exchanger, batch_store, provider, state)
     settler = Settler(batch_store, state, provider, mapping)
     with_fields = provider if isinstance(provider, CustomFields) else None
@@ -164,6 +167,13 @@ def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
         return registry.build(config.platform, **given)
     except SettingError as wrong:
         raise SettingError(label_of(name, config, wrong.name), wrong.problem) from None
+
+
+def egress_of(settings: Settings) -> Egress:
+    """The way out to the platforms. Raises `SettingError`."""
+    url, ca_file = settings.http_proxy, settings.ca_file
+    proxy = None if url is None else Proxy.parse(f"{ENV_PREFIX}HTTP_PROXY", url.get_secret_value())
+    return Egress(proxy, None if ca_file is None else trusting(f"{ENV_PREFIX}CA_FILE", ca_file))
 
 
 def _field_mapping(name: str, config: Destination) -> FieldMapping:

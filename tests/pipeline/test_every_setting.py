@@ -9,14 +9,18 @@ import sys
 
 import orjson
 import pytest
+import trustme
 from support.configured import RECORD, Cases
+from support.connect_proxy import ConnectProxy
 from support.peer import Peer, advance, reply, speak_to
 from support.people import person
+from support.wire_server import Server, answer, server_tls
 
 from contact_ingest import LaneFull, StoreUnavailable, enqueue
 from contact_ingest.config.logging import configure
 from contact_ingest.config.settings import Settings
-from contact_ingest.model.http_message import RateHeaders
+from contact_ingest.engine import build_runtime
+from contact_ingest.model.http_message import RateHeaders, Response
 from contact_ingest.tasks.ticker import Housekeeping
 
 CASES = Cases()
@@ -232,6 +236,32 @@ def log_line(configured, capfd, **env):
         return capfd.readouterr().err
     finally:
         root.handlers[:] = before
+
+
+def reply_to_a_probe(configured, base_url, **env):
+    """The reply, or the reason why there is none, over the transport that the settings make."""
+    engine = configured.start("sendgrid", env, api_key="SG.k", base_url=base_url).engine
+    runtime = build_runtime("shop", engine.settings.destination("shop"), engine.settings, engine.client)
+    try:
+        reply = runtime.exchanger.send(runtime.provider.probe(), None)
+        return reply.status if isinstance(reply, Response) else reply.reason
+    finally:
+        runtime.exchanger.http_client.close()
+
+
+@CASES.of("CONTACT_INGEST_HTTP_PROXY", "CONTACT_INGEST_CA_FILE")
+def the_way_out(configured):
+    authority, file = trustme.CA(), configured.folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    with (
+        Server(answer(), server_tls(authority, "api.example")) as server,
+        ConnectProxy({"api.example:443": server.port}) as proxy,
+    ):
+        url, way = "https://api.example", {"CONTACT_INGEST_HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}
+        assert reply_to_a_probe(configured, url, **way) == "tls"
+        assert reply_to_a_probe(configured, url, **way, CONTACT_INGEST_CA_FILE=str(file)) == 200
+        assert reply_to_a_probe(configured, "https://api.example.invalid") == "dns"
+        assert len(proxy.asked) == 2
 
 
 @CASES.of("CONTACT_INGEST_LOG_JSON")

@@ -119,6 +119,15 @@ class Settings(BaseSettings):
     store_ack_replicas: int = Field(
         0, ge=0, le=10, description="Number of Redis replicas that must have received an enqueue or a claim (WAIT)"
     )
+    http_proxy: SecretStr | None = Field(
+        None,
+        description="Proxy for requests to platforms: http://host:port or http://user:password@host:port. It is asked "
+        "for tunnels (CONNECT). Loopback goes without it. HTTPS_PROXY, NO_PROXY and the like are not read",
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="File of certificate authorities (PEM) that are trusted for platforms, beside the public ones",
+    )
     log_json: bool = Field(default=False, description="Write each log line as one JSON object")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level of the log lines that are written"

@@ -104,6 +104,10 @@ class FailureCode(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout", "The platform did not take the connection in time."
     DNS = "dns", "The platform's host name was not found: check base_url."
     TLS = "tls", "The encrypted connection failed: check base_url, and this machine's clock and certificates."
+    PROXY = (
+        "proxy",
+        "The proxy did not open a way to the platform: check CONTACT_INGEST_HTTP_PROXY, and what it allows.",
+    )
     POOL = "pool", "All connections of this process to the platform were in use."
     FORBIDDEN_URL = (
         "forbidden_url",
