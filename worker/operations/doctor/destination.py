@@ -55,7 +55,9 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
             return note(about, "the platform limits our rate at the moment"), None
         case Healthy():
             table = _custom_fields(runtime)
-            fields = "" if table is None else f", {len(table.by_name)} fields"
+            fields = (
+                "" if table is None else f", {len(table.by_name)} custom field{'' if len(table.by_name) == 1 else 's'}"
+            )
             return ok(about, f"answers in {reply.elapsed_ms} ms{fields}"), table
         case _:
             assert_never(answer)
