@@ -276,24 +276,6 @@ def test_a_producer_with_nothing_but_the_broker_can_enqueue_and_its_repeats_coun
     stage.assert_books_balance()
 
 
-def test_a_message_with_other_records_under_a_used_key_or_wrong_arguments_is_told_and_stores_nothing(stage, producer):
-    send = producer.send_task
-    send("contacts.enqueue", [person(1), "sendgrid"], {"key": "signup-17"})
-    send("contacts.enqueue", [person(2), "sendgrid"], {"key": "signup-17"})
-    send("contacts.enqueue", [person(2), ["sendgrid"]], {"key": "another"})
-    for wrong in ({"key": 17}, {"key": ""}, {"wait_s": "z"}, {"wait_s": -1}, {"until_s": 1e300}, {"to": []}):
-        send("contacts.enqueue", [person(9)], {"to": "sendgrid", "key": "wrong", **wrong})
-    send("contacts.enqueue", [person(9)], {"to": {"sendgrid": {"list_ids": "x"}}})
-
-    with stage.worker() as worker:
-        wait_until(lambda: stage.client.llen(stage.queue) == 0 and stage.is_settled(of=2), 30, stage.books)
-        wait_until(lambda: worker.log.count("a message was ignored") == 8, 30, lambda: worker.log)
-
-        assert "key: was used for other records within a day" in worker.log
-        assert "signup-17" not in worker.log
-    assert stage.books()["accepted"] == stage.books()["delivered"] == 2
-
-
 def repeated(stage: Stage) -> list[dict[str, int]]:
     from contact_ingest.store import books  # noqa: PLC0415
 
