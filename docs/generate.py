@@ -28,7 +28,7 @@ from contact_ingest.cli import app
 from contact_ingest.config.destinations import PLATFORM_VARIABLES, SECRETS
 from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.model.failure_codes import FAMILIES, FailureCode
-from contact_ingest.providers.registry import REGISTRY, maker
+from contact_ingest.providers.registry import COMMON, REGISTRY, maker
 from contact_ingest.sandbox.dials import TrafficDials
 from contact_ingest.sandbox.emarsys.dials import EmarsysDials
 from contact_ingest.sandbox.loops.dials import LoopsDials
@@ -38,8 +38,6 @@ from contact_ingest.store import keys
 DOCS = Path(__file__).resolve().parent
 COMMAND = "python docs/generate.py"
 PROGRAM = "contact-ingest"
-#: Parameters of a provider that come from the common settings of a destination or of the process.
-COMMON = ("unknown_fields", "max_body_bytes", "rates")
 KINDS = {"int": "NUMBER", "float": "NUMBER", "Path": "FILE", "str": "TEXT"}
 EXPIRES = {"never": "", "always": "yes", "until commit": "until the commit"}
 UNITS = {"_s": "seconds", "_bytes": "bytes"}

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import setup_logging
 from celery.worker.consumer import consumer
 
@@ -30,6 +30,28 @@ QUOTING_MESSAGES = {
     consumer.INVALID_TASK_ERROR: ("an invalid task message was deleted: %s", 1),
     consumer.MESSAGE_DECODE_ERROR: ("a message that cannot be decoded was deleted", 0),
 }
+#: The supported pools, as `--pool` names them, by the module of Celery that each comes from (celery 5.7).
+POOLS = {
+    "celery.concurrency.prefork": "prefork",
+    "celery.concurrency.thread": "threads",
+    "celery.concurrency.solo": "solo",
+}
+
+
+class PoolCheck(bootsteps.Step):  # type: ignore[misc]
+    """The Celery bootstep that ends a worker with any other pool before the pool is made, with one line.
+
+    eventlet and gevent replace parts of Python's sockets and threads that the HTTP client and the ticker rely on, such
+    as `select.poll`. Under them every exchange fails in this process, and the platform has no part in it."""
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        module = parent.pool_cls.__module__
+        if module not in POOLS:
+            given = f"{module.rpartition('.')[2]} ({parent.pool_cls.__qualname__})"
+            said = f"--pool: {given} is not supported; start the worker with {', '.join(POOLS.values())}"
+            sys.stderr.write(f"{said}\n")
+            raise SystemExit(BAD_SETTING)
 
 
 def _load() -> Settings:
@@ -133,7 +155,7 @@ if scheme in redis_broker.REDIS_SCHEMES:
     app.conf.broker_use_ssl = _tls(broker)
 
 app.conf.worker_consumer = "contact_ingest.tasks.consumer:PatientConsumer"
-app.steps["worker"].add(Ticker)
+app.steps["worker"].update({PoolCheck, Ticker})
 
 
 class RedactingFilter(logging.Filter):

@@ -4,7 +4,8 @@ This is the only message that carries records. The price: the records lie in the
 them, the broker may lose a message between its pop and our script, and a refused record is only counted in a log line.
 `contact_ingest.enqueue` has none of these drawbacks.
 
-A message that is delivered twice is counted once: without a `key`, its task id is the call id.
+A message that is delivered twice is counted once: without a `key`, its task id is the call id. A message with other
+records under a used key is ignored, and a log line says so.
 """
 
 import logging
@@ -18,7 +19,8 @@ from redis.exceptions import OutOfMemoryError
 
 import contact_ingest
 from contact_ingest import IntakeError, Receipt
-from contact_ingest.errors import SettingError
+from contact_ingest.errors import IdempotencyKeyReused, SettingError
+from contact_ingest.model.arguments import check_key, check_wait_s
 from contact_ingest.tasks.notify import StrictTask, ignore, is_full, shown
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class Redacted(StrictTask):
 def enqueue(  # noqa: PLR0913 - the parameters are the public interface of the message
     self: Any,
     records: Any,
-    to: str | None = None,
+    to: str | list[str] | dict[str, Any] | None = None,
     list_ids: Any = None,
     key: str | None = None,
     *,
@@ -64,42 +66,53 @@ def enqueue(  # noqa: PLR0913 - the parameters are the public interface of the m
     `wait_s` from its first run on. `until_s` is the end of that time in Unix time; only this task sets it.
 
     The task itself does not wait for long, because what makes room may need this worker."""
-    typed: Any = ((records, dict | list), (list_ids, list | None), (to, str | None), (key, str | None))
-    typed += ((wait_s, int | float), (until_s, int | float | None))
+    typed: Any = ((records, dict | list), (list_ids, list | None), (to, str | list | dict | None))
     if not all(isinstance(value, kind) for value, kind in typed):
         ignore(self.name, "arguments of other types than it takes")
         return
-    until_s = time.time() + wait_s if until_s is None else until_s
+    try:
+        check_key(key)
+        ends_s = time.time() + check_wait_s(wait_s) if until_s is None else until_s
+        check_wait_s(max(0.0, ends_s - time.time()), "until_s")
+    except (SettingError, TypeError) as wrong:
+        ignore(self.name, str(wrong) if isinstance(wrong, SettingError) else "until_s must be a number")
+        return
     options: dict[str, Any] = {"to": to, "list_ids": tuple(list_ids or ()), "key": key or self.request.id}
     try:
-        receipt = _enqueue_or_send_again(self, records, options, until_s)
+        receipts = _enqueue_or_send_again(self, records, options, ends_s)
     except SettingError as wrong:
         ignore(self.name, f"{wrong.name if to is None else f'to={shown(to)}'} is wrong")
-        return
-    if receipt is not None and receipt.refused_count:
-        log.warning("records refused", extra={"lane": receipt.lane, "refused": receipt.refused_count})
+    except IdempotencyKeyReused as reused:
+        ignore(self.name, str(reused))
+    else:
+        for receipt in receipts:
+            if receipt.refused_count:
+                log.warning("records refused", extra={"lane": receipt.lane, "refused": receipt.refused_count})
 
 
-def _enqueue_or_send_again(task: Any, records: Any, options: dict[str, Any], until_s: float) -> Receipt | None:
-    """The receipt; None if there is no room yet and the message is on its way again. Raises `IntakeError` once the
+def _enqueue_or_send_again(task: Any, records: Any, options: dict[str, Any], until_s: float) -> list[Receipt]:
+    """The receipts; none if there is no room yet and the message is on its way again. Raises `IntakeError` once the
     message's time is over."""
-    receipt: Receipt
     try:
-        receipt = contact_ingest.enqueue(records, **options, wait_s=_left_s(until_s, WAIT_HERE_S))
+        return _enqueue(records, options, _left_s(until_s, WAIT_HERE_S))
+    except IdempotencyKeyReused:
+        raise
     except IntakeError:
         if not _left_s(until_s, 1):
             raise
-    else:
-        return receipt
     try:
         task.apply_async((records,), {**options, "until_s": until_s}, ignore_result=True)
     except (OutOfMemoryError, OperationalError) as problem:
         if not is_full(problem):
             raise
         # This message is all there is of the records. The local runner makes room while this task waits.
-        receipt = contact_ingest.enqueue(records, **options, wait_s=_left_s(until_s, WAIT_WITHOUT_BROKER_S))
-        return receipt
-    return None
+        return _enqueue(records, options, _left_s(until_s, WAIT_WITHOUT_BROKER_S))
+    return []
+
+
+def _enqueue(records: Any, options: dict[str, Any], wait_s: float) -> list[Receipt]:
+    made = contact_ingest.enqueue(records, **options, wait_s=wait_s)
+    return list(made.values()) if isinstance(made, dict) else [made]
 
 
 def _left_s(until_s: float, most_s: float) -> float:

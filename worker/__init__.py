@@ -18,7 +18,8 @@ _ERRORS = "contact_ingest.errors"
 _HOME = {
     **dict.fromkeys(("aclose", "aenqueue", "cancel", "enqueue"), _PRODUCER),
     **dict.fromkeys(("Receipt", "RefusedRecord"), _ENQUEUE),
-    **dict.fromkeys(("IngestError", "IntakeError", "LaneFull", "SettingError", "StoreUnavailable"), _ERRORS),
+    **dict.fromkeys(("IdempotencyKeyReused", "IngestError", "IntakeError", "LaneFull"), _ERRORS),
+    **dict.fromkeys(("SettingError", "StoreUnavailable"), _ERRORS),
 }
 
 

@@ -12,8 +12,9 @@ from functools import cached_property
 
 from redis import Redis
 
+from contact_ingest.config.destinations import setting_names
 from contact_ingest.config.redis_url import is_redis
-from contact_ingest.config.settings import Destination, Settings
+from contact_ingest.config.settings import ENV_PREFIX, Destination, Settings
 from contact_ingest.errors import SettingError
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.lane import Lane
@@ -45,9 +46,13 @@ from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import BrokerQueue, Workers
 from contact_ingest.transport.auth import AuthenticatedClient
 from contact_ingest.transport.client import HttpClient
+from contact_ingest.transport.egress import Egress, Proxy, trusting
 
 #: Exchanges at once for a destination, until the workers have registered how many tasks they run.
 SLOTS = 8
+#: Batches of a destination that may be packed and not yet settled, unless a setting says otherwise; more where the rate
+#: limit lets more out.
+OPEN_BATCHES = 64
 #: How many batches aggregation makes before they can be sent: what goes out in this many seconds, but no more than so
 #: many rows, and where bodies are large no more than so many bodies.
 AHEAD_S = 10
@@ -92,8 +97,10 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
         store, provider.account, dict(provider.rates), lease_ms, round(settings.breaker_s * 1000)
     )
     breaker = CircuitBreaker(store, provider.account)
-    http_client = AuthenticatedClient(HttpClient(deadline_s=settings.deadline_s), provider, store)
-    exchanger = Exchanger(http_client, rate_limiter, breaker, clock, schedule, settings.deadline_s)
+    http_client = HttpClient(deadline_s=settings.deadline_s, egress=egress_of(settings))
+    exchanger = Exchanger(
+        AuthenticatedClient(http_client, provider, store), rate_limiter, breaker, clock, schedule, settings.deadline_s
+    )
     prober = Prober(exchanger, batch_store, provider, state)
     settler = Settler(batch_store, state, provider, mapping)
     with_fields = provider if isinstance(provider, CustomFields) else None
@@ -125,25 +132,30 @@ def build_runtime(name: str, config: Destination, settings: Settings, client: Re
 
 
 def _aggregation_policy(name: str, provider: Provider, settings: Settings) -> AggregationPolicy:
-    max_unsent = _max_unsent(name, provider, settings.max_open_batches)
+    max_unsent, max_open = _max_unsent(name, provider), settings.max_open_batches
     return AggregationPolicy(
         max_wait_ms=round(settings.max_wait_s * 1000),
-        max_unsent=max_unsent,
-        max_open=max(settings.max_open_batches, 2 * max_unsent),
+        max_unsent=max_unsent if max_open is None else min(max_unsent, max_open),
+        max_open=max(OPEN_BATCHES, 2 * max_unsent) if max_open is None else max_open,
     )
 
 
-def _max_unsent(name: str, provider: Provider, max_open: int) -> int:
+def _max_unsent(name: str, provider: Provider) -> int:
     """Batches that may wait for dispatch: as many as the rate limit lets out in `AHEAD_S` seconds. Fewer large ones, to
     save memory."""
     most_rows = provider.limits(Lane.of(name, {})).max_contacts
     requests, seconds = provider.rates.get("upsert", (0, 0.0))
-    sendable = math.ceil(AHEAD_S * requests / seconds) if requests else max_open
+    sendable = math.ceil(AHEAD_S * requests / seconds) if requests else OPEN_BATCHES
     return max(1, min(sendable, max(LARGE_AHEAD, ROWS_AHEAD // most_rows)))
 
 
 def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
     """The provider of a destination. Raises `SettingError` with the destination's name in front."""
+    own = registry.own_settings(config.platform) if config.platform in registry.platforms() else tuple(config.account)
+    for setting in config.account:
+        if setting not in own:
+            there = ", ".join(setting_names(own))
+            raise SettingError(config.label(name, setting), f"is not a setting of {config.platform}; there are {there}")
     given = {**config.account, "unknown_fields": config.unknown_fields}
     if settings.max_body_bytes is not None and registry.takes(config.platform, "max_body_bytes"):
         given["max_body_bytes"] = settings.max_body_bytes
@@ -155,6 +167,13 @@ def provider_of(name: str, config: Destination, settings: Settings) -> Provider:
         return registry.build(config.platform, **given)
     except SettingError as wrong:
         raise SettingError(label_of(name, config, wrong.name), wrong.problem) from None
+
+
+def egress_of(settings: Settings) -> Egress:
+    """The way out to the platforms. Raises `SettingError`."""
+    url, ca_file = settings.http_proxy, settings.ca_file
+    proxy = None if url is None else Proxy.parse(f"{ENV_PREFIX}HTTP_PROXY", url.get_secret_value())
+    return Egress(proxy, None if ca_file is None else trusting(f"{ENV_PREFIX}CA_FILE", ca_file))
 
 
 def _field_mapping(name: str, config: Destination) -> FieldMapping:

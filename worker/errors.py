@@ -5,7 +5,8 @@
     ├── Refused                 a record breaks a rule; the message names the field and the rule, not the content
     ├── IntakeError             an enqueue stopped midway; it carries the receipt so far
     │   ├── LaneFull            the lane, or Redis, has no room
-    │   └── StoreUnavailable    Redis did not answer
+    │   ├── StoreUnavailable    Redis did not answer
+    │   └── IdempotencyKeyReused    other records than those that the key was first used for
     ├── StoreFull               Redis has no memory left; nothing was written
     ├── StaleFence              another worker has taken the batch over; drop the result
     ├── FieldsNeeded            a record names a custom field that the cache does not know
@@ -17,8 +18,11 @@
 Messages end in logs. No message holds an e-mail address, a name, a body, a header or a key.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: Exceptions that a mistake in this package or in a provider raises for an unforeseen input. The record or the reply
 #: that caused one is given up, and the rest goes on. Errors of Redis, of the system, and signals that end a task are
@@ -69,6 +73,18 @@ class LaneFull(IntakeError):  # noqa: N818 - the word the caller will look for
 class StoreUnavailable(IntakeError):  # noqa: N818 - the word the caller will look for
     """Redis did not answer. The records from `position` on were not accepted, as far as the producer can know: a reply
     may have been lost."""
+
+
+class IdempotencyKeyReused(IntakeError):  # noqa: N818 - the word the caller will look for
+    """The idempotency key was used less than a day ago, and for other records. The records from `position` on were not
+    accepted: choose a new key for them, or repeat the same records. `setting` is how the caller gave the key."""
+
+    def __init__(self, setting: str, receipt: object, position: int) -> None:
+        super().__init__(
+            f"{setting}: was used for other records within a day; choose a new one, or repeat the same records",
+            receipt,
+            position,
+        )
 
 
 class StoreFull(IngestError):  # noqa: N818 - says what is known
@@ -122,3 +138,8 @@ def describe_bug(problem: BaseException) -> str:
             place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return f"{type(problem).__name__}{place}"
+
+
+def log_defect(what: str, problem: BaseException) -> None:
+    """One line about a defect, with its type and place, and nothing that its text may quote."""
+    log.error(what, extra={"problem": describe_bug(problem)})

@@ -144,44 +144,6 @@ def test_wrong_use_exits_with_2_and_names_what_to_mend(cli, harness, tmp_path, m
     assert harness.books()["accepted"] == 0
 
 
-def test_the_same_file_under_the_same_key_is_counted_once(cli, harness, tmp_path):
-    path = write_csv(tmp_path / "people.csv", 1200)
-
-    cli("enqueue", path, "--key", "monday")
-    again = cli("enqueue", path, "--key", "monday", "--json")
-
-    assert again.code == 0
-    assert orjson.loads(again.out)["repeated_calls"] == 3
-    assert harness.books()["accepted"] == 1200
-
-
-def test_another_file_under_the_same_key_loses_nothing(cli, harness, tmp_path):
-    cli("enqueue", write_csv(tmp_path / "a.csv", 3), "--key", "monday")
-    cli("enqueue", write_csv(tmp_path / "b.csv", 4), "--key", "monday")
-
-    assert harness.books()["accepted"] == 7
-
-
-def test_equal_records_of_one_file_are_all_counted_under_one_key(cli, harness, tmp_path):
-    path = tmp_path / "people.jsonl"
-    path.write_bytes(b'{"email":"same@example.com"}\n' * 1500)
-
-    cli("enqueue", path, "--key", "monday")
-
-    assert harness.books()["accepted"] == 1500
-
-
-def test_a_call_whose_reply_was_lost_is_not_counted_again_by_the_run_that_goes_on(cli, harness, tmp_path):
-    path = write_csv(tmp_path / "people.csv", 1200)
-    cli("enqueue", path, "--key", "monday")
-
-    # As if the first run had stopped without hearing of its second call, which began on line 502.
-    went_on = cli("enqueue", path, "--key", "monday", "--from-line", "502", "--json")
-
-    assert orjson.loads(went_on.out)["ranges"] == [[500, 1199]]
-    assert harness.books()["accepted"] == 1200
-
-
 def test_ctrl_c_waits_for_the_end_of_a_call_and_a_second_one_does_not():
     steps = []
 

@@ -2,6 +2,7 @@
 
 import pytest
 from support.aggregating import CAP
+from support.configured import Configured
 
 from contact_ingest.store.rate_limiter import RateLimiter
 
@@ -15,3 +16,11 @@ def slow(make_harness):
 @pytest.fixture
 def rate_limiter(harness):
     return RateLimiter(harness.runtime.store, harness.runtime.provider.account, {}, lease_ms=45_000)
+
+
+@pytest.fixture
+def configured(client, tmp_path, monkeypatch, redis_server):
+    """Engines made from variables and a file, as a process makes them at its start."""
+    made = Configured(client, tmp_path, monkeypatch, redis_server.url)
+    yield made
+    made.close()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from contact_ingest.errors import Refused
 from contact_ingest.model.identity import identities
 from contact_ingest.providers.email_address import address, comparable
+from contact_ingest.providers.refusal_text import counted
 
 #: A busy machine is no failure.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -105,7 +106,7 @@ def test_a_refusal_says_which_character_is_wrong(text, says):
     "text", ["ann", "ann@x", "a..b@example.com", "ann@", "@bücher.example", "a@bücher..example", "é"]
 )
 def test_an_address_without_a_wrong_character_is_refused_by_its_length_alone(text):
-    assert reason(text) == f"email: is not an e-mail address ({len(text)} characters)"
+    assert reason(text) == f"email: is not an e-mail address ({counted(len(text), 'character')})"
 
 
 def test_every_disguise_of_ascii_is_refused_or_stays_what_it_is():

@@ -9,6 +9,7 @@ from support.wire_server import Server, answer, ask, fails, reply, server_tls
 from contact_ingest import errors
 from contact_ingest.transport import sockets
 from contact_ingest.transport.client import HttpClient
+from contact_ingest.transport.egress import Egress
 
 
 def test_repeated_headers_are_joined_and_bytes_that_are_not_utf8_are_read_as_latin1(transport):
@@ -93,7 +94,7 @@ def test_the_allowed_origin_is_fetched_though_it_is_private_and_nothing_beside_i
 def test_a_checked_fetch_never_uses_a_connection_that_was_made_unchecked(authority, monkeypatch):
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    transport = HttpClient(tls=context)
+    transport = HttpClient(egress=Egress(tls=context))
     with Server(answer(), server_tls(authority, "files.example")) as server:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)

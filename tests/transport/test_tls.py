@@ -9,13 +9,14 @@ from support.wire_server import OK, Peer, Server, answer, ask, fails, server_tls
 
 from contact_ingest import errors
 from contact_ingest.transport.client import HttpClient
+from contact_ingest.transport.egress import Egress
 
 
 @pytest.fixture
 def trusting(authority) -> Iterator[HttpClient]:
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    made = HttpClient(tls=context, connect_s=0.5, read_s=0.5)
+    made = HttpClient(egress=Egress(tls=context), connect_s=0.5, read_s=0.5)
     yield made
     made.close()
 

@@ -118,9 +118,11 @@ import ssl, sys
 from contact_ingest import errors
 from contact_ingest.model import http_message as wire
 from contact_ingest.transport.client import HttpClient
+from contact_ingest.transport.egress import Egress
 context = ssl.create_default_context(cafile=sys.argv[2])
+client = HttpClient(egress=Egress(tls=context), deadline_s=1.5)
 try:
-    HttpClient(tls=context, deadline_s=1.5).exchange(wire.Request("POST", sys.argv[1], "e", body=[bytes(300_000_000)]))
+    client.exchange(wire.Request("POST", sys.argv[1], "e", body=[bytes(300_000_000)]))
 except errors.TransportError as error:
     print(type(error).__name__, error)
 """

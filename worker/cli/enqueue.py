@@ -6,7 +6,7 @@ A run that stops midway prints the command that continues it.
 import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,11 +15,12 @@ from uuid import uuid4
 import typer
 from redis.exceptions import RedisError
 
-from contact_ingest.cli.options import open_engine
+from contact_ingest.cli.options import KeyOption, LaneOptionsOption, ListOption, WaitOption, lane_options, open_engine
 from contact_ingest.cli.output import EXIT_MIDWAY, EXIT_WRONG, ProgressBar, counted, examples, note, say, show_json
 from contact_ingest.config.destinations import none_configured
 from contact_ingest.engine import Engine, current_engine
-from contact_ingest.errors import IntakeError
+from contact_ingest.errors import IdempotencyKeyReused, IntakeError
+from contact_ingest.model.arguments import check_key, check_wait_s
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, Receipt, WaitBudget
@@ -74,9 +75,8 @@ def enqueue(
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="The destination, if there are several.")
     ] = None,
-    lists: Annotated[
-        list[str] | None, typer.Option("--list", metavar="UUID", help="A list that the contacts join; repeatable.")
-    ] = None,
+    lists: ListOption = None,
+    options_given: LaneOptionsOption = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,15 +94,11 @@ def enqueue(
         str | None, typer.Option("--delimiter", metavar="CHAR", help="Separates the columns; recognised if not given.")
     ] = None,
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="csv, json or jsonl.")] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="The same file under the same key is not counted again within a day.")
-    ] = None,
+    key: KeyOption = None,
     from_line: Annotated[
         str, typer.Option("--from-line", metavar="N", help="Start at this line, as a stopped run has printed it.")
     ] = "0",
-    wait: Annotated[
-        float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for room so long in all, then stop.")
-    ] = 0,
+    wait: WaitOption = 0,
     json: Annotated[bool, typer.Option("--json", help="A receipt as JSON; cancel --receipt takes it.")] = False,
 ) -> None:
     """Put the records of a file into the lane of a destination.
@@ -110,14 +106,18 @@ def enqueue(
     Exits with 0 if all were accepted, 1 if any was refused, 4 if it stopped midway.
     """
     start = SourcePosition.parse(from_line)
+    check_key(key, "--key")
+    check_wait_s(wait, "--wait")
     engine = _engine_without_ping() if dry_run else open_engine(writes=True)
-    lane = engine.producer.lane(to, list_ids=lists or ())
+    lane = engine.producer.lane(to, **lane_options(options_given or (), lists or ()))
     options = [("--to", to), ("--region", region), ("--delimiter", delimiter), ("--format", format_name)]
-    options += [("--list", value) for value in lists or ()] + [("--map", value) for value in maps or ()]
+    options += [("--list", value) for value in lists or ()]
+    options += [("--lane-option", value) for value in options_given or ()]
+    options += [("--map", value) for value in maps or ()]
     words = [word for name, value in options if value is not None for word in (name, value)]
     words += ["--json"] if json else []
     words += ["--wait", f"{wait:g}"] if wait else []
-    command = EnqueueCommand(file, tuple(words), key or uuid4().hex[:16], rejects, wait)
+    command = EnqueueCommand(file, tuple(words), key or _new_key(), rejects, wait)
     mapping = parse_mapping(maps or ())
     with (
         open_source(file, mapping=mapping, region=region, format_name=format_name, delimiter=delimiter) as source,
@@ -128,6 +128,10 @@ def enqueue(
             _check(engine, lane, source, loader, json=json)
         else:
             _load(engine, lane, source, loader, command)
+
+
+def _new_key() -> str:
+    return uuid4().hex[:16]
 
 
 def _engine_without_ping() -> Engine:
@@ -152,7 +156,8 @@ def _open_rejects(path: str | None, source: str, *, appending: bool) -> Any:
 
 def _load(engine: Engine, lane: Lane, source: Source, loader: SourceLoader, command: EnqueueCommand) -> None:
     buffer = EnqueueBuffer(
-        engine.producer.enqueue_options(lane, on_refused=loader.on_refused), WaitBudget(command.wait_s)
+        engine.producer.enqueue_options(lane, key=command.key, on_refused=loader.on_refused),
+        WaitBudget(command.wait_s),
     )
     store, replicas = engine.runtime(lane.destination).store, engine.settings.store_ack_replicas
     ending: Ending = "stopped"
@@ -164,6 +169,9 @@ def _load(engine: Engine, lane: Lane, source: Source, loader: SourceLoader, comm
         ending = "done"
     except KeyboardInterrupt:
         ending, problem = "interrupted", "interrupted"
+    except IdempotencyKeyReused as stopped:
+        problem = str(IdempotencyKeyReused("--key", stopped.receipt, stopped.position))
+        command = replace(command, key=_new_key())
     except IntakeError as stopped:
         problem = str(stopped)
     except SourceError as broken:

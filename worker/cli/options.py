@@ -5,9 +5,11 @@ An unknown name raises `SettingError`, which lists the known names.
 
 import contextlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
 
 from contact_ingest.config.destinations import none_configured
@@ -27,6 +29,23 @@ BatchOption = Annotated[
 _MOMENT = "ISO 8601 (UTC unless it says otherwise), or so long ago: 30m, 2h, 7d."
 SinceOption = Annotated[str | None, typer.Option("--since", metavar="WHEN", help=f"Failed last at or after: {_MOMENT}")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="WHEN", help=f"Failed last before: {_MOMENT}")]
+ListOption = Annotated[
+    list[str] | None, typer.Option("--list", metavar="UUID", help="A list that the contacts join; repeatable.")
+]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", help="The same file under the same key counts once a day; another is refused.")
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0, metavar="SECONDS", help="Wait for room so long in all, then stop.")
+]
+LaneOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lane-option",
+        metavar="NAME=VALUE",
+        help="An option that the platform takes per request, such as contact_list_id=4711; repeatable.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
@@ -89,6 +108,36 @@ def moment_ms(option: str, text: str | None, now_ms: int) -> int | None:
     except ValueError:
         raise SettingError(option, "write it as 2026-11-22T08:00:00Z, or as 30m, 2h, 7d ago") from None
     return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def lane_options(given: Sequence[str], lists: Sequence[str] = ()) -> dict[str, Any]:
+    """The options of a lane from `--lane-option NAME=VALUE` and `--list UUID`: `{"contact_list_id": "4711"}`.
+
+    A value is text, unless it begins with `[` or `{`: then it is JSON. `list_ids` may come several times, each with one
+    list or a JSON array of them. Raises `SettingError`."""
+    options: dict[str, Any] = {}
+    list_ids = list(lists)
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or not value:
+            raise SettingError("--lane-option", "write it as NAME=VALUE, such as contact_list_id=4711")
+        read = _json_or_text(value)
+        if name == "list_ids":
+            list_ids += read if isinstance(read, list) else [read]
+        elif name in options:
+            raise SettingError("--lane-option", f"{name} is given twice")
+        else:
+            options[name] = read
+    return options | ({"list_ids": list_ids} if list_ids else {})
+
+
+def _json_or_text(value: str) -> Any:
+    if not value.startswith(("[", "{")):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise SettingError("--lane-option", "what begins with [ or { must be JSON") from None
 
 
 class FailureOptions:

@@ -17,12 +17,13 @@ Secrets are wrapped in `SecretStr` here.
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from contact_ingest.config.problems import first_problem
 from contact_ingest.errors import SettingError
 
 ENV_PREFIX = "CONTACT_INGEST_"
@@ -65,7 +66,7 @@ class Destination(BaseModel):
     """One account at one platform. In the file: `[destinations.NAME]`. Settings that are not fields here, such as
     keys and addresses, are the platform's own (`account`)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     platform: str = Field(description="Name of the platform: sendgrid, loops or emarsys")
     unknown_fields: Literal["refuse", "drop", "create"] = Field(
@@ -85,7 +86,7 @@ class Destination(BaseModel):
         "platform publishes",
     )
     rate_window_s: float | None = Field(
-        default=None, gt=0, description="Length in seconds of the window that rate_limit counts"
+        default=None, ge=0.001, le=86_400, description="Length in seconds of the window that rate_limit counts"
     )
     fields: FieldSettings = Field(
         default_factory=FieldSettings, description="Table of the changes to the fields of every record"
@@ -123,7 +124,7 @@ def read(config: Path | None) -> dict[str, Destination]:
     Raises `SettingError`."""
     path = config or Path(CONFIG_FILE)
     if config is not None and not path.is_file():
-        raise SettingError(f"{ENV_PREFIX}CONFIG", f"there is no file {path.name}")
+        raise SettingError(f"{ENV_PREFIX}CONFIG", f"there is no file {path}")
     tables = _tables(path) if path.is_file() else {}
     found = {name: _destination(name, table) for name, table in tables.items()}
     for platform, variables in PLATFORM_VARIABLES.items():
@@ -138,15 +139,15 @@ def _tables(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as wrong:
-        raise SettingError(path.name, _place(wrong)) from None
+        raise SettingError(str(path), _place(wrong)) from None
     except (OSError, UnicodeDecodeError) as wrong:
-        raise SettingError(path.name, f"cannot be read: {type(wrong).__name__}") from None
+        raise SettingError(str(path), f"cannot be read: {type(wrong).__name__}") from None
     for key in content:
         if key != "destinations":
-            raise SettingError(f"{path.name}: {key}", "no such table; there is: destinations")
+            raise SettingError(f"{path}: {key}", "no such table; there is: destinations")
     tables = content.get("destinations", {})
     if not isinstance(tables, dict):
-        raise SettingError(f"{path.name}: destinations", "must be tables, as in [destinations.newsletter]")
+        raise SettingError(f"{path}: destinations", "must be tables, as in [destinations.newsletter]")
     return tables
 
 
@@ -164,7 +165,7 @@ def _destination(name: str, table: Mapping[str, Any]) -> Destination:
     try:
         return Destination(**fields)
     except ValidationError as wrong:
-        field, problem = first_problem(wrong)
+        field, problem = _problem_of(wrong)
         raise SettingError(f"{label}.{field}", problem) from None
 
 
@@ -203,7 +204,21 @@ def _place(wrong: tomllib.TOMLDecodeError) -> str:
     return f"is not TOML {found[0] if found else ''}".rstrip()
 
 
-def first_problem(wrong: ValidationError) -> tuple[str, str]:
-    """The name of the first wrong setting, and what is wrong with it. The value is left out: it may be a secret."""
-    problem = wrong.errors(include_input=False, include_url=False)[0]
-    return str(problem["loc"][0]) if problem["loc"] else "settings", problem["msg"].removeprefix("Value error, ")
+def _problem_of(wrong: ValidationError) -> tuple[str, str]:
+    """The first wrong setting of a table, such as `fields.drop`, and what is wrong with it."""
+    place, problem = first_problem(wrong)
+    depth = 2 if place[0] == "fields" else 1
+    setting, inner = ".".join(map(str, place[:depth])), place[depth:]
+    if setting == "platform":
+        problem = f"{problem}; write one of {', '.join(sorted(PLATFORM_VARIABLES))}"
+    if problem == "no such setting":
+        return setting, f"{problem}; there is {', '.join(FieldSettings.model_fields)}"
+    if inner and isinstance(inner[0], int):
+        return setting, f"item {inner[0] + 1} {problem}"
+    return setting, f"each value {problem}" if inner else problem
+
+
+def setting_names(own: Sequence[str]) -> tuple[str, ...]:
+    """The settings that the table of a destination may have. `own` are those of its platform."""
+    variables = [f"{name}_env" for name in own if name in SECRETS]
+    return (*Destination.model_fields, *own, *variables)

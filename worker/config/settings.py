@@ -19,8 +19,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from contact_ingest.config import destinations
 from contact_ingest.config.destinations import CONFIG_FILE, ENV_PREFIX, Destination
+from contact_ingest.config.problems import first_problem
 from contact_ingest.config.redis_url import check_redis_url, for_kombu, is_redis
 from contact_ingest.errors import SettingError
+
+#: Variables without the prefix.
+_OTHER_VARIABLES = ("REDIS_URL", "CELERY_BROKER_URL")
+#: The longest span that a setting may have: ten years. Redis counts milliseconds, and a number beyond its own would be
+#: refused only when it is used.
+LONGEST_S = 315_360_000
 
 __all__ = ["ENV_PREFIX", "Destination", "Settings"]
 
@@ -29,7 +36,9 @@ class Settings(BaseSettings):
     """Settings of the whole process. The variable of a field is `CONTACT_INGEST_<NAME>` in upper case
     (`CONTACT_INGEST_LEASE_S=45`), except for REDIS_URL and CELERY_BROKER_URL."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -58,36 +67,66 @@ class Settings(BaseSettings):
         description="Largest request body, no larger than the platform allows. Default: the platform's cap",
     )
     max_lane_bytes: int = Field(
-        1_000_000_000, ge=1_000_000, description="A lane that holds this many bytes of records refuses further ones"
+        1_000_000_000,
+        ge=1_000_000,
+        le=10**15,
+        description="A lane that holds this many bytes of records refuses further ones",
     )
     max_record_bytes: int = Field(
         1_000_000, ge=1_000, le=6_000_000, description="Largest record that `enqueue` accepts, as JSON"
     )
-    max_open_batches: int = Field(
-        64, ge=1, le=10_000, description="Number of batches of one destination that may be packed and not yet settled"
+    max_open_batches: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Number of batches of one destination that may be packed and not yet settled. Default: 64, or "
+        "twice what the rate limit lets out in ten seconds if that is more",
     )
     poll_first_s: float = Field(
         5, ge=0.05, le=3600, description="Time from an upsert to the first poll of its import; later gaps grow from it"
     )
     poll_deadline_s: float = Field(
-        21_600, ge=1, description="An import that has not ended after this time fails with the code no_verdict"
+        21_600,
+        ge=1,
+        le=LONGEST_S,
+        description="An import that has not ended after this time fails with the code no_verdict",
     )
     retry_window_s: float = Field(
-        86_400, ge=1, description="A batch that the platform does not take is sent again for this long; then it fails"
+        86_400,
+        ge=1,
+        le=LONGEST_S,
+        description="A batch that the platform does not take is sent again for this long; then it fails",
     )
     breaker_s: float = Field(
-        60, ge=0.05, description="After five failures in a row a platform gets no request for this long, then one probe"
+        60,
+        ge=0.05,
+        le=LONGEST_S,
+        description="After five failures in a row a platform gets no request for this long, then one probe",
     )
     orphan_wait_s: float = Field(
-        600, ge=0, description="After a request of unknown fate, newer records of its contacts are held for this long"
+        600,
+        ge=0,
+        le=LONGEST_S,
+        description="After a request of unknown fate, newer records of its contacts are held for this long",
     )
     lease_s: float = Field(
         45, ge=2, le=3600, description="A batch that a crashed worker had claimed is due again after this time"
     )
-    keep_batches_s: float = Field(604_800, ge=60, description="Settled batches stay listed for this long")
-    keep_failures_s: float = Field(2_592_000, ge=60, description="Failed records are discarded after this time")
+    keep_batches_s: float = Field(604_800, ge=60, le=LONGEST_S, description="Settled batches stay listed for this long")
+    keep_failures_s: float = Field(
+        2_592_000, ge=60, le=LONGEST_S, description="Failed records are discarded after this time"
+    )
     store_ack_replicas: int = Field(
         0, ge=0, le=10, description="Number of Redis replicas that must have received an enqueue or a claim (WAIT)"
+    )
+    http_proxy: SecretStr | None = Field(
+        None,
+        description="Proxy for requests to platforms: http://host:port or http://user:password@host:port. It is asked "
+        "for tunnels (CONNECT). Loopback goes without it. HTTPS_PROXY, NO_PROXY and the like are not read",
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="File of certificate authorities (PEM) that are trusted for platforms, beside the public ones",
     )
     log_json: bool = Field(default=False, description="Write each log line as one JSON object")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -119,7 +158,7 @@ class Settings(BaseSettings):
     @classmethod
     def _plain_prefix(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9:._-]{0,62}", value):
-            raise ValueError("use letters, digits and : . _ - only")
+            raise ValueError("must be 1 to 63 letters, digits and : . _ - and begin with a letter or digit")
         return value
 
     @classmethod
@@ -129,17 +168,18 @@ class Settings(BaseSettings):
         known = {f"{ENV_PREFIX}{name.upper()}" for name in own if name != "destinations"}
         unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
         if unknown:
-            raise SettingError(unknown[0], f"no such setting; there are {', '.join(sorted(known))}")
+            there = ", ".join((*sorted(known), *_OTHER_VARIABLES))
+            raise SettingError(unknown[0], f"no such setting; there are {there}")
         try:
             settings = cls()
         except ValidationError as wrong:
-            name, problem = destinations.first_problem(wrong)
-            raise SettingError(_variable(name), problem) from None
+            place, problem = first_problem(wrong)
+            raise SettingError(_variable(str(place[0])), problem) from None
         for name, url in (("REDIS_URL", settings.redis_url), ("CELERY_BROKER_URL", settings.broker_url)):
             if url is not None and (name == "REDIS_URL" or is_redis(url.get_secret_value())):
                 check_redis_url(name, url.get_secret_value())
         if settings.lease_s < settings.deadline_s + 1:
-            raise SettingError(f"{ENV_PREFIX}LEASE_S", "too short for one HTTP exchange")
+            raise SettingError(f"{ENV_PREFIX}LEASE_S", "is too short for one HTTP exchange; give 3 seconds or more")
         return settings.model_copy(update={"destinations": destinations.read(settings.config)})
 
     @property
@@ -175,4 +215,4 @@ class Settings(BaseSettings):
 
 def _variable(field: str) -> str:
     """The variable of a field; pydantic names a field with a variable of its own by that variable."""
-    return field if field in ("REDIS_URL", "CELERY_BROKER_URL") else f"{ENV_PREFIX}{field.upper()}"
+    return field if field in _OTHER_VARIABLES else f"{ENV_PREFIX}{field.upper()}"

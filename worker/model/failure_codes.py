@@ -109,6 +109,10 @@ class FailureCode(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout", "The platform did not take the connection in time."
     DNS = "dns", "The platform's host name was not found: check base_url."
     TLS = "tls", "The encrypted connection failed: check base_url, and this machine's clock and certificates."
+    PROXY = (
+        "proxy",
+        "The proxy did not open a way to the platform: check CONTACT_INGEST_HTTP_PROXY, and what it allows.",
+    )
     POOL = "pool", "All connections of this process to the platform were in use."
     FORBIDDEN_URL = (
         "forbidden_url",
@@ -130,6 +134,19 @@ FAMILIES: Mapping[str, str] = {
     "token_<what>": "The request for an access token ended so: an HTTP status, a code of an exchange, or refused.",
     "unexpected_<kind>": "The exchange ended in an error that the program does not know: please report it.",
 }
+
+
+#: Exchanges that ended so for a reason of our own. They say nothing of the platform.
+_OWN_REASONS = frozenset(
+    {FailureCode.POOL, FailureCode.FORBIDDEN_URL, FailureCode.INVALID_REQUEST, FailureCode.INTERNAL}
+)
+
+
+def is_own_reason(reason: str) -> bool:
+    """Whether an exchange, or the request for its token, ended for a reason of our own: a defect, an address that is
+    not called, a lack of connections or of files. Nobody may take that for the platform's silence."""
+    cause = reason.removeprefix("token_")
+    return cause in _OWN_REASONS or cause.startswith("unexpected_")
 
 
 def http_code(status: int) -> str:

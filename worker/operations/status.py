@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from contact_ingest.model.batch import BatchState
+from contact_ingest.model.failure_codes import is_own_reason
 from contact_ingest.store.books import balanced, totals
 from contact_ingest.store.inspect import BatchView, DestinationView, LaneView
 
@@ -122,7 +123,12 @@ def _why_ready(batch: BatchView, again: str) -> str:
     code = batch.fields.get("code")
     if batch.is_search:
         return f"the platform refused it and named nobody: parts are sent to find the record, the next {again}"
-    return f"answered {code} (attempt {batch.count('attempts')}); sent again {again}" if code else f"sent {again}"
+    return f"{_outcome(code)} (attempt {batch.count('attempts')}); sent again {again}" if code else f"sent {again}"
+
+
+def _outcome(code: str) -> str:
+    """How the last attempt ended. A defect of our own is no answer of the platform."""
+    return f"stopped in this program: {code}" if is_own_reason(code) else f"answered {code}"
 
 
 def soon(at_ms: int | None, now_ms: int) -> str:
@@ -200,7 +206,7 @@ def _sending(view: DestinationView, to_send: Sequence[BatchView]) -> str:
     if not due:
         first = min(ready, key=lambda batch: batch.due_ms or 0)
         code = first.fields.get("code", "")
-        said = f" was answered {code} (attempt {first.count('attempts')})" if code else " is due"
+        said = f" was {_outcome(code)} (attempt {first.count('attempts')})" if code else " is due"
         return f"batch {first.number}{said}{':' if code else ''} {'again ' if code else ''}{soon(first.due_ms, now_ms)}"
     return f"{_counted(len(due), 'batch', 'batches')} ready to be sent"
 

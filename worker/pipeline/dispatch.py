@@ -73,6 +73,7 @@ class Dispatcher:
         except StaleFence:
             return ()  # the lease lapsed, and the worker that took the batch over goes on with it
         except BUGS as problem:
+            limiter.release(permit)  # no harm where it was reported
             self._survive_bug(claim, problem)
         failpoint("dispatch.settled")
         return (WakeUp(STAGE, destination),)

@@ -2,7 +2,8 @@
 
 One record is one round trip to Redis. An iterable of any length goes in calls of a few hundred records, so memory stays
 constant. Each call is atomic and carries an id: a repeat after a lost reply counts nothing twice, and neither does a
-producer that comes back with the same `key`. Everything that a platform decides is checked at aggregation.
+producer that comes back with the same `key` and the same records. Other records under a used key are refused.
+Everything that a platform decides is checked at aggregation.
 """
 
 import asyncio
@@ -10,13 +11,14 @@ import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
 import orjson
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from contact_ingest.errors import IntakeError, LaneFull, Refused, StoreUnavailable
+from contact_ingest.errors import IdempotencyKeyReused, IntakeError, LaneFull, Refused, StoreUnavailable
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.record import validate_record
@@ -27,6 +29,8 @@ PAUSE_FIRST_S, PAUSE_GROWTH, PAUSE_LAST_S = 0.05, 1.5, 1.0
 #: Most records, and most bytes, of one call of the enqueue script.
 CALL_RECORDS = 500
 CALL_BYTES = 1_000_000
+#: Bytes of the digest of a call's records.
+DIGEST_BYTES = 16
 #: Refused records that a receipt lists. The rest are counted, and `on_refused` is called with each.
 LISTED = 1_000
 
@@ -59,7 +63,8 @@ class Receipt:
 
     `ranges` are the accepted records as closed ranges of sequence numbers; a record's id is `lane:seq`, here `crm:7` to
     `crm:9`. `repeated` is the number of calls that had been counted before. `position` is the index of the next record
-    of the input: after an error, the one to go on from.
+    of the input: after an error, the one to go on from. Of the records before it each is accepted or refused:
+    `accepted + refused_count == position`.
     """
 
     lane: str
@@ -146,6 +151,9 @@ class EnqueueBuffer:
         self._lane_options = orjson.dumps(dict(options.lane.options)).decode()
         self._records: list[bytes] = []
         self._bytes = 0
+        # Records that were refused after the first of `self._records`: the receipt counts them with the next call.
+        self._refused: list[RefusedRecord] = []
+        self._refused_count = 0
         self._calls = 0
         self._position = 0
         self.receipt = Receipt(options.lane.name)
@@ -162,6 +170,8 @@ class EnqueueBuffer:
             self._records.append(raw)
             self._bytes += len(raw)
         self._position += 1
+        if not self._records:
+            self._count_refused()
         return len(self._records) >= CALL_RECORDS or self._bytes >= CALL_BYTES
 
     def next_call(self) -> EnqueueCall | None:
@@ -181,13 +191,18 @@ class EnqueueBuffer:
             self._records,
             options.key is not None,
             wait_ms,
+            "" if options.key is None else _digest(options.lane, self._records),
         )
 
     def answered(self, answer: EnqueueReply | RedisError) -> float | None:
         """Take the answer to the call. Returns None if the call was taken, else how many seconds to wait before the
-        very same call is made again. Raises `LaneFull` or `StoreUnavailable` when the budget is spent."""
+        very same call is made again. Raises `LaneFull` or `StoreUnavailable` when the budget is spent, and
+        `IdempotencyKeyReused` at once."""
+        if isinstance(answer, EnqueueReply) and answer.what == "reused":
+            raise IdempotencyKeyReused("key", self.receipt, self.receipt.position)
         if isinstance(answer, EnqueueReply) and answer.what not in ("lane", "memory"):
             self.receipt.take(answer, self._position)
+            self._count_refused()
             self._records = []
             self._bytes = 0
             self._budget.restore()
@@ -210,11 +225,29 @@ class EnqueueBuffer:
 
     def _refuse(self, refused: Refused) -> None:
         record = RefusedRecord(self._position, refused.field, refused.rule, refused.code)
-        self.receipt.refused_count += 1
-        if len(self.receipt.refused) < LISTED:
-            self.receipt.refused.append(record)
+        self._refused_count += 1
+        if len(self._refused) < LISTED:
+            self._refused.append(record)
         if self._options.on_refused is not None:
             self._options.on_refused(record)
+
+    def _count_refused(self) -> None:
+        """All records so far are accepted or refused: the receipt says so."""
+        receipt = self.receipt
+        receipt.position = self._position
+        if self._refused_count:
+            receipt.refused_count += self._refused_count
+            receipt.refused += self._refused[: LISTED - len(receipt.refused)]
+            self._refused, self._refused_count = [], 0
+
+
+def _digest(lane: Lane, records: Iterable[bytes]) -> str:
+    """What tells the records of a call, and the lane's options, from others under the same key. The order of the names
+    in an object makes no difference: `{"a":1,"b":2}` and `{"b":2,"a":1}` are the same record."""
+    digest = blake2b(orjson.dumps(dict(lane.options), option=orjson.OPT_SORT_KEYS), digest_size=DIGEST_BYTES)
+    for raw in records:
+        digest.update(b"\n" + orjson.dumps(orjson.loads(raw), option=orjson.OPT_SORT_KEYS))
+    return digest.hexdigest()
 
 
 def enqueue(
@@ -224,8 +257,8 @@ def enqueue(
 ) -> list[Receipt]:
     """Put records into one lane or several; each lane comes with what makes its calls. Returns a receipt for each.
 
-    Raises `LaneFull` or `StoreUnavailable` after `wait_s` seconds in all, with the receipt of its lane so far.
-    The other lanes keep what they have taken, and with a key the whole enqueue can be repeated.
+    Raises `LaneFull` or `StoreUnavailable` after `wait_s` seconds in all, with the receipt of its lane so far, and
+    `IdempotencyKeyReused`. The other lanes keep what they have taken, and with a key the whole enqueue can be repeated.
     """
     budget = WaitBudget(wait_s)
     buffers = [(EnqueueBuffer(options, budget), send) for options, send in lanes]

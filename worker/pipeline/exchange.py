@@ -1,13 +1,14 @@
 """One HTTP exchange under a permit, and asking whether a platform works again.
 
-The rate limiter and the circuit breaker hear of every exchange, whatever comes of it. Nothing here reads a verdict.
+The rate limiter and the circuit breaker hear of every exchange that the platform had a part in. A defect of our own is
+no silence of the platform: its permit is given back. Nothing here reads a verdict.
 """
 
 import time
 from dataclasses import dataclass
 
-from contact_ingest.errors import FateUnknown, NoToken, TransportError
-from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.errors import BUGS, FateUnknown, NoToken, NotSent, TransportError, log_defect
+from contact_ingest.model.failure_codes import FailureCode, is_own_reason
 from contact_ingest.model.http_message import RateHeaders, Request, Response, rate_headers
 from contact_ingest.providers.base import Provider
 from contact_ingest.store.batches import BatchStore, NoClaim
@@ -18,8 +19,6 @@ from contact_ingest.transport.auth import AuthenticatedClient
 
 #: How long to wait while somebody else asks, or while the request that would ask has to wait itself, ms.
 ASKING_MS = 500
-#: Requests that were not sent for reasons of our own: they say nothing of the platform.
-_OUR_OWN_REASONS = frozenset({FailureCode.POOL, FailureCode.FORBIDDEN_URL, FailureCode.INVALID_REQUEST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,11 @@ class Exchanger:
         except TransportError as problem:
             self._report_problem(permit, problem, is_late=not left_s)
             return problem
+        except BUGS as bug:  # of the provider, which signs the request: nothing has been sent with this signature
+            own = NotSent(FailureCode.INTERNAL)
+            self._report_problem(permit, own, is_late=False)
+            log_defect("a defect before a request", bug)
+            return own
         if permit is not None and response.status != 429:
             result: Result = "failed" if is_in_trouble(response) else "answered"
             self.rate_limiter.report(permit, self._rate(response), result=result)
@@ -73,7 +77,7 @@ class Exchanger:
     def _report_problem(self, permit: Permit | None, problem: TransportError, *, is_late: bool) -> None:
         if permit is None:
             return
-        if is_late or problem.reason in _OUR_OWN_REASONS or (isinstance(problem, NoToken) and problem.refused):
+        if is_late or is_own_reason(problem.reason) or (isinstance(problem, NoToken) and problem.refused):
             self.rate_limiter.release(permit)
         else:
             result: Result = "failed" if isinstance(problem, FateUnknown) else "unsent"

@@ -70,6 +70,7 @@ class Poller:
         except StaleFence:
             return ()  # the lease lapsed, and the worker that took the batch over goes on with it
         except BUGS as problem:
+            limiter.release(permit)  # no harm where it was reported
             self._survive_bug(claim, problem)
         failpoint("poll.settled")
         return (WakeUp(STAGE, destination),)

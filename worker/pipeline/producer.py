@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Protocol, overload
 
 from contact_ingest.errors import SettingError
+from contact_ingest.model import arguments
 from contact_ingest.model.lane import Lane, LaneName, lane_name
 from contact_ingest.pipeline import enqueue as intake
 from contact_ingest.pipeline.enqueue import EnqueueOptions, OnRefused, Receipt, Record, Records
@@ -25,8 +26,6 @@ from contact_ingest.store.scripts import Store
 
 #: Several destinations: their names, or each with the options of its lane (`{"crm": {"list_ids": ["..."]}}`).
 Several = list[str] | tuple[str, ...] | Mapping[str, Mapping[str, Any]]
-#: Longest idempotency key of a call, in characters: Redis keeps it for a day.
-LONGEST_KEY = 200
 
 
 class _Secret(Protocol):
@@ -89,6 +88,8 @@ class Producer:
         wait_s: float = 0,
     ) -> list[Receipt]:
         """Put records into lanes; returns a receipt for each lane. See the function `enqueue`."""
+        arguments.check_records(records)
+        wait_s = arguments.check_wait_s(wait_s)
         calls = [(self.enqueue_options(lane, key=key, on_refused=on_refused), self.caller(lane)) for lane in lanes]
         return intake.enqueue(records, calls, wait_s)
 
@@ -102,6 +103,8 @@ class Producer:
         wait_s: float = 0,
     ) -> list[Receipt]:
         """The same for asyncio, on the running event loop's own connection."""
+        arguments.check_records(records, takes_async=True)
+        wait_s = arguments.check_wait_s(wait_s)
         calls = [
             (self.enqueue_options(lane, key=key, on_refused=on_refused), self.async_caller(lane)) for lane in lanes
         ]
@@ -109,26 +112,37 @@ class Producer:
 
     def cancel(self, receipt: Receipt) -> int:
         """Discard the records of a receipt that still wait; returns how many that were."""
+        if not isinstance(receipt, Receipt):
+            several = ": cancel the receipt of each destination" if isinstance(receipt, Mapping) else ""
+            raise TypeError(f"receipt must be the Receipt of an enqueue, not {type(receipt).__name__}{several}")
         return lane_store.cancel(self._store(LaneName(receipt.lane).destination), receipt.lane, receipt.ranges)
 
-    def lane(self, to: str | None, **options: Any) -> Lane:
-        """The lane of a destination and its options: `lane("crm", list_ids=["..."])`. Raises `SettingError`."""
+    def lane(self, to: str | None, /, **options: Any) -> Lane:
+        """The lane of a destination with these options: `lane("crm", list_ids=["..."])`. Every door comes through here.
+
+        The settings' own options hold as well. The call's lists are joined beside those of the settings; any other
+        option of the call takes the place of the settings' one. None stands for an option that the call leaves out.
+        Raises `SettingError`."""
         name = self._default(to)
         config = self.settings.destination(name)
-        given = {key: value for key, value in options.items() if value}
-        if config.list_ids:
-            given["list_ids"] = (*config.list_ids, *given.get("list_ids", ()))
-        checked = self.lane_rules(name).lane_options(**given)
+        given = {option: value for option, value in options.items() if value is not None}
+        merged = {**config.lane, **given}
+        if "self" in merged:  # Python's own word: the platform's method could not be called with it
+            raise SettingError("self", "is not an option of a lane")
+        lists = (*config.list_ids, *arguments.list_of(config.lane.get("list_ids")))
+        lists += arguments.list_of(given.get("list_ids"))
+        merged.pop("list_ids", None)
+        checked = self.lane_rules(name).lane_options(**merged, **({"list_ids": lists} if lists else {}))
         return Lane(lane_name(name, checked), name, checked)
 
     def lanes(self, to: str | Several | None, list_ids: Sequence[str] = ()) -> list[Lane]:
         """The lanes that are meant, one for each destination named. Raises `SettingError`."""
         if to is None or isinstance(to, str):
             return [self.lane(to, list_ids=list_ids)]
-        if list_ids:
+        several = arguments.options_by_destination(to)
+        if arguments.list_of(list_ids):
             raise SettingError("list_ids", "with several destinations, say which: to={'NAME': {'list_ids': [...]}}")
-        options = to if isinstance(to, Mapping) else {name: {} for name in to}
-        return [self.lane(name, **given) for name, given in options.items()]
+        return [self.lane(name, **given) for name, given in several.items()]
 
     def lane_rules(self, name: str) -> LaneRules:
         """The lane rules of a destination. Raises `SettingError`, with where the setting was given."""
@@ -145,9 +159,10 @@ class Producer:
     def enqueue_options(
         self, lane: Lane, *, key: str | None = None, on_refused: OnRefused | None = None
     ) -> EnqueueOptions:
-        """What stays the same from record to record of one enqueue. Raises `SettingError` for a key of wrong length."""
-        if key is not None and not 0 < len(key) <= LONGEST_KEY:
-            raise SettingError("key", f"must be text of 1 to {LONGEST_KEY} characters")
+        """What stays the same from record to record of one enqueue. Raises `SettingError` for a key that is no text of
+        1 to 200 characters, and for an `on_refused` that cannot be called."""
+        arguments.check_key(key)
+        arguments.check_callback(on_refused)
         limits = self.lane_rules(lane.destination).limits(lane)
         lane_limits = LaneLimits(
             self.settings.max_lane_bytes,
@@ -193,12 +208,12 @@ class Producer:
     def validate(self) -> None:
         """Check the lane rules and the default lane of each destination; connect to nothing. Raises `SettingError`."""
         for name in sorted(self.settings.destinations):
-            config, rules = self.settings.destination(name), self.lane_rules(name)
-            defaults = {**config.lane, **({"list_ids": config.list_ids} if config.list_ids else {})}
+            rules, lane = self.lane_rules(name), self.settings.destination(name).lane
             try:
-                rules.limits(Lane.of(name, rules.lane_options(**defaults)))
+                rules.limits(self.lane(name))
             except SettingError as wrong:
-                raise SettingError(f"destinations.{name}.{wrong.name}", wrong.problem) from None
+                place = f"lane.{wrong.name}" if wrong.name in lane else wrong.name
+                raise SettingError(f"destinations.{name}.{place}", wrong.problem) from None
 
     def _store(self, destination: str) -> Store:
         return Store(self.connections.client, Keys(self.settings.key_prefix, destination))
@@ -279,12 +294,15 @@ def enqueue(
     A list of destinations, or a mapping of each to the options of its lane (`{"crm": {"list_ids": [...]}}`), puts every
     record into all of them, and the answer maps each destination to its receipt.
 
-    `key` makes the call idempotent for a day: the same key with the same records counts nothing twice. A record that
-    breaks a rule is refused and listed in the receipt; `on_refused` is called with each `RefusedRecord`. `wait_s` is
-    how many seconds this call may wait, in all, for room in the lane or for a Redis that does not answer; 0 waits for
-    nothing. A repeat is the very same call, so a lost reply counts nothing twice.
+    `key` makes the call idempotent for a day: the same key with the same records counts nothing twice, and other
+    records under the key raise `IdempotencyKeyReused`. A record that breaks a rule is refused and listed in the
+    receipt; `on_refused` is called with each `RefusedRecord`. `wait_s` is how many seconds this call may wait, in all,
+    for room in the lane or for a Redis that does not answer; 0 waits for nothing. A repeat is the very same call, so a
+    lost reply counts nothing twice.
 
-    Raises `LaneFull` or `StoreUnavailable`, with the receipt so far and the position to go on from, and `SettingError`.
+    Raises `LaneFull`, `StoreUnavailable` or `IdempotencyKeyReused`, with the receipt so far and the position to go on
+    from. Before anything is enqueued it raises `SettingError` for a wrong argument or setting, and `TypeError` where
+    `records` are no records.
     """
     producer = current_producer()
     lanes = producer.lanes(to, list_ids)

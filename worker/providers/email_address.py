@@ -22,6 +22,7 @@ from contact_ingest.errors import Refused
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.identity import BLANKS
 from contact_ingest.model.letter_case import folded
+from contact_ingest.providers.refusal_text import counted
 
 #: Longest address that mail can be sent to, and longest part before its @, in characters.
 #: Source: RFC 5321, 4.5.3.1 (a path has 256 octets, two of them brackets), checked 2026-11-22.
@@ -48,7 +49,7 @@ def address(text: str, field: str) -> str:
     try:
         return _unusual(text)
     except (EmailNotValidError, UnicodeError):
-        rule = f"is not an e-mail address ({len(text)} characters){_blame(text)}"
+        rule = f"is not an e-mail address ({counted(len(text), 'character')}){_blame(text)}"
         raise Refused(field, rule, FailureCode.BAD_EMAIL) from None
 
 

@@ -32,3 +32,8 @@ def kind_of(value: object) -> str:
 def type_code(value: object) -> str:
     """The code for a value of the wrong type; null has a code of its own."""
     return FailureCode.NULL if value is None else FailureCode.WRONG_TYPE
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 character`, `2 characters`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -17,6 +17,8 @@ from contact_ingest.providers.base import LaneRules, Provider
 
 #: The group of entry points by which an installed package adds a platform.
 ENTRY_POINTS = "contact_ingest.providers"
+#: Parameters of a provider that come from settings which all platforms have.
+COMMON = ("unknown_fields", "max_body_bytes", "rates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ def takes(platform: str, setting: str) -> bool:
     return setting in _parameters(maker(platform))
 
 
+def own_settings(platform: str) -> tuple[str, ...]:
+    """The settings of a destination that are the platform's own. Raises `SettingError`."""
+    return tuple(name for name in _parameters(maker(platform)) if name not in COMMON)
+
+
 def build(platform: str, **config: Any) -> Provider:
     """An account at a platform. Raises `SettingError` that names the setting that is unknown, missing or wrong."""
     parameters = _parameters(maker(platform))
@@ -110,6 +117,8 @@ def _checked(config: Mapping[str, Any], parameters: Mapping[str, inspect.Paramet
     """The settings, each of the type that the platform's code declares. Raises `SettingError` without the value."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # noqa: PLC0415 - the settings have loaded it already
 
+    from contact_ingest.config.problems import first_problem  # noqa: PLC0415 - the same
+
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
     for name, value in config.items():
         declared = parameters[name].annotation
@@ -118,8 +127,7 @@ def _checked(config: Mapping[str, Any], parameters: Mapping[str, inspect.Paramet
         try:
             TypeAdapter(declared, config=strict).validate_python(value)
         except ValidationError as wrong:
-            problem = wrong.errors(include_input=False, include_url=False)[0]["msg"]
-            raise SettingError(name, problem.replace("Input should be", "must be")) from None
+            raise SettingError(name, first_problem(wrong)[1]) from None
     return config
 
 

@@ -19,7 +19,7 @@ written as decimal text. Examples of the formats:
                       [17,[12,15],1,1790000000000,9,[["city",15,9]]]<TAB>{"email":...}, which is
                       [number, merged, attempts, first_ms, packed_version, field_versions] (see model/record.py)
     arrivals:<lane>   17:1790000000000: the record 17 came at that moment; at most one element a second
-    idempotency:<id>  17:3: the call appended 3 records from number 17 on
+    idempotency:<id>  17:3:<digest>: the call appended 3 records from number 17 on; the digest is theirs
                       <id> is <lane>:<key or random id>:<number of the call>
     batch:<n>         lane newsletter, root 4, parent 2, state polling, rows 2000, sending [[0,2000]], suspects [],
                       parked [], fence 2, attempts 1, claims_count 1, job 7c6b..., sent_ms 1790000000000, polls 3

@@ -40,7 +40,8 @@ class LaneLimits:
 @dataclass(frozen=True, slots=True, repr=False)
 class EnqueueCall:
     """One call of the script lane_append. `call` is its id: `<lane>:<key or random id>:<number of the call>`. `keyed`
-    says that the producer gave the key. `wait_ms` is how long the producer may go on repeating the call."""
+    says that the producer gave the key. `wait_ms` is how long the producer may go on repeating the call. `digest`
+    stands for the records: a call of the same id and another digest is not counted; empty for an id of one call."""
 
     call: str
     lane: str
@@ -49,6 +50,7 @@ class EnqueueCall:
     records: Sequence[bytes]
     keyed: bool = False
     wait_ms: int = 0
+    digest: str = ""
 
     def arguments(self) -> list[Arg]:
         room = self.room
@@ -63,14 +65,15 @@ class EnqueueCall:
             room.full_bytes,
             sum(map(len, self.records)),
             FULL_SHARE,
+            self.digest,
             *self.records,
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueReply:
-    """The answer. `what` is ok; again (the call was counted before); lane (the lane is full); or memory (Redis is).
-    The records have `count` numbers from `first` on."""
+    """The answer. `what` is ok; again (the call was counted before); reused (a call of this id had other records); lane
+    (the lane is full); or memory (Redis is). The records have `count` numbers from `first` on."""
 
     what: str
     first: int

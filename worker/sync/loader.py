@@ -2,8 +2,9 @@
 
 Records go to Redis in calls; each call is atomic. A record that is refused is counted and written to the rejects file
 together with the call that holds its neighbours, and the position to resume from moves in the same step. Ctrl-C waits
-for the end of that step. The id of a call is made of the key, the position and a digest of the records: if the reply
-to a call was lost, the next run makes the call again under the same id, and Redis does not count it again.
+for the end of that step. The id of a call is made of the key and the position: if the reply to a call was lost, the
+next run makes the call again under the same id, and Redis does not count it again. If the source has changed in
+between, the call has other records under the same id, and Redis refuses it.
 """
 
 import signal
@@ -11,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from types import FrameType, TracebackType
 from typing import BinaryIO, Self
 
@@ -193,8 +193,7 @@ class SourceLoader:
         """Make the call that is due, as often as it takes, and commit the position behind it."""
         call = target.buffer.next_call()
         if call is not None:
-            digest = blake2b(b"\n".join(call.records), digest_size=8).hexdigest()
-            call = replace(call, call=f"{target.key}:{call.lane}:{self.resume_from}:{digest}", keyed=True)
+            call = replace(call, call=f"{target.key}:{call.lane}:{self.resume_from}")
         while (pause_s := self._attempt(call, target)) is not None:
             target.show_progress()
             time.sleep(pause_s)  # Ctrl-C may interrupt this: Redis did not take the call, and the position stands

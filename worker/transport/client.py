@@ -3,7 +3,8 @@
 `HttpClient.exchange` returns a response or raises `NotSent` or `FateUnknown`. Each error carries a short reason code
 such as `connect` or `read_timeout`, and nothing of the request.
 
-The client follows no redirect, keeps no cookie and reads neither proxies nor certificate paths from the environment.
+The client follows no redirect, keeps no cookie and reads neither proxies nor certificate paths from the environment: a
+proxy and further authorities come from settings (see egress.py).
 It never sends a request twice: the schedule in Redis decides when to try again.
 """
 
@@ -23,6 +24,7 @@ from contact_ingest import errors
 from contact_ingest.model import http_message
 from contact_ingest.model.failure_codes import FailureCode, unexpected_code
 from contact_ingest.transport import sockets
+from contact_ingest.transport.egress import DIRECT, Egress
 from contact_ingest.transport.url import ParsedUrl, needs_public_address, parse
 
 USER_AGENT = "contact-ingest/0.2"
@@ -43,8 +45,8 @@ class HttpClient:
     first use.
 
     `deadline_s` bounds the whole exchange. `connect_s` bounds the connection (name look-up, TCP, TLS). `write_s` and
-    `read_s` bound one silence each. `max_connections` counts per process. `tls` replaces the certificate authorities
-    of certifi.
+    `read_s` bound one silence each. `max_connections` counts per process. `egress` is the way out: a proxy, and whom to
+    trust.
     """
 
     def __init__(
@@ -55,14 +57,14 @@ class HttpClient:
         write_s: float = 15.0,
         read_s: float = 20.0,
         max_connections: int = 10,
-        tls: ssl.SSLContext | None = None,
+        egress: Egress = DIRECT,
     ) -> None:
         self._deadline_s = deadline_s
         self._connect_s = connect_s
         self._write_s = write_s
         self._read_s = read_s
         self._max_connections = max_connections
-        self._tls = tls
+        self._egress = egress
         #: Pools by process id: a forked child must not speak on a connection of its parent.
         self._pools: dict[int, _ConnectionPool] = {}
 
@@ -94,6 +96,9 @@ class HttpClient:
             return type(error)(error.reason)
         except httpcore.ProtocolError:
             return state.failure(FailureCode.CLOSED if state.closed else FailureCode.PROTOCOL)
+        except errors.BUGS as error:
+            errors.log_defect("a defect of the HTTP client", error)
+            return state.failure(FailureCode.INTERNAL)
         except Exception as error:  # noqa: BLE001 - the text may quote the request, and the caller must know its fate
             return state.failure(unexpected_code(error))
 
@@ -117,7 +122,7 @@ class HttpClient:
         for other in [known for known in self._pools if known != pid]:
             if inherited := self._pools.pop(other, None):
                 inherited.close()
-        return self._pools.get(pid) or self._pools.setdefault(pid, _ConnectionPool(self._max_connections, self._tls))
+        return self._pools.get(pid) or self._pools.setdefault(pid, _ConnectionPool(self._max_connections, self._egress))
 
 
 class _ConnectionPool:
@@ -128,10 +133,10 @@ class _ConnectionPool:
     on four connections).
     """
 
-    def __init__(self, size: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, size: int, egress: Egress) -> None:
         self._free_slots = threading.BoundedSemaphore(size)
-        self._tls = tls or ssl.create_default_context(cafile=certifi.where())
-        self._backend = sockets.NetworkBackend()
+        self._tls = egress.tls or ssl.create_default_context(cafile=certifi.where())
+        self._backend = sockets.NetworkBackend(egress)
         self._idle: dict[str, list[httpcore.HTTPConnection]] = {}  # by origin
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -21,6 +21,7 @@ import httpcore
 
 from contact_ingest import errors
 from contact_ingest.model.failure_codes import FailureCode
+from contact_ingest.transport.egress import DIRECT, Egress, Proxy
 
 #: The deadline is checked before each slice of this size, and at least once in `CHECK_EVERY_S`.
 SLICE_BYTES = 65_536
@@ -195,15 +196,45 @@ class SocketStream(httpcore.NetworkStream):
 class NetworkBackend(httpcore.NetworkBackend):
     """Makes the connections for httpcore, within the limits of the exchange's state."""
 
+    def __init__(self, egress: Egress = DIRECT) -> None:
+        self._egress = egress
+
     def connect_tcp(self, host: str, port: int, *_unused: Any, **_options: Any) -> SocketStream:
-        """The name is looked up once: the addresses that are checked are the addresses that are connected to."""
+        """The name is looked up once: the addresses that are checked are the addresses that are connected to. A proxy
+        looks the names up that are not checked here."""
         state = _current_state()
         state.check_deadline()
         ends_s = time.monotonic() + state.connect_s
+        proxy = self._egress.proxy_for(host)
+        if proxy is not None and not state.public_only:
+            return self._connect_through(proxy, host, port, ends_s)
         addresses = _look_up(host, port, _left_s(state, ends_s))
         if state.public_only and not all(is_public(address[1][0]) for address in addresses):
             raise errors.NotSent(FailureCode.FORBIDDEN_URL)
-        reason = FailureCode.CONNECT_TIMEOUT
+        if proxy is not None:
+            return self._connect_through(proxy, addresses[0][1][0], port, ends_s)
+        return self._connect(addresses, ends_s)
+
+    def _connect_through(self, proxy: Proxy, host: str, port: int, ends_s: float) -> SocketStream:
+        """A tunnel to a host. Nothing of the request is sent yet, whatever goes wrong."""
+        state = _current_state()
+        try:
+            stream = self._connect(_look_up(proxy.host, proxy.port, _left_s(state, ends_s)), ends_s)
+        except errors.NotSent as problem:
+            is_late = problem.reason == FailureCode.DEADLINE
+            raise errors.NotSent(problem.reason if is_late else FailureCode.PROXY) from None
+        try:
+            proxy.open_tunnel(stream, host, port)
+        except BaseException:
+            stream.close()
+            raise
+        finally:
+            state.sent = state.closed = False
+        return stream
+
+    def _connect(self, addresses: Sequence[_Address], ends_s: float) -> SocketStream:
+        """A connection to the first of the addresses that takes one."""
+        state, reason = _current_state(), FailureCode.CONNECT_TIMEOUT
         for position, (family, address) in enumerate(addresses):
             left_s = _left_s(state, ends_s)
             if left_s <= 0:

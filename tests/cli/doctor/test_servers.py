@@ -246,3 +246,24 @@ def test_failures_that_take_much_of_the_memory_are_found(parts, client):
     assert "contact-ingest failures" in remedy
     client.config_set("maxmemory", 100 * int(client.info("memory")["used_memory"]))
     assert run("doctor").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "https_proxy"])
+def test_a_proxy_of_the_environment_is_told_to_be_unused(parts, monkeypatch, name):
+    monkeypatch.setenv(name, "http://me:s3cret@proxy.example:3128")
+
+    assert notes()["way out"] == f"{name} set, and not read: requests to platforms go out directly"
+    assert "s3cret" not in run("doctor").output
+
+
+def test_without_a_proxy_nothing_is_said_of_one(parts):
+    assert "way out" not in notes()
+
+
+def test_the_proxy_of_the_settings_is_named_and_its_password_is_not_shown(wire):
+    wire(http_proxy="http://me:s3cret@127.0.0.1:9").workers.heartbeat("host:1", 4)
+
+    said = run("doctor").output
+
+    assert "requests to platforms go through the one of CONTACT_INGEST_HTTP_PROXY" in said
+    assert "s3cret" not in said

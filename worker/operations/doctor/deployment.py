@@ -1,5 +1,6 @@
 """Checks of the deployment: encryption on the way to the servers, replicas, and the memory that Redis may use."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,11 +14,14 @@ from contact_ingest.store.redis_server import FULL_SHARE
 #: Producers are refused above `FULL_SHARE` of the memory. The doctor warns from this share of that share on.
 NEAR = 0.9
 _LOCAL = ("localhost", "::1")
+#: Variables by which other programs are told of a proxy.
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _IN_CLEAR = {"redis": "rediss", "amqp": "amqps"}
 
 
 def check_setup(engine: EngineProtocol) -> Iterator[Finding]:
     yield from check_encryption(engine.settings)
+    yield from check_proxy(engine.settings)
     yield from _check_replicas(engine)
     yield from _check_room(engine.client)
 
@@ -37,6 +41,19 @@ def check_encryption(settings: Settings) -> Iterator[Finding]:
                 "contacts and passwords travel to another machine in clear",
                 f"use {_IN_CLEAR[address.scheme]}://, unless that network is yours alone",
             )
+
+
+def check_proxy(settings: Settings) -> Iterator[Finding]:
+    """Whether requests go through a proxy, and whether the environment names one that is not used."""
+    about = "way out"
+    if settings.http_proxy is not None:
+        yield ok(about, "requests to platforms go through the one of CONTACT_INGEST_HTTP_PROXY")
+    elif unread := [name for name in PROXY_VARIABLES if os.environ.get(name)]:
+        yield note(
+            about,
+            f"{', '.join(unread)} set, and not read: requests to platforms go out directly",
+            "set CONTACT_INGEST_HTTP_PROXY if they must go through a proxy",
+        )
 
 
 def _check_replicas(engine: EngineProtocol) -> Iterator[Finding]:

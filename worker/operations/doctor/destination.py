@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from contact_ingest.config.settings import Settings
 from contact_ingest.errors import TransportError
+from contact_ingest.model.failure_codes import is_own_reason
 from contact_ingest.model.http_message import utc
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, Stop
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
@@ -37,6 +38,9 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
     the platform did not tell them."""
     about = f"{runtime.name}: account"
     reply = runtime.exchanger.send(runtime.provider.probe(), None)
+    if isinstance(reply, TransportError) and is_own_reason(reply.reason):
+        why = f"the platform was not asked, for a reason of our own: {reply.reason}"
+        return wrong(about, why, "look for an earlier error in the log, and report it"), None
     if isinstance(reply, TransportError):
         why = f"the platform cannot be reached: {reply.reason}"
         return wrong(about, why, f"check destinations.{runtime.name}.base_url, and the way out of this machine"), None
@@ -58,7 +62,9 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
             return note(about, "the platform limits our rate at the moment"), None
         case Healthy():
             table = _custom_fields(runtime)
-            fields = "" if table is None else f", {len(table.by_name)} fields"
+            fields = (
+                "" if table is None else f", {len(table.by_name)} custom field{'' if len(table.by_name) == 1 else 's'}"
+            )
             return ok(about, f"answers in {reply.elapsed_ms} ms{fields}"), table
         case _:
             assert_never(answer)

@@ -18,7 +18,7 @@ from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
-from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
+from contact_ingest.providers.refusal_text import counted, custom_label, kind_of, type_code
 
 #: The record's name of a field, its number at Emarsys and its type. `phone` is the telephone (15), never the mobile
 #: (37): a mobile number can be sent text messages, so only a record that names field 37 sets it.
@@ -166,7 +166,9 @@ def _number(name: str, value: Any, kind: str) -> Any:
         return value  # orjson takes 64 bits, which are 20 digits at most
     if isinstance(value, str) and not _NUMBER(value):
         raise Refused(
-            name, f"is a {kind} field and takes digits, not these {len(value)} characters", FailureCode.BAD_NUMBER
+            name,
+            f"is a {kind} field and takes digits, not text of {counted(len(value), 'character')}",
+            FailureCode.BAD_NUMBER,
         )
     digits = sum(map(str.isdigit, value if isinstance(value, str) else f"{value:f}".rstrip("0")))
     if digits > MAX_DIGITS:
@@ -177,7 +179,7 @@ def _number(name: str, value: Any, kind: str) -> Any:
 def _date(name: str, value: Any, kind: str) -> Any:
     day = _day(value) if isinstance(value, str) else ""
     if not day:
-        rule = f"these {len(value)} characters" if isinstance(value, str) else "a number"
+        rule = f"text of {counted(len(value), 'character')}" if isinstance(value, str) else "a number"
         raise Refused(name, f"is a {kind} field and takes YYYY-MM-DD, not {rule}", FailureCode.BAD_DATE)
     return day
 

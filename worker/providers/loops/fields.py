@@ -20,7 +20,7 @@ from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
-from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
+from contact_ingest.providers.refusal_text import counted, custom_label, kind_of, type_code
 
 #: Most characters of "each key and value" as JSON. The quotes count, which leaves 498 for plain text. The page does not
 #: say whether an escape counts as one character; counting all its characters is safe.
@@ -98,7 +98,7 @@ def definition(name: str, value: object) -> bytes:
     Neither name nor type can be changed later. Raises `Refused`."""
     _check_kept(name)
     if not _NAME.fullmatch(name):
-        rule = f"letters and digits in camelCase, a small letter first; this has {len(name)} characters"
+        rule = f"letters and digits in camelCase, a small letter first; this has {counted(len(name), 'character')}"
         raise Refused(custom_label(name), f"cannot be created: a name is {rule}", FailureCode.UNKNOWN_FIELD)
     if isinstance(value, bool):
         kind = "boolean"
@@ -199,6 +199,6 @@ def _date(name: str, value: Any) -> Any:
         raise Refused(label, f"is a date property and {rule}", FailureCode.WRONG_TYPE)
     when = iso_date(value)
     if when is None:
-        rule = f"takes 2026-01-31, 2026-01-31T23:59:59Z or null, not these {len(value)} characters"
+        rule = f"takes 2026-01-31, 2026-01-31T23:59:59Z or null, not text of {counted(len(value), 'character')}"
         raise Refused(label, f"is a date property and {rule}", FailureCode.BAD_DATE)
     return when

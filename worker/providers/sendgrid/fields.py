@@ -20,7 +20,7 @@ from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.providers.base import UnknownFields
-from contact_ingest.providers.refusal_text import custom_label, kind_of, type_code
+from contact_ingest.providers.refusal_text import counted, custom_label, kind_of, type_code
 
 #: Most characters of a value of a Text field.
 #: Source: SendGrid's page on custom fields and Segment's own connector, checked 2026-11-22.
@@ -83,7 +83,8 @@ def translate(
 def check_name(name: str) -> None:
     """Raises `Refused` for a name by which SendGrid would not create a field."""
     if not NAME.fullmatch(name):
-        rule = f"letters, digits and underscores, not a digit first, 1 to 100 of them; this has {len(name)} characters"
+        length = counted(len(name), "character")
+        rule = f"letters, digits and underscores, not a digit first, 1 to 100 of them; this has {length}"
         raise Refused(custom_label(name), f"cannot be created: a name is {rule}", FailureCode.UNKNOWN_FIELD)
     if name.lower() in RESERVED:
         raise Refused(custom_label(name), "cannot be created: SendGrid reserves this name", FailureCode.UNKNOWN_FIELD)
@@ -159,6 +160,6 @@ def _checked(name: str, value: object, kind: str) -> object:
         return value
     when = us_date(value)
     if when is None:
-        rule = f"takes MM/DD/YYYY or an ISO 8601 date, not these {len(value)} characters"
+        rule = f"takes MM/DD/YYYY or an ISO 8601 date, not text of {counted(len(value), 'character')}"
         raise Refused(custom_label(name), f"is a Date field and {rule}", FailureCode.BAD_DATE)
     return when

@@ -1,20 +1,22 @@
 -- Append records to a lane, once for each call id.
 -- ARGV: call id, its ttl ms, lane, options JSON, max lane bytes, max wait ms, full-body count, full-body bytes,
---       bytes of the records, share of memory to which intake goes, record...
+--       bytes of the records, share of memory to which intake goes, digest of the records (may be empty), record...
 -- Returns {what, first, count}: 'ok' and the numbers the records have; 'again' and those they have since the first time;
--- 'lane' (the lane is full) or 'memory' (the share of memory is used up), and zeros.
+-- 'reused' (the call id was used for other records), 'lane' (the lane is full) or 'memory' (the share of memory is used
+-- up), and zeros.
 local seen = redis.call('GET', k('idempotency:' .. ARGV[1]))
 if seen then
+  local first, count, digest = string.match(seen, '^(%d+):(%d+):?(%x*)$')
+  if digest ~= '' and digest ~= ARGV[11] then return {'reused', 0, 0} end
   redis.call('DEL', k('wakeup:aggregate:' .. ARGV[3])) -- runs with full memory, and lets what follows run
   book(ARGV[3], 'repeated', 1)
-  local first, count = string.match(seen, '^(%d+):(%d+)$')
   return {'again', tonumber(first), tonumber(count)}
 end
 local lane, now = ARGV[3], clock()
 local state = redis.call('HMGET', k('lane:' .. lane), 'head', 'bytes')
 local head, bytes = tonumber(state[1] or 0), tonumber(state[2] or 0)
 if bytes + ARGV[9] > tonumber(ARGV[5]) then return {'lane', 0, 0} end
-local before, count = redis.call('LLEN', k('waiting:' .. lane)), #ARGV - 10
+local before, count = redis.call('LLEN', k('waiting:' .. lane)), #ARGV - 11
 -- Memory is measured once a second at most, and again when what was left then has been used up.
 local takes = math.floor(ARGV[9] + 16 * count + 300)
 if tonumber(redis.call('GET', k('intake_allowance')) or 0) < takes then
@@ -28,8 +30,8 @@ if tonumber(redis.call('GET', k('intake_allowance')) or 0) < takes then
 end
 redis.call('DECRBY', k('intake_allowance'), takes)
 local first = head + before
-redis.call('SET', k('idempotency:' .. ARGV[1]), string.format('%d:%d', first, count), 'PX', ARGV[2])
-for from = 11, #ARGV, 4000 do
+redis.call('SET', k('idempotency:' .. ARGV[1]), string.format('%d:%d%s', first, count, ARGV[11] == '' and '' or ':' .. ARGV[11]), 'PX', ARGV[2])
+for from = 12, #ARGV, 4000 do
   redis.call('RPUSH', k('waiting:' .. lane), unpack(ARGV, from, math.min(from + 3999, #ARGV)))
 end
 redis.call('HINCRBY', k('lane:' .. lane), 'bytes', ARGV[9])
