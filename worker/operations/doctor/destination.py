@@ -38,12 +38,8 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
     the platform did not tell them."""
     about = f"{runtime.name}: account"
     reply = runtime.exchanger.send(runtime.provider.probe(), None)
-    if isinstance(reply, TransportError) and is_own_reason(reply.reason):
-        why = f"the platform was not asked, for a reason of our own: {reply.reason}"
-        return wrong(about, why, "look for an earlier error in the log, and report it"), None
     if isinstance(reply, TransportError):
-        why = f"the platform cannot be reached: {reply.reason}"
-        return wrong(about, why, f"check destinations.{runtime.name}.base_url, and the way out of this machine"), None
+        return _no_reply(about, runtime.name, reply), None
     answer = runtime.provider.read_probe(reply, time.time())
     match answer:
         case Stop():
@@ -68,6 +64,14 @@ def check_account(runtime: RuntimeProtocol) -> tuple[Finding, FieldTable | None]
             return ok(about, f"answers in {reply.elapsed_ms} ms{fields}"), table
         case _:
             assert_never(answer)
+
+
+def _no_reply(about: str, name: str, problem: TransportError) -> Finding:
+    if is_own_reason(problem.reason):
+        why = f"the platform was not asked, for a reason of our own: {problem.reason}"
+        return wrong(about, why, "look for an earlier error in the log, and report it")
+    why = f"the platform cannot be reached: {problem.reason}"
+    return wrong(about, why, f"check destinations.{name}.base_url, and the way out of this machine")
 
 
 def _custom_fields(runtime: RuntimeProtocol) -> FieldTable | None:
