@@ -207,7 +207,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.timeout(300)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25)
 @given(STEPS)
 def test_whatever_fails_on_the_way_the_newest_word_stands_in_the_end(steps):
     platform = Platform()
