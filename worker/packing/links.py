@@ -19,6 +19,7 @@ from contact_ingest.packing.packer import EncodedRecord
 MARK_BYTES = 1 + DIGEST_BYTES
 #: Most identifiers of one contact that are linked. An address that a thousand people share links the first few.
 MAX_LINKED = 16
+_KINDS = {name: place.to_bytes(1, "big") for place, name in enumerate(IDENTIFIERS)}
 
 
 def link(record: EncodedRecord, links: Mapping[bytes, bytes]) -> None:
@@ -36,22 +37,21 @@ def links_of(
     """The links that these records add, by digest. `fresh` are links that need not be written again."""
     added: dict[bytes, bytes] = {}
     for record in records:
-        if len(record.digests) < 2:
-            continue
-        own = _marks(record)
-        known = {
-            mark for digest in record.digests for links in (fresh, older) for mark in _split(links.get(digest, b""))
-        }
-        group = [*own, *sorted(known.difference(own))][:MAX_LINKED]
+        group = _marks(record)
+        if older or fresh:
+            found = (links.get(digest, b"") for digest in record.digests for links in (fresh, older))
+            known = {mark for joined in found for mark in _split(joined)}
+            group = [*group, *sorted(known.difference(group))][:MAX_LINKED]
         joined = b"".join(sorted(group))
-        if any(fresh.get(digest) != joined for digest in record.digests):
-            added |= {mark[1:]: joined for mark in group}
+        if not fresh or any(fresh.get(digest) != joined for digest in record.digests):
+            for mark in group:
+                added[mark[1:]] = joined
     return added
 
 
 def _marks(record: EncodedRecord) -> list[bytes]:
     pairs = zip(record.identities, record.digests, strict=True)
-    return [IDENTIFIERS.index(identity.partition(":")[0]).to_bytes() + digest for identity, digest in pairs]
+    return [_KINDS[identity.partition(":")[0]] + digest for identity, digest in pairs]
 
 
 def _split(joined: bytes) -> Sequence[bytes]:

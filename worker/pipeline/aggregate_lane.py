@@ -208,7 +208,8 @@ class LaneAggregation:
         """Remember the identifiers of contacts that have several. Nothing is remembered while memory is full."""
         several = [record for record in records if len(record.digests) > 1] if self._has_links else []
         if several and not self._policy.may_exceed_memory:
-            fresh, older = self._store.read_links([digest for record in several for digest in record.digests])
+            digests = [digest for record in several for digest in record.digests]
+            fresh, older = self._store.read_links(digests) if self._snapshot.links else ({}, {})
             if added := links_of(several, fresh, older):
                 self._store.save_links(added)
 

@@ -265,13 +265,13 @@ class AggregationStore:
 
     def read_links(self, digests: Sequence[bytes]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
         """What `links` and `links:old` have of these digests: see packing/links.py."""
-        fresh, older = (
-            self._client.hmget(self._keys(name), digests) if digests else [] for name in ("links", "links:old")
-        )
-        return (
-            {digest: marks for digest, marks in zip(digests, fresh, strict=True) if marks is not None},
-            {digest: marks for digest, marks in zip(digests, older, strict=True) if marks is not None},
-        )
+        found: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
+        for start in range(0, len(digests), LINKS_AT_ONCE):
+            some = digests[start : start + LINKS_AT_ONCE]
+            for name, links in zip(("links", "links:old"), found, strict=True):
+                marks = self._client.hmget(self._keys(name), some)
+                links.update((digest, joined) for digest, joined in zip(some, marks, strict=True) if joined is not None)
+        return found
 
     def save_links(self, links: Mapping[bytes, bytes]) -> None:
         """Remember links. Raises `StoreFull`. Links without their commit do no harm."""
