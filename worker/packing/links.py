@@ -17,7 +17,7 @@ from contact_ingest.model.identity import DIGEST_BYTES, IDENTIFIERS
 from contact_ingest.packing.packer import EncodedRecord
 
 MARK_BYTES = 1 + DIGEST_BYTES
-#: Most identifiers of one contact that are linked. An address that a thousand people share links the first few.
+#: Most identifiers of one contact that are linked. An address that a thousand people share links a few of them.
 MAX_LINKED = 16
 _KINDS = {name: place.to_bytes(1, "big") for place, name in enumerate(IDENTIFIERS)}
 
@@ -34,7 +34,7 @@ def link(record: EncodedRecord, links: Mapping[bytes, bytes]) -> None:
 def links_of(
     records: Iterable[EncodedRecord], fresh: Mapping[bytes, bytes], older: Mapping[bytes, bytes]
 ) -> dict[bytes, bytes]:
-    """The links that these records add, by digest. `fresh` are links that need not be written again."""
+    """The links that these records add, by digest. Each record has several identifiers. `fresh` are links that need not be written again."""
     added: dict[bytes, bytes] = {}
     for record in records:
         group = _marks(record)
