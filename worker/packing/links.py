@@ -34,7 +34,10 @@ def link(record: EncodedRecord, links: Mapping[bytes, bytes]) -> None:
 def links_of(
     records: Iterable[EncodedRecord], fresh: Mapping[bytes, bytes], older: Mapping[bytes, bytes]
 ) -> dict[bytes, bytes]:
-    """The links that these records add, by digest. Each record has several identifiers. `fresh` are links that need not be written again."""
+    """The links that these records add, by digest. Each record has several identifiers.
+
+    `fresh` are links that need not be written again.
+    """
     added: dict[bytes, bytes] = {}
     for record in records:
         group = _marks(record)
