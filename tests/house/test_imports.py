@@ -25,6 +25,7 @@ CATCHERS = {"redis": {"worker/cli", "worker/operations/doctor", "worker/pipeline
 #: Modules that one other module imports from another package, each with the reason why it lives where it does.
 GUESTS = {
     "contact_ingest.config.logging": "the workers' log format is configuration; Celery's app is merely who applies it",
+    "contact_ingest.packing.links": "it is pure, and says what the packer holds records by",
     "contact_ingest.providers.error_file.reader": "any platform may have such a file; columns.py belongs to it",
     "contact_ingest.store.migrations.schema_3": "it moves raw keys, which only the store may know",
     "contact_ingest.store.scan": "it reads raw keys, which only the store may know",

@@ -5,6 +5,7 @@ No I/O and no clock: the caller feeds encoded records in, stores the finished pa
 A record is
 - refused, if it breaks a rule of the platform, or is larger than a body that holds nothing else;
 - held, if its contact is in flight, is held since an earlier record, or is in a payload that this packer has finished;
+  also if it is linked to a contact in the open payload, with which it shares no identifier (see links.py);
 - merged, if its contact is in the open payload and no identifier contradicts;
 - a new row of the open payload otherwise. A full payload is finished first, and the record begins the next one.
 
@@ -45,6 +46,8 @@ class EncodedRecord:
     `queued` is the record as it lies in the lane. `encoded` is the row's JSON, None if `refused` is set.
     `identities` are texts such as `email:ann@example.com`; `digests` are their digests, in the same order.
     `dropped` counts the custom fields that were left out because the platform does not have them.
+    `linked` are digests of other identifiers of the contact, as other records have said. `has_clear_links` says that
+    the contact has, with them, one value of each identifier at most.
     """
 
     queued: QueuedRecord
@@ -53,6 +56,13 @@ class EncodedRecord:
     digests: tuple[bytes, ...]
     refused: Refused | None = None
     dropped: int = 0
+    linked: tuple[bytes, ...] = ()
+    has_clear_links: bool = False
+
+    @property
+    def all_digests(self) -> tuple[bytes, ...]:
+        """Those of the record, and the linked ones."""
+        return self.digests + self.linked if self.linked else self.digests
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -159,7 +169,7 @@ class Packer:
         """
         for record in held:
             oldest = min((record.queued.seq, *record.queued.merged))
-            for digest in record.digests:
+            for digest in record.all_digests:
                 self._oldest_held[digest] = min(oldest, self._oldest_held.get(digest, oldest))
 
     def add(self, record: EncodedRecord | None, in_flight: AbstractSet[bytes]) -> FinishedPayload | None:
@@ -174,7 +184,7 @@ class Packer:
             return self._add_retried(record, in_flight)
         elif record.encoded is None or self._is_too_large(record):
             self._refuse(record)
-        elif self._is_free(record.digests, in_flight):
+        elif self._is_free(record.all_digests, in_flight):
             is_packed, finished = self._pack(record)
             if not is_packed:
                 self._hold(record)
@@ -203,7 +213,7 @@ class Packer:
         if record.encoded is None or self._is_too_large(record):
             self._refuse(record)
             leaves = True
-        elif self._is_free(record.digests, in_flight) and not self._has_older_held(record):
+        elif self._is_free(record.all_digests, in_flight) and not self._has_older_held(record):
             leaves, finished = self._pack(record)
         if leaves:
             self.packed_retries.append(record.queued.seq)
@@ -212,7 +222,7 @@ class Packer:
 
     def _has_older_held(self, record: EncodedRecord) -> bool:
         seq = record.queued.seq
-        return any(self._oldest_held.get(digest, seq) < seq for digest in record.digests)
+        return any(self._oldest_held.get(digest, seq) < seq for digest in record.all_digests)
 
     def _is_too_large(self, record: EncodedRecord) -> bool:
         assert record.encoded is not None
@@ -242,6 +252,8 @@ class Packer:
         if not self._row_of.keys().isdisjoint(record.digests):
             rows = {self._row_of[digest] for digest in record.digests if digest in self._row_of}
             return len(rows) == 1 and self._merge_into_row(rows.pop(), record), None
+        if not self._row_of.keys().isdisjoint(record.linked):
+            return False, None
         assert record.encoded is not None
         fits = self._payload.fits(record.encoded) and self._open_bytes < MAX_KEPT_BYTES
         finished = None if fits else self.flush()
@@ -260,7 +272,7 @@ class Packer:
         if merged is None or merged.encoded is None or not self._payload.fits_instead(row, merged.encoded):
             return False
         # The merged record has the identities of both: one of them may belong to another row, or to a held record.
-        if any(self._row_of.get(digest, row) != row or digest in self._held_at for digest in merged.digests):
+        if any(self._row_of.get(digest, row) != row or digest in self._held_at for digest in merged.all_digests):
             return False
         self._payload.replace(row, merged.encoded)
         merged.encoded = PACKED
@@ -290,6 +302,8 @@ class Packer:
         # A record held after that place that shares an identity with the merged one would be overtaken.
         if any(self._held_at.get(digest, place) != place for digest in merged.digests):
             return False
+        if any(self._held_at.get(digest, place) > place for digest in merged.linked):
+            return False
         merged.encoded = PACKED
         self._held_bytes += len(merged.queued.raw) - len(older.queued.raw)
         self.progress.held[place] = merged
@@ -306,4 +320,8 @@ class Packer:
             return None
         if bool(older.queued.packed_version) != bool(newer.queued.packed_version):
             return None
-        return self._encode(merge_records(older.queued, newer.queued))
+        merged = self._encode(merge_records(older.queued, newer.queued))
+        if older.linked or newer.linked:
+            merged.linked = tuple({*older.linked, *newer.linked}.difference(merged.digests))
+            merged.has_clear_links = older.has_clear_links and newer.has_clear_links
+        return merged

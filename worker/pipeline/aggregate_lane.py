@@ -16,6 +16,7 @@ from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.stage import Stage
+from contact_ingest.packing.links import link, links_of
 from contact_ingest.packing.packer import EncodedRecord, FinishedPayload, Packer
 from contact_ingest.packing.payload import Limits
 from contact_ingest.pipeline.encode import RecordEncoder
@@ -94,6 +95,7 @@ class LaneAggregation:
         self._policy = policy
         self._superseder = Superseder(store, lane.name, encoder, reads_store=bool(snapshot.failed))
         self._retry_queue = RetryQueueReader(store, snapshot, lane.name, encoder)
+        self._has_links = len(encoder.provider.identifiers) > 1
 
     def run(self, free_slots: int) -> RoundResult | None:
         """Make at most `free_slots` bodies and commit. None if another round committed first."""
@@ -145,6 +147,7 @@ class LaneAggregation:
         """
         sizes: list[int] = []
         held_records = [self._encoder.encode(record) for record in held]
+        self._link(held_records)
         packer.note_held(held_records if self._snapshot.retries else ())
         goes_on = all(self._pack_chunk(packer, chunk, commit, free_slots) for chunk in self._retry_queue.chunks())
         for records, lengths in self._lane_chunks(held_records) if goes_on else ():
@@ -179,7 +182,8 @@ class LaneAggregation:
         free_slots: int,
     ) -> bool:
         """Give one chunk to the packer and stage what it finishes. False when the round has to end."""
-        digests = [digest for record in records if record is not None for digest in record.digests]
+        self._link(records)
+        digests = [digest for record in records if record is not None for digest in record.all_digests]
         in_flight = self._store.read_in_flight(digests) if self._snapshot.in_flight else set()
         for record in records:
             if (finished := packer.add(record, in_flight)) is not None:
@@ -190,6 +194,24 @@ class LaneAggregation:
             if packer.is_at_limit:
                 return False
         return True
+
+    def _link(self, records: Sequence[EncodedRecord | None]) -> None:
+        """Note in the records which other identifiers their contacts are known to have."""
+        if self._has_links and self._snapshot.links:
+            found = [record for record in records if record is not None and record.encoded is not None]
+            fresh, older = self._store.read_links([digest for record in found for digest in record.digests])
+            if fresh or older:
+                for record in found:
+                    link(record, older | fresh)
+
+    def _save_links(self, records: Sequence[EncodedRecord]) -> None:
+        """Remember the identifiers of contacts that have several. Nothing is remembered while memory is full."""
+        several = [record for record in records if len(record.digests) > 1] if self._has_links else []
+        if several and not self._policy.may_exceed_memory:
+            digests = [digest for record in several for digest in record.digests]
+            fresh, older = self._store.read_links(digests) if self._snapshot.links else ({}, {})
+            if added := links_of(several, fresh, older):
+                self._store.save_links(added)
 
     def _flush_if_due(self, packer: Packer, commit: AggregationCommit, free_slots: int) -> None:
         """Finish the open payload if it is full, or if nothing more will come and its oldest record has waited enough.
@@ -220,6 +242,7 @@ class LaneAggregation:
 
     def _stage(self, finished: FinishedPayload, packer: Packer, commit: AggregationCommit) -> None:
         packed = finished.packed
+        self._save_links(finished.records)
         batch = self._store.stage(
             packed,
             finished.record_lines,

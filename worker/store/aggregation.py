@@ -35,6 +35,10 @@ CHUNK_BYTES = 4_000_000
 HEAVY_BYTES = 32_000_000
 #: Bytes of a body in one write.
 PIECE_BYTES = 1_000_000
+#: Most digests in `links` before it becomes `links:old`, how long both last unused (ms), and digests in one write.
+MAX_LINKS = 250_000
+LINKS_MS = 7 * 86_400_000
+LINKS_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class LaneSnapshot:
     retried records wait, None if there are none.
 
     In the destination: `in_flight` counts digests of contacts in flight, `failed` digests of failed or retried records,
-    `unsent` batches due for dispatch, `open_batches` those and the ones due for a poll. `salt` is for digests.
+    `unsent` batches due for dispatch, `open_batches` those and the ones due for a poll. `salt` is for digests. `links`
+    counts digests of contacts with several identifiers.
 
     `arrivals` are pairs of a record number and the moment, in ms, at which that record arrived: one a second at most,
     and of a long lane only the first and the last hundred.
@@ -76,6 +81,7 @@ class LaneSnapshot:
     unsent: int
     open_batches: int
     salt: bytes
+    links: int
     arrivals: tuple[tuple[int, int], ...]
 
     def age_ms(self, seq: int) -> int:
@@ -185,10 +191,12 @@ class AggregationStore:
         pipe.zcard(k("due:dispatch"))
         pipe.zcard(k("due:poll"))
         pipe.get(k("identity_salt"))
+        pipe.hlen(k("links"))
+        pipe.hlen(k("links:old"))
         pipe.lrange(k(f"arrivals:{lane}"), 0, 99)
         pipe.lrange(k(f"arrivals:{lane}"), -100, -1)
         version, time, offset, options, of_lane, waiting, retries, held, state, *rest = pipe.execute()
-        in_flight, failed, unsent, polls, salt, *arrivals = rest
+        in_flight, failed, unsent, polls, salt, links, old_links, *arrivals = rest
         return LaneSnapshot(
             version=version or b"0",
             now_ms=now_of(time, offset),
@@ -209,6 +217,7 @@ class AggregationStore:
             unsent=unsent,
             open_batches=unsent + polls,
             salt=salt,
+            links=links + old_links,
             arrivals=tuple((int(seq), int(ms)) for seq, _, ms in (line.partition(b":") for line in chain(*arrivals))),
         )
 
@@ -253,6 +262,26 @@ class AggregationStore:
         """Those of the digests that belong to contacts in flight."""
         found = self._client.hmget(self._keys("inflight"), digests) if digests else []
         return {digest for digest, root in zip(digests, found, strict=True) if root is not None}
+
+    def read_links(self, digests: Sequence[bytes]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+        """What `links` and `links:old` have of these digests: see packing/links.py."""
+        found: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
+        for start in range(0, len(digests), LINKS_AT_ONCE):
+            some = digests[start : start + LINKS_AT_ONCE]
+            for name, links in zip(("links", "links:old"), found, strict=True):
+                marks = self._client.hmget(self._keys(name), some)
+                links.update((digest, joined) for digest, joined in zip(some, marks, strict=True) if joined is not None)
+        return found
+
+    def save_links(self, links: Mapping[bytes, bytes]) -> None:
+        """Remember links. Raises `StoreFull`. Links without their commit do no harm."""
+        pairs = list(links.items())
+        try:
+            for start in range(0, len(pairs), LINKS_AT_ONCE):
+                args = chain.from_iterable(pairs[start : start + LINKS_AT_ONCE])
+                self._store.run("links_save", MAX_LINKS, LINKS_MS, *args)
+        except OutOfMemoryError:
+            raise StoreFull("no room to remember links") from None
 
     def read_failed(self, digests: Sequence[bytes]) -> list[FailedRecord]:
         """The failed records of these contacts, retried ones included."""

@@ -183,6 +183,8 @@ DESTINATION_KEYS = (
     KeySpec("due:poll", "zset", "batch -> when its import is asked about"),
     KeySpec("due:poll:low", "zset", "the same for parts of bodies that are searched for long"),
     KeySpec("inflight", "hash", "identity digest -> root batch that has a record of the contact", ("<digest>",)),
+    KeySpec("links", "hash", "identity digest -> the contact's identifiers", ("<digest>",), Expiry.ALWAYS),
+    KeySpec("links:old", "hash", "those of before, until `links` is full again", ("<digest>",), Expiry.ALWAYS),
     KeySpec("quarantine", "zset", "ended root whose fate is unknown -> when its contacts leave `inflight`"),
     KeySpec("claims", "zset", "token of an exchange under way -> when its lease ends"),
     KeySpec("batches", "zset", "batch -> when it was made"),
