@@ -259,8 +259,9 @@ def test_a_dry_run_applies_the_platforms_rules_and_writes_nothing(cli, harness, 
 
     found = orjson.loads(said.out)
     assert said.code == 1
-    assert (found["would_accept"], found["needs_fields"], found["refused"]) == (1, 1, 3)
-    assert [(r["line"], r["field"]) for r in found["first_refused"]] == [(2, "email"), (3, "last_name"), (5, "record")]
+    assert (found["would_accept"], found["would_fail"], found["needs_fields"], found["refused"]) == (4, 2, 1, 1)
+    assert [(r["line"], r["field"]) for r in found["first_failing"]] == [(2, "email"), (3, "last_name")]
+    assert [(r["line"], r["field"]) for r in found["first_refused"]] == [(5, "record")]
     assert len((tmp_path / "rejects.jsonl").read_bytes().splitlines()) == 3
     assert client.keys("*") == []
 

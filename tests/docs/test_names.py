@@ -113,6 +113,7 @@ def test_the_page_on_platforms_lists_the_members_of_the_core_and_of_each_capabil
     assert {name for name, _ in capabilities} == {
         "ImportJobs",
         "CustomFields",
+        "TableCells",
         "TokenAuth",
         "AccountLists",
         "FieldsInSettings",

@@ -38,7 +38,10 @@ def test_mapped_columns_become_fields_and_custom_fields_and_nothing_ignored_leak
 
     with open_source(path, mapping=mapping) as source:
         assert source.ignored_columns == ("junk",)
-        assert rows(source) == [(2, {"email": "a@example.com", "custom_fields": {"age": "041"}}), mail(3, "b")]
+        assert rows(source) == [
+            (2, {"email": "a@example.com", "custom_fields": {"age": {"cell": "041"}}}),
+            mail(3, "b"),
+        ]
 
 
 def test_several_addresses_in_a_cell_become_a_list(put):

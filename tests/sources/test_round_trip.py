@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.source_files import people, read, rejects, rows
 
+from contact_ingest.cli.csv_export import harmless
+from contact_ingest.model.cell import is_rounded, marked
 from contact_ingest.sources.files import open_source
 from contact_ingest.sources.rows import SourceRow
 
@@ -66,7 +68,9 @@ def test_five_hundred_people_arrive_whole_with_the_zeros_of_their_postal_codes(p
     assert sum(record["postal_code"].startswith("0") for _, record in rows(found)) == 20
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffd"), max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufffd"), max_size=12).filter(
+    lambda text: not is_rounded(text.strip().lstrip("'"))  # refused in a code such as unique_name
+)
 COLUMNS = ["email", "city", "custom_fields.note", "unique_name"]
 
 
@@ -75,11 +79,12 @@ COLUMNS = ["email", "city", "custom_fields.note", "unique_name"]
 def test_whatever_is_written_as_a_table_is_read_back(put, cells, delimiter):
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter)
-    writer.writerows([COLUMNS, *cells])
+    writer.writerows([COLUMNS, *([harmless(cell.strip()) for cell in row] for row in cells)])
     expected = []
     for row in cells:
         email, city, note, unique_name = (cell.strip() for cell in row)
-        record = {"email": email, "city": city, "unique_name": unique_name, "custom_fields": note and {"note": note}}
+        custom = note and {"note": marked(note, None)}
+        record = {"email": email, "city": city, "unique_name": unique_name, "custom_fields": custom}
         expected.append({field: value for field, value in record.items() if value})
 
     found = read(put("people.csv", out.getvalue()), delimiter=delimiter)

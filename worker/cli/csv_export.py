@@ -1,23 +1,22 @@
 """Writes failed records as a CSV file that a spreadsheet shows and does not execute.
 
-A cell that a spreadsheet may execute as a formula gets an apostrophe in front, which makes it text. Such cells begin
-with = + - @ (or their full-width forms, which some spreadsheets take for the same), a tab, a carriage return or a line
-feed, also behind blanks, quotes or invisible characters. Every cell is quoted. The apostrophe changes the value of,
-for example, a telephone number that begins with +; JSON lines change nothing.
-Source: OWASP, "CSV Injection", checked 2026-11-22.
+A cell that a spreadsheet may execute as a formula, or whose own apostrophe it would drop, gets an apostrophe in front,
+which makes it text: `needs_mark` says which cells. Every cell is quoted. The apostrophe changes the value of, for
+example, a telephone number that begins with +; `enqueue FILE` takes it off again, and JSON lines change nothing.
 """
 
 import csv
 import io
-import unicodedata
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 import orjson
 
+from contact_ingest.model.cell import unmarked
 from contact_ingest.model.failure import Failure
 from contact_ingest.model.identity import IDENTIFIERS
 from contact_ingest.model.record import FIELDS
+from contact_ingest.sources.cells import needs_mark
 
 #: The columns about the failure, in front of those of the record.
 ABOUT = ("record", "lane", "code", "reason", "stage", "batch", "request_id", "attempts", "first_at", "last_at")
@@ -25,19 +24,10 @@ ABOUT = ("record", "lane", "code", "reason", "stage", "batch", "request_id", "at
 MOST_CUSTOM = 16_000
 CUSTOM = "custom_fields"
 
-_BEGINS_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b")
-_BREAKS = frozenset("\t\r\n")
-_QUOTES = frozenset("\"'`")
-
 
 def harmless(cell: str) -> str:
-    """The cell, with an apostrophe in front if a spreadsheet could execute the cell."""
-    for char in cell:
-        if char in _BEGINS_FORMULA or char in _BREAKS:
-            return f"'{cell}"
-        if not (char.isspace() or char in _QUOTES or unicodedata.category(char) in ("Cc", "Cf", "Zs")):
-            return cell
-    return cell
+    """The cell, with an apostrophe in front if a spreadsheet could execute or change the cell."""
+    return f"'{cell}" if needs_mark(cell) else cell
 
 
 class Sheet:
@@ -92,6 +82,7 @@ def custom_names(failures: Iterable[Failure]) -> set[str]:
 
 def _text(value: Any) -> str:
     """A value as a cell: text as it is, null as `null`, several addresses with `;` as `enqueue FILE` reads them."""
+    value = unmarked(value)
     if isinstance(value, str):
         return value
     if value is None:

@@ -4,7 +4,7 @@ A run that stops midway prints the command that continues it.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,18 +21,31 @@ from contact_ingest.config.destinations import none_configured
 from contact_ingest.engine import Engine, current_engine
 from contact_ingest.errors import IdempotencyKeyReused, IntakeError
 from contact_ingest.model.arguments import check_key, check_wait_s
+from contact_ingest.model.cell import DATE_ORDERS
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, Receipt, WaitBudget
+from contact_ingest.sources.cells import CellOptions
 from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.files import Source, open_source
 from contact_ingest.sources.private_file import open_private
 from contact_ingest.sources.rows import SourceError, open_rejects
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, append
 from contact_ingest.store.scripts import Store
+from contact_ingest.sync.destination_fields import DestinationFields
 from contact_ingest.sync.loader import LoadTarget, SourceLoader, SourcePosition
 
 Ending = Literal["done", "stopped", "interrupted"]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="The field of a column or #5; repeatable. COLUMN= omits it."),
+]
+DatesOption = Annotated[
+    str | None, typer.Option("--dates", metavar="ORDER", help="dmy or mdy: how CSV has dates such as 03/04/2026.")
+]
+ClearOption = Annotated[
+    str | None, typer.Option("--clear", metavar="TEXT", help="A CSV cell of this text empties its field.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +90,7 @@ def enqueue(
     ] = None,
     lists: ListOption = None,
     options_given: LaneOptionsOption = None,
-    maps: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="COLUMN=FIELD", help="The field of a column or #5; repeatable. COLUMN= omits it."
-        ),
-    ] = None,
+    maps: MapOption = None,
     region: Annotated[
         str | None, typer.Option("--region", metavar="US", help="Country of telephone numbers without +.")
     ] = None,
@@ -94,6 +102,8 @@ def enqueue(
         str | None, typer.Option("--delimiter", metavar="CHAR", help="Separates the columns; recognised if not given.")
     ] = None,
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="csv, json or jsonl.")] = None,
+    dates: DatesOption = None,
+    clear: ClearOption = None,
     key: KeyOption = None,
     from_line: Annotated[
         str, typer.Option("--from-line", metavar="N", help="Start at this line, as a stopped run has printed it.")
@@ -111,6 +121,7 @@ def enqueue(
     engine = _engine_without_ping() if dry_run else open_engine(writes=True)
     lane = engine.producer.lane(to, **lane_options(options_given or (), lists or ()))
     options = [("--to", to), ("--region", region), ("--delimiter", delimiter), ("--format", format_name)]
+    options += [("--dates", dates), ("--clear", clear)]
     options += [("--list", value) for value in lists or ()]
     options += [("--lane-option", value) for value in options_given or ()]
     options += [("--map", value) for value in maps or ()]
@@ -119,13 +130,15 @@ def enqueue(
     words += ["--wait", f"{wait:g}"] if wait else []
     command = EnqueueCommand(file, tuple(words), key or _new_key(), rejects, wait)
     mapping = parse_mapping(maps or ())
+    fields = _destination_fields(engine, lane)
+    reading = {"region": region, "format_name": format_name, "delimiter": delimiter}
     with (
-        open_source(file, mapping=mapping, region=region, format_name=format_name, delimiter=delimiter) as source,
+        open_source(file, mapping=mapping, cells=_cell_options(fields, clear, dates), **reading) as source,
         _open_rejects(rejects, file, appending=start > SourcePosition()) as out,
     ):
         loader = SourceLoader(source, out, start)
         if dry_run:
-            _check(engine, lane, source, loader, json=json)
+            _check(engine, lane, source, loader, fields, json=json)
         else:
             _load(engine, lane, source, loader, command)
 
@@ -140,6 +153,27 @@ def _engine_without_ping() -> Engine:
     if not engine.destinations:
         raise none_configured()
     return engine
+
+
+def _destination_fields(engine: Engine, lane: Lane) -> DestinationFields:
+    """What the destination takes, with the account's fields as workers have fetched them, if Redis has them."""
+    runtime = engine.runtime(lane.destination)
+    try:
+        table, now_ms = runtime.custom_fields.cached(), runtime.clock.now_ms()
+    except RedisError:
+        table, now_ms = FieldTable(), 0
+    return DestinationFields(runtime.provider, runtime.field_mapping, table, now_ms)
+
+
+def _cell_options(fields: DestinationFields, clear: str | None, dates: str | None) -> CellOptions:
+    order = next((order for order in DATE_ORDERS if order == dates), None)
+    if dates is not None and order is None:
+        raise SourceError(f"--dates {dates}", "is neither dmy (31/12/2026) nor mdy (12/31/2026)")
+    if clear is None:
+        return CellOptions(fields.problem, dates=order)
+    if not clear.strip():
+        raise SourceError("--clear", "give a text, such as --clear NULL: an empty cell leaves its field as it is")
+    return CellOptions(fields.problem, clear.strip(), fields.emptied(), order)
 
 
 def _open_rejects(path: str | None, source: str, *, appending: bool) -> Any:
@@ -216,27 +250,32 @@ def _show_receipt(receipt: Receipt, source: Source, loader: SourceLoader, *, res
     _show_source_summary(source, loader)
 
 
-def _check(engine: Engine, lane: Lane, source: Source, loader: SourceLoader, *, json: bool) -> None:
-    runtime = engine.runtime(lane.destination)
-    try:
-        table = runtime.custom_fields.cached()
-    except RedisError:
-        table = FieldTable()
+def _check(
+    engine: Engine, lane: Lane, source: Source, loader: SourceLoader, fields: DestinationFields, *, json: bool
+) -> None:
     with _progress_bar(source) as bar:
-        loader.check(runtime.provider, table, engine.settings.max_record_bytes, _progress(bar, source, loader))
+        loader.check(fields, engine.settings.max_record_bytes, _progress(bar, source, loader))
     if json:
         found = {"dry_run": True, "lane": lane.name, "would_accept": loader.would_accept}
+        found |= {"would_fail": loader.would_fail, "first_failing": loader.first_failing}
         found |= {"needs_fields": loader.needs_fields, "dropped_fields": loader.dropped_fields}
         show_json({**found, **_source_summary(source, loader)})
     else:
-        say(f"{counted(loader.would_accept, 'record')} would be accepted into lane {lane.name}; nothing was enqueued")
-        if loader.needs_fields:
-            say(f"{loader.needs_fields} more need the account's field definitions, which a worker fetches")
-        if loader.dropped_fields:
-            say(f"{counted(loader.dropped_fields, 'custom field')} that the account lacks would be left out")
-        _show_source_summary(source, loader)
-    if loader.refused_count:
+        _show_check(lane, source, loader)
+    if loader.refused_count or loader.would_fail:
         raise typer.Exit(EXIT_WRONG)
+
+
+def _show_check(lane: Lane, source: Source, loader: SourceLoader) -> None:
+    say(f"{counted(loader.would_accept, 'record')} would be accepted into lane {lane.name}; nothing was enqueued")
+    if loader.would_fail:
+        say(f"{loader.would_fail} of them would fail at aggregation:")
+        _show_rows(loader.first_failing, loader.would_fail)
+    if loader.needs_fields:
+        say(f"{loader.needs_fields} of them need the account's field definitions, which a worker fetches")
+    if loader.dropped_fields:
+        say(f"{counted(loader.dropped_fields, 'custom field')} that the account lacks would be left out")
+    _show_source_summary(source, loader)
 
 
 def _source_summary(source: Source, loader: SourceLoader) -> dict[str, Any]:
@@ -258,10 +297,14 @@ def _show_source_summary(source: Source, loader: SourceLoader) -> None:
         say(notice)
     if loader.refused_count:
         say(f"{counted(loader.refused_count, 'record')} refused:")
-        for refused in loader.first_refused:
-            say(f"  line {refused['line']}: {refused['field']}: {refused['rule']}")
-        if loader.refused_count > len(loader.first_refused):
-            say(f"  and {loader.refused_count - len(loader.first_refused)} more; --rejects FILE keeps them all")
+        _show_rows(loader.first_refused, loader.refused_count)
+
+
+def _show_rows(listed: Sequence[Mapping[str, object]], count: int) -> None:
+    for row in listed:
+        say(f"  line {row['line']}: {row['field']}: {row['rule']}")
+    if count > len(listed):
+        say(f"  and {count - len(listed)} more; --rejects FILE keeps them all")
 
 
 def _progress_bar(source: Source) -> ProgressBar:

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from contact_ingest.model.cell import unmarked
+
 _CUSTOM = "custom_fields"
 
 
@@ -16,7 +18,8 @@ _CUSTOM = "custom_fields"
 class FieldMapping:
     """`rename` maps a field to another, `drop` names fields to leave out, `constants` are set where a record has none.
 
-    They apply in this order: drop, rename, constants. `custom_fields.NAME` names a custom field, on either side.
+    They apply in this order: drop, rename, constants. `custom_fields.NAME` names a custom field, on either side. A
+    marked cell (see cell.py) that becomes a neutral field is its text there.
     Example: `FieldMapping({"company": "custom_fields.company"}, ("facebook",), {"source": "crm"})`.
     """
 
@@ -79,4 +82,4 @@ def _pop(record: dict[str, Any], name: str) -> list[Any]:
 def _set(record: dict[str, Any], name: str, value: Any, *, replaces: bool = True) -> None:
     owner, key = _locate(record, name, creates=True)
     if replaces or key not in owner:
-        owner[key] = value
+        owner[key] = unmarked(value) if owner is record else value

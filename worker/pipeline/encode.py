@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from contact_ingest.errors import BUGS, FieldsNeeded, Refused, describe_bug
+from contact_ingest.model.cell import MARK, CellKind, typed, unmarked
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.identity import digests, identities
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord
-from contact_ingest.providers.base import Provider
+from contact_ingest.providers.base import CustomFields, Prepared, Provider, TableCells
 from contact_ingest.providers.refusal_text import custom_label
 
 #: An unknown custom field makes a round fetch the field definitions again if they are older than this, ms.
@@ -56,7 +57,7 @@ class RecordEncoder:
         try:
             if b"\n" in queued.raw or (len(queued.raw) > 2 * MAX_DEPTH and _may_be_deep(queued.raw)):
                 queued = _rewritten(queued)
-            ready = self.provider.prepare(self.field_mapping.apply(queued.raw), self.fields)
+            ready = prepare(self.provider, self.field_mapping, queued.raw, self.fields)
             keys = digests(self.salt, ready.identities)
         except Refused as refused:
             if (
@@ -117,6 +118,42 @@ def identities_of(raw: bytes, provider: Provider, field_mapping: FieldMapping) -
             with contextlib.suppress(Refused, FieldsNeeded, *BUGS):
                 names |= dict.fromkeys(provider.prepare(orjson.dumps({name: value}), NO_FIELDS).identities)
     return tuple(names)
+
+
+def prepare(provider: Provider, field_mapping: FieldMapping, raw: bytes, fields: FieldTable) -> Prepared:
+    """One record as the destination gets it: mapped, its marked cells typed, checked and encoded.
+
+    Raises `Refused`, or `FieldsNeeded` if custom fields have to be fetched or created first.
+    """
+    mapped = field_mapping.apply(raw)
+    return provider.prepare(_with_typed_cells(mapped, provider, fields) if MARK in mapped else mapped, fields)
+
+
+def cell_kind(provider: Provider, name: str, fields: FieldTable) -> CellKind | None:
+    """What the custom field of this name takes from a cell; None if the table lacks the name."""
+    found = fields.find(name)
+    if found is None:
+        return None
+    return provider.cell_kinds.get(found[1].lower(), "text") if isinstance(provider, TableCells) else "text"
+
+
+def _with_typed_cells(raw: bytes, provider: Provider, fields: FieldTable) -> bytes:
+    """The record's JSON with each marked cell as the value that its field takes. Raises `Refused` or `FieldsNeeded`."""
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return raw  # the provider refuses it and names the reason
+    if not isinstance(record, dict):
+        return raw
+    custom = record.get("custom_fields")
+    if not isinstance(custom, dict):
+        return raw
+    if isinstance(provider, CustomFields) and not fields.fetched_ms:
+        raise FieldsNeeded({name: unmarked(value) for name, value in custom.items()})
+    record["custom_fields"] = {
+        name: typed(custom_label(name), value, cell_kind(provider, name, fields)) for name, value in custom.items()
+    }
+    return orjson.dumps(record)
 
 
 def _may_be_deep(raw: bytes) -> bool:

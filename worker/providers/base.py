@@ -4,6 +4,7 @@
                       sign
     ImportJobs        the upsert only queues; a job reports later, and an error file lists the failed rows
     CustomFields      an account has fields of its own: their definitions can be fetched, and new ones can be created
+    TableCells        the types of the account's fields, for the cells of tables, and what empties a field
     TokenAuth         requests carry a token that is fetched with the credentials and shared by all workers
     AccountLists      the options of a lane name lists of the account, and the account can be asked for them
     FieldsInSettings  settings name fields of the account
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from contact_ingest.model.cell import CellKind
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import (
@@ -175,6 +177,17 @@ class CustomFields(Provider, Protocol):
         """The request that creates a field of the type that suits `value`, a sample. The engine fetches the definitions
         again afterwards, whatever the reply was. Raises `Refused` for a name or a value that no field can have."""
         ...
+
+
+@runtime_checkable
+class TableCells(Protocol):
+    """What the cell of a table becomes at this platform. Without this capability every custom field takes text."""
+
+    #: What a field takes, by the type that the field table gives, in lower case: `{"number": "number"}`. Fields of
+    #: other types take text.
+    cell_kinds: Mapping[str, CellKind]
+    #: The value that empties a field, as the only item; no item where the platform documents none.
+    emptied: tuple[object, ...]
 
 
 @runtime_checkable

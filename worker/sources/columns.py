@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contact_ingest.model.record import FIELDS
+from contact_ingest.model.record import FIELDS, MAP_FIELDS
+from contact_ingest.sources.cells import LIST_FIELDS
 from contact_ingest.sources.names import (
     CUSTOM,
     CUSTOM_PREFIX,
@@ -18,14 +19,12 @@ from contact_ingest.sources.names import (
     trim,
     visible,
 )
-from contact_ingest.sources.phones import PHONE_FIELDS
 from contact_ingest.sources.platform_export import READ_ONLY
 from contact_ingest.sources.rows import SourceError
 
-#: Neutral fields that hold a list. In a cell, `;`, `|` or `,` separates the values: `a@example.com;b@example.com`.
-LIST_FIELDS = ("alternate_emails",)
 #: Most columns for which a message spells out a --map.
 _SUGGESTED = 3
+# Separates the values of a list in a cell: `a@example.com;b@example.com`.
 _SEPARATOR = re.compile(r"[;|,]")
 #: Matches cells that no header has: an e-mail address, or a number of at least five digits.
 _DATA = re.compile(r"@|^\+?\d[\d\s().-]{4,}$")
@@ -53,12 +52,12 @@ def parse_mapping(options: Iterable[str]) -> dict[str, str]:
 def check_targets(mapping: Mapping[str, str]) -> None:
     """Raise `SourceError` if a column is mapped to a field that does not exist."""
     for column, target in mapping.items():
-        custom_name = target.startswith(CUSTOM_PREFIX) and target != CUSTOM_PREFIX
-        if target and target not in FIELDS and not custom_name:
+        owner, _, entry = target.partition(".")
+        if target and target not in FIELDS and not (owner in MAP_FIELDS and entry):
             raise SourceError(
                 f"--map {visible(column)}={visible(target)}",
-                f"there is no field '{visible(target)}'; the fields are {', '.join(sorted(FIELDS - {CUSTOM}))} "
-                f"and {CUSTOM_PREFIX}NAME",
+                f"there is no field '{visible(target)}'; the fields are {', '.join(sorted(FIELDS - {CUSTOM}))}, "
+                f"mailing_lists.ID and {CUSTOM_PREFIX}NAME",
             )
 
 
@@ -66,17 +65,21 @@ def check_targets(mapping: Mapping[str, str]) -> None:
 class ColumnPlan:
     """How the cells of a row become a record.
 
-    `plain` and `custom` are pairs (index of the cell, name of the field). `lists` and `phones` are the fields among
-    them that hold lists and telephone numbers. `ignored` are the names of the columns that are left out unasked, as
-    messages show them, and `suggestions` the words of a `--map` for some of these.
+    `plain` and `custom` are pairs (index of the cell, name of the field). `lists` are the fields among them that hold
+    lists. `ignored` are the names of the columns that are left out unasked, as messages show them, and `suggestions`
+    the words of a `--map` for some of these.
     """
 
     plain: tuple[tuple[int, str], ...]
     custom: tuple[tuple[int, str], ...]
     lists: tuple[str, ...]
-    phones: tuple[str, ...]
     ignored: tuple[str, ...]
     suggestions: tuple[str, ...]
+
+    def fields(self, header: Sequence[str]) -> dict[str, str]:
+        """The column of each field; `custom_fields.NAME` is a custom field."""
+        plain = {field: header[index] for index, field in self.plain}
+        return plain | {CUSTOM_PREFIX + name: header[index] for index, name in self.custom}
 
     def record(self, cells: Sequence[str]) -> dict[str, Any]:
         """The record of one row: {field: text without surrounding blanks}. An empty cell gives no field."""
@@ -117,7 +120,6 @@ def plan_columns(name: str, header: Sequence[str], mapping: Mapping[str, str]) -
         plain=tuple(pair for pair in used if not pair[1].startswith(CUSTOM_PREFIX)),
         custom=tuple((i, t.removeprefix(CUSTOM_PREFIX)) for i, t in used if t.startswith(CUSTOM_PREFIX)),
         lists=tuple(field for field in LIST_FIELDS if field in fields),
-        phones=tuple(field for field in PHONE_FIELDS if field in fields),
         ignored=tuple(
             visible(column) or f"(column {index + 1}, without a name)"
             for index, column in enumerate(header)

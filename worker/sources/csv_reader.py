@@ -1,9 +1,9 @@
 """Reads a CSV file with a header, row by row, with physical line numbers and strict quoting.
 
 A broken row is rejected by itself; the rows after it are read. Cells that a row lacks at its end are empty; cells that
-it has beyond the header must be empty. Every cell stays the text it is, so leading zeros survive. Custom fields stay
-text as well: only the provider knows a field's type. The columns are decided before the first row is read. A first line
-`sep=;`, which spreadsheets write and read, names the delimiter and is no header.
+it has beyond the header must be empty. Every cell stays the text it is, so leading zeros survive; cells.py says
+what a cell means beyond its text. The columns are decided before the first row is read. A first line `sep=;`, which
+spreadsheets write and read, names the delimiter and is no header.
 """
 
 import csv
@@ -16,9 +16,9 @@ from typing import Any
 from contact_ingest.errors import Refused
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.sources.byte_stream import DAMAGED, DECODED_WRONGLY, MAX_LINE, NOT_UTF8, REPLACEMENT, ByteStream
+from contact_ingest.sources.cells import CellReader
 from contact_ingest.sources.columns import ColumnPlan, plan_columns
 from contact_ingest.sources.names import field_of_column, trim
-from contact_ingest.sources.phones import PhoneParser
 from contact_ingest.sources.rows import WHOLE_RECORD, RejectedRow, SourceError, SourceRow, escape_undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -114,10 +114,10 @@ class CsvReader:
     unseen_columns: frozenset[str] = frozenset()
 
     def __init__(
-        self, stream: ByteStream, mapping: Mapping[str, str], phones: PhoneParser, delimiter: str | None
+        self, stream: ByteStream, mapping: Mapping[str, str], cells: CellReader, delimiter: str | None
     ) -> None:
         self._stream = stream
-        self._phones = phones
+        self._cells = cells
         self._lines = PhysicalLines(stream)
         named = _delimiter_named(stream)
         self._delimiter = _delimiter(named if delimiter is None else delimiter, stream, mapping)
@@ -125,6 +125,7 @@ class CsvReader:
         self._header_start = header_cells[0]
         self._header = [_name(column) for column in header_cells]
         self._plan: ColumnPlan = plan_columns(stream.name, self._header, mapping)
+        cells.take_columns(self._plan.fields(self._header))
         self._width = len(self._header)
         self._email = self._plan.index_of("email")
         self._short_rows = 0
@@ -179,9 +180,7 @@ class CsvReader:
         try:
             if lines.replaced:
                 _refuse_replacement(record)
-            for field in self._plan.phones:
-                if field in record:
-                    record[field] = self._phones.to_e164(field, record[field])
+            self._cells.read(record)
         except Refused as refused:
             return RejectedRow(lines.first_line, refused.field, refused.rule, record, refused.code)
         return SourceRow(lines.first_line, record)
@@ -247,6 +246,8 @@ class CsvReader:
         if lines.flaw is not None:
             raise SourceError(self._stream.name, f"the header has {lines.flaw}")
         lines.clear_record()
+        if not header and self._stream.damaged:
+            raise SourceError(self._stream.name, "the compressed file is damaged before the end of its first line")
         if not header:
             raise SourceError(self._stream.name, "has no line with the names of the columns")
         return header

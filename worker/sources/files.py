@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from contact_ingest.sources.byte_stream import ByteStream, open_stream
+from contact_ingest.sources.cells import CellOptions, CellReader
 from contact_ingest.sources.columns import check_targets
 from contact_ingest.sources.csv_reader import CsvReader
 from contact_ingest.sources.json_layout import is_one_object
@@ -77,11 +78,13 @@ def open_source(
     region: str | None = None,
     format_name: str | None = None,
     delimiter: str | None = None,
+    cells: CellOptions | None = None,
 ) -> Source:
     """Open `path` (`-` is standard input) and decide its columns. The end of the `with` block closes the file.
 
     `mapping` is {column: field} from `parse_mapping`, `region` the country of national telephone numbers (`US`),
     `format_name` one of `FORMATS` and `delimiter` one character; without them both are recognised from the file.
+    `cells` says how the cells of CSV are read.
     """
     if format_name is not None and format_name not in FORMATS:
         raise SourceError(f"--format {format_name}", f"is not one of {', '.join(FORMATS)}")
@@ -92,11 +95,21 @@ def open_source(
     try:
         kind = _format(stream, format_name)
         if kind == "csv":
-            return Source(stream, CsvReader(stream, mapping, phones, delimiter), kind)
+            reader = CellReader(cells or CellOptions(), phones)
+            return Source(stream, CsvReader(stream, mapping, reader, delimiter), kind)
+        _check_cell_options(cells or CellOptions(), mapping)
         return Source(stream, JsonReader(stream, mapping, phones, array=kind == "json"), kind)
     except BaseException:
         stream.close()
         raise
+
+
+def _check_cell_options(cells: CellOptions, mapping: Mapping[str, str]) -> None:
+    """The options of cells are for CSV; keys of JSON are mapped by the same rule as columns."""
+    for option, value in (("--clear", cells.clear), ("--dates", cells.dates)):
+        if value is not None:
+            raise SourceError(option, "is for cells of CSV: JSON has values of its own for this")
+    cells.check({target: column for column, target in mapping.items() if target})
 
 
 def _format(stream: ByteStream, asked: str | None) -> str:

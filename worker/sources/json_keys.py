@@ -83,10 +83,11 @@ def _rename(record: dict[str, Any], targets: Mapping[str, str]) -> None:
         if not target:
             continue
         holder, field = record, target
-        if target.startswith(CUSTOM_PREFIX):
-            holder, field = record.setdefault(CUSTOM, {}), target.removeprefix(CUSTOM_PREFIX)
+        owner, _, entry = target.partition(".")
+        if entry:
+            holder, field = record.setdefault(owner, {}), entry
             if not isinstance(holder, dict):
-                raise Refused(CUSTOM, f"an object is expected, {type(holder).__name__} found", FailureCode.INVALID)
+                raise Refused(owner, f"an object is expected, {type(holder).__name__} found", FailureCode.INVALID)
         if field in holder:
             raise Refused(safe_label(target), "given twice: by two keys that mean it", FailureCode.GIVEN_TWICE)
         holder[field] = value

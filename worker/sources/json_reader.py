@@ -98,6 +98,8 @@ class JsonReader:
         number = 0
         while data := readline(MAX_LINE):
             number += 1
+            if data.startswith(BOM):
+                data = without_bom(data)
             if not data.endswith(b"\n"):
                 if len(data) >= MAX_LINE:
                     while (rest := readline(MAX_LINE)) and not rest.endswith(b"\n"):

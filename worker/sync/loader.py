@@ -18,12 +18,12 @@ from typing import BinaryIO, Self
 from contact_ingest.errors import FieldsNeeded, Refused, SettingError
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.record import validate_record
-from contact_ingest.model.verdicts import FieldTable
+from contact_ingest.pipeline.encode import prepare
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, RefusedRecord, answer_to
-from contact_ingest.providers.base import Provider
 from contact_ingest.sources.files import Source
 from contact_ingest.sources.rows import RejectedRow, SourceRow, write_reject
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply
+from contact_ingest.sync.destination_fields import DestinationFields
 
 #: Rejected rows that are kept for the next call. So many of them are written down without a call.
 MAX_PENDING_REJECTS = 500
@@ -96,8 +96,8 @@ class DelayedInterrupt:
 class SourceLoader:
     """One reading of one source, from `start` on: either `load`, or `check`, which enqueues nothing.
 
-    `resume_from` is where the next run has to start. The other attributes count what happened so far:
-    `would_accept`, `needs_fields` and `dropped_fields` are for `check` alone.
+    `resume_from` is where the next run has to start. The other attributes count what happened so far. `would_accept`
+    and those after it are for `check` alone: `would_fail` counts records that a load accepts and aggregation refuses.
     """
 
     def __init__(self, source: Source, rejects: BinaryIO | None, start: SourcePosition) -> None:
@@ -113,6 +113,8 @@ class SourceLoader:
         self.refused_count = 0
         self.first_refused: list[dict[str, object]] = []
         self.would_accept = 0
+        self.would_fail = 0
+        self.first_failing: list[dict[str, object]] = []
         self.needs_fields = 0
         self.dropped_fields = 0
 
@@ -134,13 +136,11 @@ class SourceLoader:
                 self._flush(target)
         self._flush(target)
 
-    def check(
-        self, provider: Provider, table: FieldTable, max_record_bytes: int, show_progress: Callable[[], None]
-    ) -> None:
-        """Apply every rule to every record, and enqueue nothing. `table` is what is known of the account's fields."""
+    def check(self, fields: DestinationFields, max_record_bytes: int, show_progress: Callable[[], None]) -> None:
+        """Apply every rule to every record, and enqueue nothing. Refuses and accepts what `load` does."""
         for item in self._items():
             if isinstance(item, SourceRow):
-                self._check_row(item, provider, table, max_record_bytes)
+                self._check_row(item, fields, max_record_bytes)
             else:
                 self._pending_rejects.append(item)
             if self._pending_rejects:
@@ -148,24 +148,34 @@ class SourceLoader:
             if self.records_read % PROGRESS_EVERY == 0:
                 show_progress()
 
-    def _check_row(self, row: SourceRow, provider: Provider, table: FieldTable, max_record_bytes: int) -> None:
+    def _check_row(self, row: SourceRow, fields: DestinationFields, max_record_bytes: int) -> None:
         try:
-            prepared = provider.prepare(validate_record(row.record, max_record_bytes), table)
+            raw = validate_record(row.record, max_record_bytes)
+        except Refused as refused:
+            self._reject(row, refused.field, refused.rule, refused.code)
+            return
+        self.would_accept += 1
+        try:
+            prepared = prepare(fields.provider, fields.field_mapping, raw, fields.table)
         except FieldsNeeded:
             self.needs_fields += 1
         except Refused as refused:
             # Without the account's fields, an unknown custom field may exist all the same.
-            if (
-                refused.code == FailureCode.UNKNOWN_FIELD
-                and refused.field.startswith("custom_fields")
-                and not table.fetched_ms
-            ):
+            is_custom = refused.code == FailureCode.UNKNOWN_FIELD and refused.field.startswith("custom_fields")
+            if is_custom and not fields.table.fetched_ms:
                 self.needs_fields += 1
             else:
-                self._reject(row, refused.field, refused.rule, refused.code)
+                self._note_failing(RejectedRow(row.line, refused.field, refused.rule, row.record, refused.code))
         else:
             self.dropped_fields += len(prepared.dropped)
-            self.would_accept += 1
+
+    def _note_failing(self, row: RejectedRow) -> None:
+        """Note a record that a load would accept and aggregation would refuse. The rejects file gets it as well."""
+        self.would_fail += 1
+        if len(self.first_failing) < LISTED:
+            self.first_failing.append(_listed(row))
+        if self._rejects is not None:
+            write_reject(self._rejects, row)
 
     def _reject(self, row: SourceRow, field: str, rule: str, code: str) -> None:
         self._pending_rejects.append(RejectedRow(row.line, field, rule, row.record, code))
@@ -213,8 +223,11 @@ class SourceLoader:
             if self._rejects is not None:
                 write_reject(self._rejects, reject)
             if len(self.first_refused) < LISTED:
-                listed = {"line": reject.line, "field": reject.field, "rule": reject.rule, "code": reject.code}
-                self.first_refused.append(listed)
+                self.first_refused.append(_listed(reject))
         self.refused_count += len(self._pending_rejects)
         self._pending_rejects.clear()
         self.resume_from = self._next_position()
+
+
+def _listed(row: RejectedRow) -> dict[str, object]:
+    return {"line": row.line, "field": row.field, "rule": row.rule, "code": row.code}

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.cell import CellKind
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
@@ -45,6 +46,16 @@ MAX_TEXT = {"shorttext": 60, "longtext": 255}
 MAX_DIGITS = 24
 #: Stands for the type of a name that several fields have.
 SEVERAL = "several"
+
+#: What a cell of a table becomes, by the type of its field.
+CELL_KINDS: Mapping[str, CellKind] = {
+    "numeric": "digits",
+    "date": "date",
+    "birthdate": "date",
+    "singlechoice": "choice",
+    "multichoice": "choices",
+    "optin": "opt_in",
+}
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII).fullmatch
 _CHOICE = re.compile(r"\d{1,10}", re.ASCII).fullmatch

@@ -29,6 +29,7 @@ from contact_ingest.providers.base import (
     FieldsInSettings,
     Prepared,
     SigningContext,
+    TableCells,
     Token,
     TokenAuth,
     UnknownFields,
@@ -58,8 +59,11 @@ BASE_URL_RULES = BaseUrlRules(
 )
 
 
-class Emarsys(CustomFields, AccountLists, FieldsInSettings):
+class Emarsys(CustomFields, TableCells, AccountLists, FieldsInSettings):
     """One API user of an Emarsys account. Users have limits of their own."""
+
+    cell_kinds = fields.CELL_KINDS
+    emptied: tuple[object, ...] = ("",)
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.cell import CellKind
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
@@ -37,6 +38,9 @@ RESERVED = frozenset({"id", "listId", "softDeleteAt", "teamId", "updatedAt"})
 #: milliseconds it would lie before May 1970. A larger number than the second lies after the year 9999: microseconds.
 EARLIEST_MS = 10_000_000_000
 LATEST_MS = 253_402_300_799_999
+
+#: What a cell of a table becomes, by the type of its property.
+CELL_KINDS: Mapping[str, CellKind] = {"number": "number", "boolean": "boolean", "date": "moment"}
 
 _KEPT = frozenset(name.lower() for name in TOP_LEVEL | RESERVED)
 #: Longest text that fits whatever it holds: JSON writes a character as six at most.

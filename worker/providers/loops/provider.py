@@ -22,7 +22,7 @@ from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.model.verdicts import FieldTable, Healthy, Limited, Retry, RowError, Stop, Verdict
 from contact_ingest.packing.payload import Limits
-from contact_ingest.providers.base import CustomFields, Prepared, SigningContext, UnknownFields
+from contact_ingest.providers.base import CustomFields, Prepared, SigningContext, TableCells, UnknownFields
 from contact_ingest.providers.base_url import BaseUrlRules
 from contact_ingest.providers.credentials import account_name, checked_key, checked_policy
 from contact_ingest.providers.loops import contact, fields, replies
@@ -46,7 +46,7 @@ _UPDATE = "/v1/contacts/update"
 _PROPERTIES = "/v1/contacts/properties"
 
 
-class Loops(CustomFields):
+class Loops(CustomFields, TableCells):
     """One API key of a Loops team.
 
     The keys of a team share its limit, and no key tells its team: give a team one key here. `source` is written to each
@@ -54,6 +54,8 @@ class Loops(CustomFields):
     """
 
     identifiers: tuple[str, ...] = contact.IDENTIFIERS
+    cell_kinds = fields.CELL_KINDS
+    emptied: tuple[object, ...] = (None,)
 
     def __init__(
         self,

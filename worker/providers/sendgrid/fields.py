@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.errors import FieldsNeeded, Refused
+from contact_ingest.model.cell import CellKind
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.letter_case import folded
 from contact_ingest.model.verdicts import FieldTable
@@ -39,6 +40,9 @@ RESERVED = frozenset(
     | {"automation_id", "created_at", "updated_at", "contact_id", "phone_number_id", "external_id"}
     | {"anonymous_id", "list_ids", "segment_ids"}
 )
+
+#: What a cell of a table becomes, by the type of its field.
+CELL_KINDS: Mapping[str, CellKind] = {"number": "number", "date": "date"}
 
 _US_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].+)?", re.ASCII)

@@ -30,6 +30,7 @@ from contact_ingest.providers.base import (
     ImportJobs,
     Prepared,
     SigningContext,
+    TableCells,
     UnknownFields,
 )
 from contact_ingest.providers.base_url import BaseUrlRules
@@ -61,10 +62,12 @@ _FIELDS = "/v3/marketing/field_definitions"
 _LISTS = "/v3/marketing/lists"
 
 
-class SendGrid(ImportJobs, CustomFields, AccountLists):
+class SendGrid(ImportJobs, CustomFields, TableCells, AccountLists):
     """One SendGrid account, or one subuser of it (`on_behalf_of`)."""
 
     identifiers: tuple[str, ...] = contact.IDENTIFIERS
+    cell_kinds = custom_fields.CELL_KINDS
+    emptied: tuple[object, ...] = ()
 
     def __init__(
         self,
