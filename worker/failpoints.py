@@ -26,6 +26,7 @@ SCRIPTS = (
     "aggregate_commit",
     "failure_discard",
     "lane_append",
+    "links_save",
     "batch_make_due",
     "limiter_report",
     "failure_retry",

@@ -30,6 +30,8 @@ class ConnectProxy(Server):
             back = threading.Thread(target=partial(_pass_on, far, peer.conn), daemon=True)
             back.start()
             _pass_on(peer.conn, far)
+            with contextlib.suppress(OSError):
+                far.shutdown(socket.SHUT_RDWR)  # the client is gone: the server's side ends too
             back.join(10)
 
 

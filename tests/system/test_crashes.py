@@ -289,7 +289,11 @@ def test_a_lost_reply_of_a_script_makes_nothing_count_twice(lossy, proxy, client
     proxy.lose_replies(_source(script)[1].encode())
 
     began_s = time.monotonic()
-    receipt = lossy.enqueue({**record, "custom_fields": {"favourite": "blue"}} for record in records(domain))
+    # Two identifiers of one contact are what `links_save` remembers.
+    receipt = lossy.enqueue(
+        {**record, "custom_fields": {"favourite": "blue"}, "external_id": f"e-{number}"}
+        for number, record in enumerate(records(domain))
+    )
     doomed = lossy.enqueue([person(RECORDS, domain)])
     cancelled = cancel(runtime.store, doomed.lane, doomed.ranges)
     wait_until(lambda: pump(lossy), 30, lossy.books)
