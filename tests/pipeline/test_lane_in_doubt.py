@@ -12,7 +12,7 @@ from contact_ingest import enqueue
 REFUSALS = {
     "a list that does not exist, and no field named": reply(400, {"errors": [{"field": None, "message": "not found"}]}),
     "a quota": reply(400, {"errors": [{"message": "contact limit of 2000 reached, request 7f3a9c"}]}),
-    "a path that is wrong": reply(400, b"Not Found"),
+    "a path that is wrong": reply(400, {"errors": [{"field": None, "message": "unsupported"}]}),
 }
 
 

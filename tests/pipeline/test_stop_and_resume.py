@@ -96,11 +96,14 @@ def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refu
     assert harness.books()["batched"] == 1
 
 
-def test_a_complaint_about_the_lists_stops_instead_of_failing_thousands(harness, sandbox):
+def test_a_complaint_about_the_lists_stops_the_lane_instead_of_failing_thousands(harness, sandbox):
     sandbox.dials(list_error="named")
     enqueue((person(n) for n in range(100)), list_ids=[LIST])
 
-    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
+    harness.run_until(harness.runtime.state.stopped_lanes)
 
-    assert harness.runtime.state.read()["code"] == "bad_list"
+    [(code, why)] = harness.runtime.state.stopped_lanes().values()
+    assert code == "bad_list"
+    assert "list_ids" in why
+    assert "state" not in harness.runtime.state.read()
     assert harness.books() | {"failed": 0, "batched": 100} == harness.books()

@@ -19,6 +19,7 @@ out. The answers to polls are in decide_poll.py.
 | refused for the account, and the account's probe is refused too | the destination stops |
 | refused for the account, and the account works | sent again later; then searched like a refusal without a name |
 | the same, alike, for another lane, and nothing was accepted in between | the destination stops |
+| refused by something in between, four times in a row | searched; the row waits and goes again |
 | too large | halved; the destination learns the size |
 | rate limit, a stopped destination | nothing is counted; the same bytes go again |
 | trouble that may pass | the same bytes again, later, until the retry window is over |
@@ -71,7 +72,12 @@ PATIENCE_REQUESTS = 200
 #: A cap that refusals teach never goes below this, bytes.
 SMALLEST_CAP = 65_536
 
+#: How often a body that something in between refuses goes again whole before it is searched.
+BETWEEN_TRIES = 3
+
 Rows = Mapping[int, verdicts.RowError]
+#: A refusal that speaks of the account, or comes from something in between, and that one row may cause all the same.
+Elsewhere = verdicts.Stop | verdicts.Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +102,6 @@ class Answer:
 def is_poisoned(batch: Batch) -> bool:
     """Whether workers died over this batch so often that the batch itself is suspect."""
     return batch.claims_count - batch.attempts > POISON_CLAIMS
-
-
-def is_suspect(batch: Batch) -> bool:
-    """Whether one more death of a worker would make the batch poisoned. A death while the request is out counts as an
-    answer: see lua/batch_claim.lua."""
-    return batch.claims_count - batch.attempts >= POISON_CLAIMS
 
 
 def isolate_poison(batch: Batch, now_ms: int) -> Settlement:
@@ -134,6 +134,10 @@ def decide(  # noqa: C901, PLR0911 - one return a verdict
             return _too_large(batch, answer, now_ms, limits)
         case verdicts.Limited():
             return Settlement(batch.sends(batch.bisect), refund=True)
+        case verdicts.Retry(code, between=True) if batch.accused_ms or batch.failures_in_a_row >= BETWEEN_TRIES:
+            reason = _reason(batch, answer, code, "refused on the way to the platform")
+            known = replace(batch, accused_ms=batch.accused_ms or now_ms)
+            return _refused(known, answer, reason, now_ms, limits, answer.verdict)
         case verdicts.Retry():
             return _try_again(batch, answer, answer.verdict, now_ms, limits)
         case verdicts.Stop():
@@ -180,16 +184,8 @@ def _accepted(answered: Batch, answer: Answer, job: str, now_ms: int, limits: Ti
     )
     if answered.bisect.is_plain:
         return Settlement(followed, delay_ms=limits.poll_first_ms, accepted=True)
-    child = replace(
-        followed,
-        claims_count=1,
-        failures_in_a_row=0,
-        hints_followed=0,
-        accused_ms=0,
-        put_behind=False,
-        code="",
-        retry_after_given=False,
-    )
+    forgotten = replace(followed, failures_in_a_row=0, hints_followed=0, accused_ms=0, put_behind=False)
+    child = replace(forgotten, claims_count=1, code="", retry_after_given=False)
     children = (NewBatch(child, limits.poll_first_ms),)
     return replace(_go_on(answered, after_acceptance(answered.bisect), children=children), accepted=True)
 
@@ -238,7 +234,7 @@ def _named(
 
 
 def _refused(
-    batch: Batch, answer: Answer, reason: FailureReason, now_ms: int, limits: TimeLimits, account: verdicts.Stop | None
+    batch: Batch, answer: Answer, reason: FailureReason, now_ms: int, limits: TimeLimits, account: Elsewhere | None
 ) -> Settlement:
     """Refused, and nobody is named: the next step of the search. `account` is a refusal that is worded like one of the
     account's, although the account works."""
@@ -260,7 +256,7 @@ def _accused(batch: Batch, now_ms: int) -> Batch:
 
 
 def _refused_alone(
-    batch: Batch, answer: Answer, reason: FailureReason, now_ms: int, limits: TimeLimits, account: verdicts.Stop | None
+    batch: Batch, answer: Answer, reason: FailureReason, now_ms: int, limits: TimeLimits, account: Elsewhere | None
 ) -> Settlement:
     """A single row was refused, and only what came before tells whether the row is to blame: see `judge_row`."""
     bisect, accused = batch.bisect, _accused(batch, now_ms)
@@ -268,7 +264,7 @@ def _refused_alone(
     counted = "" if batch.put_behind else doubt
     judgement = judge_row(batch, answer.history, doubt)
     match judgement:
-        case Judgement.STOPS_LANE if account and answer.history.lanes == 1:
+        case Judgement.STOPS_LANE if isinstance(account, verdicts.Stop) and answer.history.lanes == 1:
             settlement = Settlement(batch.sends(batch.bisect), refund=True, stop=account)
         case Judgement.STOPS_LANE:
             settlement = _lane_in_doubt(batch, answer, reason, now_ms)
@@ -323,7 +319,7 @@ def _account_refused(batch: Batch, answer: Answer, stop: verdicts.Stop, now_ms: 
     return replace(settlement, account_doubt=doubt)
 
 
-def _wait_for_account(batch: Batch, answer: Answer, stop: verdicts.Stop, now_ms: int, limits: TimeLimits) -> Settlement:
+def _wait_for_account(batch: Batch, answer: Answer, stop: Elsewhere, now_ms: int, limits: TimeLimits) -> Settlement:
     """One row is refused in words that concern the account, and others are accepted. The row goes again at growing
     gaps until the retry window is over; the other rows of the body do not wait for it."""
     bisect, retry = batch.bisect, verdicts.Retry(stop.code)

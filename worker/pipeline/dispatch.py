@@ -21,7 +21,7 @@ from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.pipeline.backoff import TimeLimits
-from contact_ingest.pipeline.decide import Answer, decide, is_poisoned, is_suspect, isolate_poison
+from contact_ingest.pipeline.decide import POISON_CLAIMS, Answer, decide, is_poisoned, isolate_poison
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.settle import Settler, locate_rows, run_for_slice
 from contact_ingest.providers.base import ImportJobs, Provider
@@ -82,8 +82,9 @@ class Dispatcher:
         batch = claim.batch
         lane = Lane.of(batch.lane, self.batch_store.options(batch.lane))
         request = self.provider.upsert(lane, self.batch_store.contacts(batch, batch.bisect.sending))
-        suspect = is_suspect(batch)
-        if suspect:  # should this worker die, it is known whether the bytes or the wait killed it
+        # One more death would make the batch poisoned. A death while the request is out says nothing of the bytes.
+        suspect = batch.claims_count - batch.attempts >= POISON_CLAIMS
+        if suspect:
             self.batch_store.note_phase(batch, "sent")
         reply = self.exchanger.send(request, permit, claimed_s)
         failpoint("dispatch.sent")
