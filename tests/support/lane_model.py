@@ -10,8 +10,8 @@ from random import Random
 
 from contact_ingest.model import verdicts
 from contact_ingest.model.batch import Batch, BatchState, BisectState, LaneStop, Settlement
-from contact_ingest.model.lane_history import LaneHistory
 from contact_ingest.model.row_ranges import rows
+from contact_ingest.packing.lane_history import LaneHistory
 from contact_ingest.pipeline.backoff import TimeLimits
 from contact_ingest.pipeline.decide import Answer, decide
 

@@ -37,14 +37,6 @@ from contact_ingest.model import verdicts
 from contact_ingest.model.batch import Batch, BatchState, BisectState, LaneStop, NewBatch, Settlement, StopKind
 from contact_ingest.model.failure import FailureReason, FailureStage
 from contact_ingest.model.failure_codes import FailureCode
-from contact_ingest.model.lane_history import (
-    ACCOUNT_DOUBT_MS,
-    Judgement,
-    LaneHistory,
-    judge_row,
-    likeness,
-    why_in_doubt,
-)
 from contact_ingest.model.row_ranges import halves, rows, single_rows, size, take, union
 from contact_ingest.packing.bisect import (
     after_acceptance,
@@ -56,6 +48,14 @@ from contact_ingest.packing.bisect import (
     deal_out,
     has_more_bad_rows,
     is_in_doubt,
+)
+from contact_ingest.packing.lane_history import (
+    ACCOUNT_DOUBT_MS,
+    Judgement,
+    LaneHistory,
+    judge_row,
+    likeness,
+    why_in_doubt,
 )
 from contact_ingest.pipeline import backoff
 from contact_ingest.pipeline.backoff import TimeLimits

@@ -17,11 +17,11 @@ from redis.exceptions import OutOfMemoryError
 
 from contact_ingest.errors import StaleFence
 from contact_ingest.model.batch import Batch, BatchState, Settlement
-from contact_ingest.model.lane_history import LaneHistory
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.row_ranges import Ranges
 from contact_ingest.packing.bisect import slices
+from contact_ingest.packing.lane_history import LaneHistory
 from contact_ingest.packing.payload import read_offsets
 from contact_ingest.store.failures import FailedRecord
 from contact_ingest.store.lanes import lane_options

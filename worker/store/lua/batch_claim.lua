@@ -1,7 +1,7 @@
 -- Claim the next due batch for a lease.
 -- ARGV: stage (dispatch or poll), lease ms, claim token, orphan wait ms, exchanges at once where no worker has said how
 --       many, and for how long the other pending wake-ups count, ms, if this claim consumes one (else 0).
--- Returns {'ok', now, batch, its fields, fields of its root, how its lane and the account stand: see model/lane_history.py};
+-- Returns {'ok', now, batch, its fields, fields of its root, how its lane and the account stand: see packing/lane_history.py};
 -- {'paused' | 'stopped' | 'busy' | 'none', now}; or {'probe', now}: the destination is stopped, and this worker asks the
 -- platform.
 local now, polls = steady(), ARGV[1] == 'poll'
