@@ -17,13 +17,11 @@ from contact_ingest.pipeline.decide import (
     POISON_CLAIMS,
     SMALLEST_CAP,
     Answer,
-    ErrorFileRead,
-    ErrorFileUnavailable,
     decide,
-    decide_poll,
     is_poisoned,
     isolate_poison,
 )
+from contact_ingest.pipeline.decide_poll import ErrorFileRead, ErrorFileUnavailable, decide_poll
 from contact_ingest.store.rate_limiter import BreakerState
 
 NOW_MS = 1_763_982_000_000
@@ -75,6 +73,7 @@ def test_a_part_that_is_accepted_in_a_search_is_polled_as_a_child_and_the_search
     assert (child.batch.state, child.batch.bisect.all, child.delay_ms) == (BatchState.POLLING, ((0, 4),), 5_000)
     assert (child.batch.claims_count, child.batch.attempts) == (1, 4)
     assert settlement.batch.bisect == BisectState(((4, 6),), ((6, 8),), ((8, 20),), 0, 4)
+    assert settlement.accepted
     assert settlement.batch.state is BatchState.READY
     assert_every_row_is_somewhere(batch, settlement)
 
@@ -203,7 +202,11 @@ def test_a_body_that_is_too_large_is_halved_and_the_destination_learns_the_size(
 
 
 def test_a_single_row_that_is_too_large_fails():
-    assert what_failed(decided(verdicts.TooLarge(), a_batch(1))) == {0: "too_large"}
+    assert what_failed(decided(verdicts.TooLarge(), a_batch(1), sent_bytes=SMALLEST_CAP + 1)) == {0: "too_large"}
+
+
+def test_a_single_row_of_ordinary_size_that_is_too_large_is_not_to_blame_before_others_are_accepted():
+    assert what_failed(decided(verdicts.TooLarge(), a_batch(1), sent_bytes=412)) == {}
 
 
 def test_a_rate_limit_counts_nothing():

@@ -9,7 +9,6 @@ from support.dispatching import (
     batch,
     batch_on_its_way,
     busy,
-    contacts_of,
     dispatch,
     due_in_s,
     facing,
@@ -219,32 +218,65 @@ def test_a_worker_that_comes_back_late_changes_nothing(harness):
     harness.assert_books_balance()
 
 
-def test_a_body_that_kills_three_workers_is_searched_and_only_the_killer_fails(harness):
-    """The worker that sends p7 dies; every other part is sent and arrives."""
-    platform = facing(harness)
-    batch_on_its_way(harness, *(person(n) for n in range(16)))
+class Died(BaseException):
+    """The end of a worker."""
+
+
+def run_with_deaths(harness, most=60):
+    """Let workers die and others take over, until nothing is left; returns how many died."""
     deaths = 0
-
-    class Died(BaseException):
-        """The end of a worker."""
-
-    def deadly(request):
-        if request.method == "PUT" and "p7@example.com" in {c["email"] for c in contacts_of(request)}:
-            return Died()
-        return platform.answer(request)
-
-    platform.peer.answer = deadly
-    while harness.books()["batched"] and deaths < 60:
+    while harness.books()["batched"] and deaths < most:
         advance(harness.runtime, 46)
         try:
             dispatch(harness)
             harness.runtime.poller.poll("sendgrid")
         except Died:
             deaths += 1
+    return deaths
+
+
+@pytest.mark.parametrize("step", ["upsert", "read_upsert"])
+def test_a_body_that_kills_three_workers_is_searched_and_only_the_killer_fails(harness, monkeypatch, step):
+    """The worker that builds a request with p7, or reads its reply, dies; every other part is sent and arrives."""
+    platform = facing(harness)
+    batch_on_its_way(harness, *(person(n) for n in range(16)))
+    provider = type(harness.runtime.provider)
+    real = getattr(provider, step)
+
+    def deadly(self, *args):
+        last = b"".join(args[1]) if step == "upsert" else platform.sent[-1]
+        if b"p7@example.com" in last:
+            raise Died
+        return real(self, *args)
+
+    monkeypatch.setattr(provider, step, deadly)
+    deaths = run_with_deaths(harness)
 
     assert {email: about["code"] for email, about in failures(harness).items()} == {"p7@example.com": "poison"}
     assert harness.books()["delivered"] == 15
     assert deaths <= 3 * (ceil(log2(16)) + 1)
+    harness.assert_books_balance()
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_workers_that_die_again_and_again_while_a_slow_platform_has_the_request_blame_nobody(harness, count):
+    platform = facing(harness)
+    number = batch_on_its_way(harness, *(person(n) for n in range(count)))
+    left = [12]
+
+    def slow(request):
+        if request.method == "PUT" and left[0]:
+            left[0] -= 1
+            return Died()
+        return platform.answer(request)
+
+    platform.peer.answer = slow
+    deaths = run_with_deaths(harness)
+
+    assert deaths == 12
+    assert harness.books() | {"delivered": count, "failed": 0} == harness.books()
+    assert "phase" in batch(harness, number) or int(batch(harness, number)["attempts"]) > 1
+    assert len(platform.sent) == 1, "the body was cut for deaths that say nothing of the bytes"
     harness.assert_books_balance()
 
 

@@ -106,7 +106,7 @@ def test_two_of_them_that_wait_together_leave_one_after_the_other(harness, platf
 
 def test_a_failed_record_loses_to_a_newer_one_that_shares_no_identifier_with_it(harness, platform):
     run(harness, {**BOTH, "first_name": "v0"})
-    platform.script = [400]
+    platform.script = [400, 400]  # refused alone, and again after others had their turn
     run(harness, {**EMAIL, "first_name": "v1", "last_name": "kept"})
     assert harness.books()["failed"] == 1
 
@@ -122,7 +122,7 @@ def test_a_failed_record_loses_to_a_newer_one_that_shares_no_identifier_with_it(
 def test_a_failed_record_keeps_what_it_says_where_links_tie_more_than_one_contact(harness, platform):
     """The address is of contacts 17 and 18, so nobody knows whose the failed record is."""
     run(harness, {**BOTH, "first_name": "v0"}, {**EMAIL, "external_id": "18", "first_name": "v0"})
-    platform.script = [400]
+    platform.script = [400, 400]  # refused alone, and again after others had their turn
     failed = {**EMAIL, "first_name": "v1"}
     run(harness, failed)
 

@@ -8,9 +8,11 @@ from contact_ingest import enqueue
 from contact_ingest.store.schedule import PROBE_FIRST_MS, PROBE_LAST_MS
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it(harness, status):
-    platform = facing(harness, reply(status, {"errors": [{"message": "access forbidden"}]}))
+    refusal = reply(status, {"errors": [{"message": "access forbidden"}]})
+    peer = Peer(lambda _: refusal)
+    speak_to(peer, harness)
     number = batch_on_its_way(harness)
     runtime = harness.runtime
 
@@ -20,12 +22,12 @@ def test_a_refused_key_stops_the_destination_fails_nobody_and_a_probe_resumes_it
     assert harness.books() | {"failed": 0, "batched": 1} == harness.books()
     assert (batch(harness, number)["attempts"], batch(harness, number)["claims_count"]) == ("0", "0")
     dispatch(harness)
-    assert len(platform.sent) == 1
+    assert [request.method for request in peer.heard] == ["PUT", "GET"], "the account is asked, once, before the stop"
+    facing(harness)
     advance(runtime, 61)
     assert [wakeup.kind for wakeup in runtime.schedule.tick(4).wakeups if wakeup.kind == "dispatch"] == ["dispatch"]
     dispatch(harness)
     assert "state" not in runtime.state.read()
-    assert platform.peer.heard[-1].method == "GET"
     harness.run_until_settled()
     assert harness.books()["delivered"] == 1
 
@@ -68,9 +70,11 @@ def test_several_requests_refused_at_once_do_not_lengthen_the_wait(harness):
 
 
 def test_a_person_resumes_a_stopped_destination_at_once(harness):
-    facing(harness, reply(401))
+    speak_to(Peer(lambda _: reply(401)), harness)
     batch_on_its_way(harness)
     dispatch(harness)
+    assert harness.runtime.state.read()["state"] == "stopped"
+    facing(harness)
 
     harness.runtime.state.resume(None)
 
@@ -92,11 +96,14 @@ def test_what_a_person_has_paused_stays_paused_when_a_request_on_its_way_is_refu
     assert harness.books()["batched"] == 1
 
 
-def test_a_complaint_about_the_lists_stops_instead_of_failing_thousands(harness, sandbox):
+def test_a_complaint_about_the_lists_stops_the_lane_instead_of_failing_thousands(harness, sandbox):
     sandbox.dials(list_error="named")
     enqueue((person(n) for n in range(100)), list_ids=[LIST])
 
-    harness.run_until(lambda: harness.runtime.state.read().get("state") == "stopped")
+    harness.run_until(harness.runtime.state.stopped_lanes)
 
-    assert harness.runtime.state.read()["code"] == "bad_list"
+    [(code, why)] = harness.runtime.state.stopped_lanes().values()
+    assert code == "bad_list"
+    assert "list_ids" in why
+    assert "state" not in harness.runtime.state.read()
     assert harness.books() | {"failed": 0, "batched": 100} == harness.books()

@@ -21,7 +21,8 @@ PREFIX = "contacts"
 NOT_SEEN = {"books:<lane>.unchanged", "batch:<n>:error_file", "lane:<lane>.retry_cursor"}
 NOT_SEEN |= {"links:old", "links:old.<digest>"}  # of a quarter of a million contacts
 NOT_SEEN |= {"wait:<lane>", "room", "room.moved"}
-NOT_SEEN |= {f"batch:<n>.{name}" for name in ("all_failed", "reason", "request_id", "retry_after_given", "unvouched")}
+NOT_SEEN |= {f"batch:<n>.{name}" for name in ("all_failed", "phase", "reason", "request_id", "retry_after_given")}
+NOT_SEEN |= {"batch:<n>.unvouched"}
 
 
 def person(number, **more):
@@ -94,6 +95,7 @@ def platform_failures(harness, sandbox):
     silent = [person(n, last_name="[[reject-silent]]") for n in (10, 11)]
     send([person(1), person(2, last_name="x" * 51), person(3, custom_fields={"colour": "red"})])
     send([*map(person, range(12, 28)), *silent, *map(person, range(28, 44))])
+    send([person(n, **({"last_name": "[[reject-silent]]"} if n % 8 == 0 else {})) for n in range(200, 264)])
     send([person(44), person(45, last_name="[[reject-index]]"), person(46)])
     send([person(50), person(51, last_name="[[fail-import]]"), person(52, last_name="[[fail-unnamed]]")])
     sandbox.dials(job_script=["failed"])
@@ -115,6 +117,23 @@ def platform_failures(harness, sandbox):
     assert cancel(send([person(81, external_id="e-81")])) == 1
     send([person(90), person(91, custom_fields={"shoe": 43})], "loops")
     send([person(92), person(93, last_name="[[emarsys-2004]]")], "emarsys")
+
+
+def stopped_lanes(harness, sandbox):
+    """A refusal that may concern the account, and a lane whose records are all refused alike until one is accepted."""
+    state = harness.engine.runtime("sendgrid").state
+    sandbox.dials(script=["403"], faults_on=["sendgrid.upsert"])
+    enqueue([person(109)], "sendgrid")
+    harness.run_until(lambda: "doubt" in state.read())
+    harness.look()
+    settle(harness, "sendgrid")
+    for number in (110, 111, 112):
+        enqueue([person(number, last_name="[[reject-silent]]")], "sendgrid")
+        harness.pump()
+    harness.run_until(state.stopped_lanes)
+    harness.look()
+    enqueue([person(113)], "sendgrid")
+    settle(harness, "sendgrid")
 
 
 def outages(harness, sandbox):
@@ -143,6 +162,7 @@ def outages(harness, sandbox):
     sandbox.dials(auth_down=False)
     runtime.state.resume(None)
     settle(harness, "sendgrid")
+    stopped_lanes(harness, sandbox)
     runtime.state.pause("sendgrid", "for a test")
     runtime.state.pause(None, "for a test")
     runtime.retrier.retry(FailureFilter(code="unknown_field"))

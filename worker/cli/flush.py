@@ -68,11 +68,10 @@ def _wait(
     next_flush_s = time.monotonic() + FLUSH_EVERY_S
     found = _read(engine, chosen)
     left_at_first = max(1, _left(found))
-    for status in found:
-        if status.state in HALTED:
-            note(f"warning: {status.view.books.lane}: {status.why}")
+    warned: set[str] = set()
     with ProgressBar("flush", left_at_first) as bar:
         while _left(found):
+            _warn_of_halted(found, warned)
             if until_s is not None and time.monotonic() >= until_s:
                 return found, True
             bar.show(max(0, left_at_first - _left(found)), _progress(found))
@@ -82,6 +81,15 @@ def _wait(
             time.sleep(READ_EVERY_S)
             found = _read(engine, chosen)
     return found, False
+
+
+def _warn_of_halted(found: list[LaneStatus], warned: set[str]) -> None:
+    """Say once of each lane that nothing goes on before somebody acts, or before a trial succeeds, and why."""
+    for status in found:
+        lane = status.view.books.lane
+        if status.state in HALTED and lane not in warned:
+            warned.add(lane)
+            note(f"warning: {lane}: {status.why}")
 
 
 def _flush_again(chosen: list[tuple[DestinationRuntime, str]], found: list[LaneStatus]) -> None:

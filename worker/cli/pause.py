@@ -28,7 +28,8 @@ def pause(
 def resume(to: ToOption = None, lane: LaneOption = None) -> None:
     """Resume a lane or a destination at once.
 
-    This ends a pause, the stop that a refused key causes, and the wait after failures of the platform.
+    This ends a pause, the stop of a destination or of its lanes that a refusal causes, and the wait after failures of
+    the platform.
     """
     runtime = runtime_of(open_engine(writes=True), to, lane)
     if lane is None:

@@ -42,22 +42,26 @@ class BisectState:
 
     `sending` goes out next. `suspects` is the other half of rows that hold a bad one. `parked` is not suspected at the
     moment. `good_in_a_row` rows went through since the last bad one; `group_size` rows go out at once, 0 until a bad
-    row was found. A batch that was never refused has only `sending`."""
+    row was found. `accused` rows were refused alone before anything of the lane was accepted: they go out again once
+    something was. `accepted` says that something of this search went through. A batch that was never refused has only
+    `sending`."""
 
     sending: Ranges
     suspects: Ranges = ()
     parked: Ranges = ()
     group_size: int = 0
     good_in_a_row: int = 0
+    accused: Ranges = ()
+    accepted: bool = False
 
     @property
     def all(self) -> Ranges:
-        return union(self.sending, self.suspects, self.parked)
+        return union(self.sending, self.suspects, self.parked, self.accused)
 
     @property
     def is_plain(self) -> bool:
-        """Whether no row is suspected or parked."""
-        return not self.suspects and not self.parked
+        """Whether no row is suspected, parked or accused."""
+        return not self.suspects and not self.parked and not self.accused
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Batch:
     low_priority: bool = False  # behind fresh traffic: one of many parts of a body
     failures_in_a_row: int = 0  # answers that ask to try later, since the last one of another kind
     hints_followed: int = 0  # row numbers without proof that were tried alone
+    accused_ms: int = 0  # when a row of it was first refused alone, or the batch was a trial; 0: never
+    put_behind: bool = False  # whether what was refused alone has gone behind others of the lane
     code: str = ""  # why it was last tried again later
     retry_after_given: bool = False  # whether the platform named the time of the next try
     request_id: str = ""  # the platform's name for the last request
@@ -135,6 +141,10 @@ class Batch:
             "parked": orjson.dumps(self.bisect.parked).decode(),
             "group_size": str(self.bisect.group_size),
             "good_in_a_row": str(self.bisect.good_in_a_row),
+            "accused": orjson.dumps(self.bisect.accused).decode(),
+            "accepted": str(int(self.bisect.accepted)),
+            "accused_ms": str(self.accused_ms),
+            "put_behind": str(int(self.put_behind)),
             "claims_count": str(self.claims_count),
             "attempts": str(self.attempts),
             "low_priority": str(int(self.low_priority)),
@@ -178,6 +188,8 @@ class Batch:
                 _ranges(given["parked"]),
                 int(given["group_size"]),
                 int(given["good_in_a_row"]),
+                _ranges(given["accused"]),
+                given["accepted"] == "1",
             ),
             state=BatchState(fields["state"]),
             parent=int(fields["parent"]) if "parent" in fields else None,
@@ -193,6 +205,8 @@ class Batch:
             low_priority=given["low_priority"] == "1",
             failures_in_a_row=int(given["failures_in_a_row"]),
             hints_followed=int(given["hints_followed"]),
+            accused_ms=int(given["accused_ms"]),
+            put_behind=given["put_behind"] == "1",
             code=given["code"],
             retry_after_given=given["retry_after_given"] == "1",
             request_id=given["request_id"],
@@ -219,6 +233,19 @@ class Batch:
         """The batch with these rows to send, as a batch that waits for its turn."""
         return replace(self, bisect=bisect, state=BatchState.READY)
 
+    def part(self, ranges: Ranges) -> "Batch":
+        """Rows that go on as a batch of their own. Each new claim has an answer before it, like the older ones."""
+        return Batch(
+            0,
+            self.lane,
+            self.root,
+            BisectState(ranges),
+            low_priority=self.low_priority,
+            attempts=self.attempts,
+            claims_count=self.attempts,
+            first_ms=self.first_ms,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
@@ -234,6 +261,27 @@ class NewBatch:
         return {n: value for n, value in self.batch.to_fields().items() if n in needed or value != blank[n]}
 
 
+class StopKind(StrEnum):
+    """Why the platform stopped a lane. A value is the text that Redis keeps."""
+
+    #: An option of the lane is wrong, and the platform says so.
+    OPTION = "option"
+    #: Rows that have nothing in common but the lane were refused alike.
+    DOUBT = "doubt"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStop:
+    """A lane is to stop. `why` says what to look at, in words of our own. One batch is tried after `first_ms`, then at
+    gaps that double up to `last_ms`."""
+
+    code: str
+    why: str
+    kind: StopKind
+    first_ms: int
+    last_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What becomes of a claimed batch, written down in one step.
@@ -243,7 +291,11 @@ class Settlement:
     `reasons_by_row` leave the batch; `unattributed` rows are among the delivered ones. `refund` says that the claim
     does not count as one. For `orphan_ms` the contacts stay in flight, as a request of unknown fate may still act.
 
-    The destination is told too: `stop` says why it must stop; `max_body_bytes` is what a refused size taught;
+    The lane is told too. `accepted`: the platform took something in, so the lane and the account work. `doubt` is the
+    likeness of the refusal of a row alone, `account_doubt` that of a refusal that may concern the account.
+    `stop_lane` says why the lane must stop.
+
+    The destination is told as well: `stop` says why it must stop; `max_body_bytes` is what a refused size taught;
     `custom_fields_stale` says that the cached custom fields are wrong."""
 
     batch: Batch
@@ -256,6 +308,10 @@ class Settlement:
     orphan_ms: int = 0
     refund: bool = False
     stop: Stop | None = None
+    stop_lane: LaneStop | None = None
+    accepted: bool = False
+    doubt: str = ""
+    account_doubt: str = ""
     max_body_bytes: int | None = None
     custom_fields_stale: bool = False
 
@@ -271,13 +327,14 @@ class Settlement:
 
 #: What a field is that the hash does not have.
 _MISSING = {
-    **dict.fromkeys(("sending", "suspects", "parked"), "[]"),
+    **dict.fromkeys(("sending", "suspects", "parked", "accused"), "[]"),
     **dict.fromkeys(("token", "code", "request_id", "job", "job_status", "errors_url", "reason"), ""),
     **dict.fromkeys(("group_size", "good_in_a_row", "bytes", "parts", "requests", "packed_version"), "0"),
     **dict.fromkeys(("orphan_until", "fence", "claims_count", "attempts", "low_priority", "failures_in_a_row"), "0"),
     **dict.fromkeys(("hints_followed", "retry_after_given", "sent_bytes", "polls", "all_failed"), "0"),
     **dict.fromkeys(("created_ms", "first_ms", "sent_ms", "ended_at_platform_ms", "ended_ms"), "0"),
     **dict.fromkeys(("delivered", "failed", "unattributed", "unvouched"), "0"),
+    **dict.fromkeys(("accepted", "accused_ms", "put_behind"), "0"),
     "platform_failed_count": "-1",
 }
 

@@ -20,6 +20,15 @@ def rows(ranges: Ranges) -> Iterator[int]:
         yield from range(start, stop)
 
 
+def nth_row(ranges: Ranges, place: int) -> int:
+    """The row number at a place, 0 for the first row. Example: place 3 of `((0, 3), (5, 9))` is row 5."""
+    for start, stop in ranges:
+        if place < stop - start:
+            return start + place
+        place -= stop - start
+    raise IndexError(place)
+
+
 def union(*parts: Ranges) -> Ranges:
     """All rows of disjoint parts, in order. Ranges that touch become one."""
     joined: list[tuple[int, int]] = []

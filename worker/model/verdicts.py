@@ -91,11 +91,12 @@ class Limited:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Send the same bytes again, at the earliest after `after_s` seconds. `unknown`: the platform may have acted on the
-    request already."""
+    request already. `between`: something between this program and the platform, such as a firewall, refused it."""
 
     code: FailureCode | str
     after_s: float | None = None
     unknown: bool = False
+    between: bool = False
 
 
 @dataclass(frozen=True, slots=True)

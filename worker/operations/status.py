@@ -32,7 +32,7 @@ class LaneState(StrEnum):
     IMPORTING = "importing"
     #: A person has paused the lane or its destination.
     PAUSED = "paused"
-    #: The platform has refused the credentials, or the like. Probes go on.
+    #: The platform has refused the credentials, an option of the lane, or the like. Probes or trials go on.
     STOPPED = "stopped"
     #: Records are in the lane, and no worker lives.
     UNATTENDED = "unattended"
@@ -121,6 +121,8 @@ def why_batch(batch: BatchView, now_ms: int, children: Sequence[int]) -> str:
 
 def _why_ready(batch: BatchView, again: str) -> str:
     code = batch.fields.get("code")
+    if batch.due_ms is None:
+        return "its lane is paused or stopped: see status"
     if batch.is_search:
         return f"the platform refused it and named nobody: parts are sent to find the record, the next {again}"
     return f"{_outcome(code)} (attempt {batch.count('attempts')}); sent again {again}" if code else f"sent {again}"
@@ -165,7 +167,12 @@ def _stopped_or_paused(view: DestinationView, lane: LaneView) -> tuple[LaneState
         return LaneState.STOPPED, f"stopped: {why} ({destination.get('code', 'stopped')}); probing again {probe}"
     if destination.get("state") == LaneState.PAUSED:
         return LaneState.PAUSED, _paused("the destination is paused", why)
-    return None if lane.paused is None else (LaneState.PAUSED, _paused("paused", lane.paused))
+    if lane.paused is not None:
+        return LaneState.PAUSED, _paused("paused", lane.paused)
+    if lane.stopped is not None:
+        stop, again = lane.stopped, soon(lane.stopped.try_ms, view.now_ms)
+        return LaneState.STOPPED, f"this lane is stopped: {stop.why} ({stop.code}); tried again {again}"
+    return None
 
 
 def _paused(what: str, why: str) -> str:
@@ -250,6 +257,8 @@ def _rate(view: DestinationView, lane: LaneView) -> float | None:
 
 def _next(view: DestinationView, lane: LaneView, mine: Sequence[BatchView], state: LaneState) -> str | None:
     """The next event of a lane and its time: `probe in 42 s`, `send now`, `answer`."""
+    if state == LaneState.STOPPED and lane.stopped is not None and view.state.get("state") != LaneState.STOPPED:
+        return f"try {soon(lane.stopped.try_ms, view.now_ms)}"
     if state == LaneState.STOPPED:
         return f"probe {soon(int(view.state.get('probe_at', 0)), view.now_ms)}"
     events = [(batch.due_ms or 0, _next_event(BatchState(batch.state))) for batch in mine]

@@ -29,12 +29,16 @@ MAX_RACES = 5
 #: Fetches of the field definitions for one wake-up: one for unknown names, more for fields that were created.
 MAX_FIELD_FETCHES = 5
 #: Delays before the next try, ms: the field definitions cannot be fetched; the lane or the destination is paused or
-#: stopped; enough batches wait for dispatch; all races were lost; Redis has no memory for even a small body.
+#: stopped; the platform has stopped the lane, which goes on at once when that ends; enough batches wait for dispatch;
+#: all races were lost; Redis has no memory for even a small body.
 NO_FIELDS_DELAY_MS = 5_000
 PAUSED_DELAY_MS = 1_000
+STOPPED_DELAY_MS = 5_000
 ENOUGH_DELAY_MS = 250
 LOST_RACE_DELAY_MS = 50
 FULL_DELAY_MS = 1_000
+#: Batches of a stopped lane that are made ahead. Each trial that fails allows one more, since other records may pass.
+STOPPED_AHEAD = 8
 #: A round uses one part in so many of the memory left for its bodies. What is stored with them (records, offsets,
 #: contacts in flight) and a parallel round each take as much again.
 MEMORY_SHARES = 4
@@ -93,6 +97,8 @@ class Aggregator:
                 return RoundResult()  # nobody has enqueued to a lane of this name: do not schedule it for ever
             if snapshot.paused or snapshot.destination_state.get("state") in ("paused", "stopped"):
                 return RoundResult(due_ms=PAUSED_DELAY_MS)
+            if snapshot.stopped and snapshot.put_aside >= STOPPED_AHEAD + snapshot.trials:
+                return RoundResult(due_ms=STOPPED_DELAY_MS)
             lane = Lane.of(name, snapshot.options)
             policy = self._policy_within(memory, lane, was_full=was_full)
             free_slots = self._free_slots(snapshot, memory, policy, lane)
@@ -122,6 +128,8 @@ class Aggregator:
     def _free_slots(self, snapshot: LaneSnapshot, memory: Memory, policy: AggregationPolicy, lane: Lane) -> int:
         """How many bodies this round may make; 0 or less for none."""
         free = min(policy.max_unsent - snapshot.unsent, policy.max_open - snapshot.open_batches, policy.max_bodies)
+        if snapshot.stopped:  # at most what may be put aside, so that no other lane finds the places taken
+            free = min(free, STOPPED_AHEAD + snapshot.trials - snapshot.put_aside)
         few = max(1, FEW_ROWS // self._provider.limits(lane).max_contacts)
         if policy.may_exceed_memory:
             return 0 if memory.is_spent else min(free, few - snapshot.open_batches)

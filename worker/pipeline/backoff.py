@@ -5,6 +5,9 @@
 | a batch the platform did not take, for a reason that passes | exponential with full jitter, up to 15 minutes |
 | the same, while the account's circuit breaker is open | until the breaker tries again, and up to a second more |
 | a custom field that was created a moment ago | 3 seconds |
+| a row that was refused alone while nothing else of its lane was accepted | 5 seconds |
+| the trial of a lane that stopped for doubt | from a second up to 5 minutes, doubling |
+| the trial of a lane that stopped for an option | from half a minute up to 15 minutes, doubling |
 | an import that has not ended | gaps grow by 1.4, from `POLL_FIRST_S` up to a minute |
 | an error file that cannot be had | the same gaps, for an hour |
 | an error file that its store refuses, or that is empty | the same gaps, for 10 minutes |
@@ -15,6 +18,7 @@ A platform's own `Retry-After` is a floor under each of them.
 
 from dataclasses import dataclass
 
+from contact_ingest.model.batch import StopKind
 from contact_ingest.store.rate_limiter import BreakerState
 
 LONGEST_BACKOFF_S = 900.0
@@ -23,6 +27,10 @@ POLL_GAP_GROWTH = 1.4
 POLL_GAP_LAST_MS = 60_000
 #: A field created a moment ago is unknown to the platform for some seconds.
 NEW_FIELD_S = 3.0
+#: How long a row that was refused alone waits for others of its lane, ms.
+BEHIND_MS = 5_000
+#: The pause before the first trial of a stopped lane, ms; it doubles with each trial that fails, up to the last.
+TRIAL_MS = {StopKind.OPTION: (30_000, 900_000), StopKind.DOUBT: (1_000, 300_000)}
 #: How long an error file that cannot be had at the moment is asked for.
 ERROR_FILE_WINDOW_MS = 3_600_000
 #: The same for a file that its store refuses, redirects or puts off, and for an empty one. The contacts stay in flight

@@ -1,7 +1,7 @@
-"""What an answer of the platform means for a batch. Pure: a batch and an answer go in, a settlement comes out.
+"""What an answer of the platform to an upsert means for a batch. Pure: a batch and an answer go in, a settlement comes
+out. The answers to polls are in decide_poll.py.
 
-`decide` is for the answer to an upsert, `decide_poll` for what was learned of an import job. Both know no store, no
-clock and no chance; their callers bring what they need. The rules, with the platform's answer on the left:
+`decide` knows no store, no clock and no chance: its callers bring what it needs. The rules, the answer on the left:
 
 | answer | what becomes of the batch |
 |---|---|
@@ -9,14 +9,24 @@ clock and no chance; their callers bring what they need. The rules, with the pla
 | applied at once | the rows are delivered; those named fail, or go again later if the platform says so |
 | refused, rows are named | the named rows fail, all others are sent again at once |
 | refused, a row is only hinted at | that row goes alone, three hints at most |
-| refused, nobody is named | bisected: only a row that was refused alone fails |
+| refused, nobody is named | bisected, down to rows that are refused alone |
+| a row refused alone | the row is accused: all others go; if they are refused too, another row goes alone |
+| a row refused alone again, and something of its lane was accepted in between | that row fails |
+| a row refused alone, and the body has no other row | it goes behind others of its lane; refused again, it fails |
+| three different rows of a lane refused alone alike, and nothing accepted in between | the lane stops, nobody fails |
 | refused for what all rows share | all rows fail |
+| refused for an option of the lane | the lane stops until one of its batches is accepted |
+| refused for the account, and the account's probe is refused too | the destination stops |
+| refused for the account, and the account works | sent again later; then searched like a refusal without a name |
+| the same, alike, for another lane, and nothing was accepted in between | the destination stops |
+| refused by something in between, four times in a row | searched; the row waits and goes again |
 | too large | halved; the destination learns the size |
 | rate limit, a stopped destination | nothing is counted; the same bytes go again |
 | trouble that may pass | the same bytes again, later, until the retry window is over |
-| workers died over it, three times more than answers came | bisected like a refusal, without being sent |
-| job ended with failed rows | the file that names them is fetched, and those rows fail |
-| job has not ended | polled again with growing gaps, until the deadline: then the rows fail as no_verdict |
+| workers died while they built or read it, three times more than answers came | bisected, without being sent |
+
+"Alike" means: the same code, and the same text without its values. A stopped lane is tried by one batch at growing
+gaps, and by one row alone where rows were refused alike. An acceptance ends the stop and the doubt.
 """
 
 from collections.abc import Mapping
@@ -24,17 +34,28 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from contact_ingest.model import verdicts
-from contact_ingest.model.batch import Batch, BatchState, BisectState, NewBatch, Settlement
+from contact_ingest.model.batch import Batch, BatchState, BisectState, LaneStop, NewBatch, Settlement, StopKind
 from contact_ingest.model.failure import FailureReason, FailureStage
 from contact_ingest.model.failure_codes import FailureCode
-from contact_ingest.model.row_ranges import halves, rows, single_rows, size, union
+from contact_ingest.model.row_ranges import halves, rows, single_rows, size, take, union
 from contact_ingest.packing.bisect import (
     after_acceptance,
+    after_accusing,
     after_naming,
     after_refusal,
     alone,
+    control,
     deal_out,
     has_more_bad_rows,
+    is_in_doubt,
+)
+from contact_ingest.packing.lane_history import (
+    ACCOUNT_DOUBT_MS,
+    Judgement,
+    LaneHistory,
+    judge_row,
+    likeness,
+    why_in_doubt,
 )
 from contact_ingest.pipeline import backoff
 from contact_ingest.pipeline.backoff import TimeLimits
@@ -51,13 +72,20 @@ PATIENCE_REQUESTS = 200
 #: A cap that refusals teach never goes below this, bytes.
 SMALLEST_CAP = 65_536
 
+#: How often a body that something in between refuses goes again whole before it is searched.
+BETWEEN_TRIES = 3
+
 Rows = Mapping[int, verdicts.RowError]
+#: A refusal that speaks of the account, or comes from something in between, and that one row may cause all the same.
+Elsewhere = verdicts.Stop | verdicts.Retry
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of sending a batch. `failed` and `again` are the rows that the verdict's errors prove; `not_found`
-    counts errors that prove none. `breaker` is how the account stands, `jitter` a number from 0 to 1."""
+    counts errors that prove none. `breaker` is how the account answers, `jitter` a number from 0 to 1. `history` is
+    what is known of the lane and the account. After a Stop, `account_works` says what the probe of the account came to:
+    accepted, refused, or None for neither."""
 
     verdict: verdicts.Verdict
     failed: Rows = field(default_factory=dict)
@@ -67,25 +95,8 @@ class Answer:
     sent_bytes: int = 0
     breaker: BreakerState = field(default_factory=BreakerState)
     jitter: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorFileRead:
-    """The file of an import's failed rows, and the rows it proves."""
-
-    failed: Rows = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorFileUnavailable:
-    """The file was not to be had. `may_come` says that a later try may have it; `refused`, that its store answered
-    without it, so that it is asked for a shorter time."""
-
-    may_come: bool
-    refused: bool = False
-
-
-PollReport = verdicts.JobReport | ErrorFileRead | ErrorFileUnavailable
+    history: LaneHistory = field(default_factory=LaneHistory)
+    account_works: bool | None = False
 
 
 def is_poisoned(batch: Batch) -> bool:
@@ -97,7 +108,9 @@ def isolate_poison(batch: Batch, now_ms: int) -> Settlement:
     """Bisect a poisoned batch without sending it. Each part then has as many crashes before it as the whole had."""
     reason = FailureReason(FailureCode.POISON, "workers died while sending it", FailureStage.DISPATCH, batch.number)
     answered = _answered(batch, now_ms)
-    return _narrow(replace(answered, claims_count=answered.attempts), reason)
+    answered = replace(answered, claims_count=answered.attempts)
+    failed = dict.fromkeys(_sent(batch), reason) if size(batch.bisect.sending) == 1 else {}
+    return _go_on(answered, after_refusal(batch.bisect), failed=failed)
 
 
 def decide(  # noqa: C901, PLR0911 - one return a verdict
@@ -113,50 +126,27 @@ def decide(  # noqa: C901, PLR0911 - one return a verdict
         case verdicts.Named(failed):
             return _named(batch, answer, failed, now_ms, limits)
         case verdicts.Rejected(code, text):
-            return _narrow(answered, _reason(batch, answer, code, text))
+            return _refused(batch, answer, _reason(batch, answer, code, text), now_ms, limits, None)
         case verdicts.AllFailed(code, text):
             reason = _reason(batch, answer, code, text)
             return _go_on(answered, after_acceptance(batch.bisect), failed=dict.fromkeys(_sent(batch), reason))
         case verdicts.TooLarge():
-            return _too_large(batch, answer, now_ms)
+            return _too_large(batch, answer, now_ms, limits)
         case verdicts.Limited():
             return Settlement(batch.sends(batch.bisect), refund=True)
+        case verdicts.Retry(code, between=True) if batch.accused_ms or batch.failures_in_a_row >= BETWEEN_TRIES:
+            reason = _reason(batch, answer, code, "refused on the way to the platform")
+            known = replace(batch, accused_ms=batch.accused_ms or now_ms)
+            return _refused(known, answer, reason, now_ms, limits, answer.verdict)
         case verdicts.Retry():
             return _try_again(batch, answer, answer.verdict, now_ms, limits)
         case verdicts.Stop():
-            return Settlement(batch.sends(batch.bisect), refund=True, stop=answer.verdict)
+            return _account_refused(batch, answer, answer.verdict, now_ms, limits)
         case verdicts.StopLane(code, why):
-            return Settlement(batch.sends(batch.bisect), refund=True, stop=verdicts.Stop(code, why))
+            blameless = replace(batch, accused_ms=0, put_behind=False)
+            return _stop_lane(blameless, BisectState(batch.bisect.all), StopKind.OPTION, code, why)
         case _:
             assert_never(answer.verdict)
-
-
-def decide_poll(  # noqa: PLR0911 - one return a report
-    batch: Batch, report: PollReport, breaker: BreakerState, now_ms: int, limits: TimeLimits
-) -> Settlement:
-    """What was learned of an import job means. `now_ms` is the server's clock."""
-    match report:
-        case verdicts.JobRunning(status):
-            return _poll_again(batch, status, breaker, now_ms, limits)
-        case verdicts.JobMissing():
-            return _poll_again(batch, "missing", breaker, now_ms, limits)
-        case verdicts.Retry(code, after_s):
-            return _poll_again(batch, code, breaker, now_ms, limits, after_s)
-        case verdicts.Limited():
-            return Settlement(batch)
-        case verdicts.Stop():
-            return Settlement(batch, stop=report)
-        case verdicts.JobEnded():
-            return _job_ended(batch, report, now_ms)
-        case ErrorFileRead(failed):
-            return _judge(batch, failed)
-        case ErrorFileUnavailable(may_come, refused):
-            window_ms = backoff.REFUSED_FILE_WINDOW_MS if refused else backoff.ERROR_FILE_WINDOW_MS
-            if may_come and not _error_file_is_late(batch, window_ms, breaker, now_ms, limits):
-                return _poll_again(batch, "error file not to be had yet", breaker, now_ms, limits)
-            return _judge(batch, {})
-        case _:
-            assert_never(report)
 
 
 # --- the answer to an upsert
@@ -193,9 +183,11 @@ def _accepted(answered: Batch, answer: Answer, job: str, now_ms: int, limits: Ti
         request_id=answer.request_id,
     )
     if answered.bisect.is_plain:
-        return Settlement(followed, delay_ms=limits.poll_first_ms)
-    child = replace(followed, claims_count=1, failures_in_a_row=0, hints_followed=0, code="", retry_after_given=False)
-    return _go_on(answered, after_acceptance(answered.bisect), children=(NewBatch(child, limits.poll_first_ms),))
+        return Settlement(followed, delay_ms=limits.poll_first_ms, accepted=True)
+    forgotten = replace(followed, failures_in_a_row=0, hints_followed=0, accused_ms=0, put_behind=False)
+    child = replace(forgotten, claims_count=1, code="", retry_after_given=False)
+    children = (NewBatch(child, limits.poll_first_ms),)
+    return replace(_go_on(answered, after_acceptance(answered.bisect), children=children), accepted=True)
 
 
 def _applied(answered: Batch, answer: Answer, applied: int | None, now_ms: int, limits: TimeLimits) -> Settlement:
@@ -206,21 +198,11 @@ def _applied(answered: Batch, answer: Answer, applied: int | None, now_ms: int, 
         failed, again = {**failed, **again}, {}
     children: tuple[NewBatch, ...] = ()
     if again:
-        # Each new claim of the child has an answer before it, as the claims of its parent had.
-        child = Batch(
-            0,
-            answered.lane,
-            answered.root,
-            BisectState(single_rows(again)),
-            low_priority=answered.low_priority,
-            attempts=answered.attempts,
-            claims_count=answered.attempts,
-            first_ms=answered.first_ms,
-        )
-        children = (NewBatch(child, backoff.retry_ms(answered.attempts - 1, None, answer.jitter)),)
+        delay_ms = backoff.retry_ms(answered.attempts - 1, None, answer.jitter)
+        children = (NewBatch(answered.part(single_rows(again)), delay_ms),)
     delivered = size(answered.bisect.sending) - len(failed) - len(again)
     unvouched = 0 if applied is None else delivered - applied
-    return _go_on(
+    settlement = _go_on(
         answered,
         after_acceptance(answered.bisect),
         failed=_reasons(answered, failed, FailureStage.DISPATCH, answer.request_id),
@@ -228,6 +210,7 @@ def _applied(answered: Batch, answer: Answer, applied: int | None, now_ms: int, 
         unattributed=min(delivered, max(answer.not_found, unvouched)),
         children=children,
     )
+    return replace(settlement, accepted=delivered > settlement.unattributed)
 
 
 def _named(
@@ -245,27 +228,121 @@ def _named(
     sent = _sent(batch)
     hint = next((error.hint for error in errors if error.hint is not None), None)
     if hint is None or hint >= len(sent) or len(sent) == 1 or batch.hints_followed >= MAX_HINTS:
-        return _narrow(answered, _reason(batch, answer, errors[0].code, errors[0].reason))
+        reason = _reason(batch, answer, errors[0].code, errors[0].reason)
+        return _refused(batch, answer, reason, now_ms, limits, None)
     return _go_on(replace(answered, hints_followed=batch.hints_followed + 1), alone(batch.bisect, sent[hint]))
 
 
-def _narrow(answered: Batch, reason: FailureReason) -> Settlement:
-    """Refused, and nobody is named: the next step of the search."""
-    bisect = answered.bisect
+def _refused(
+    batch: Batch, answer: Answer, reason: FailureReason, now_ms: int, limits: TimeLimits, account: Elsewhere | None
+) -> Settlement:
+    """Refused, and nobody is named: the next step of the search. `account` is a refusal that is worded like one of the
+    account's, although the account works."""
+    bisect = batch.bisect
+    if answer.history.stop_kind == StopKind.DOUBT:  # this batch was the trial of its lane
+        return _lane_in_doubt(batch, answer, reason, now_ms)
+    if size(bisect.sending) == 1:
+        return _refused_alone(batch, answer, reason, now_ms, limits, account)
+    answered = _answered(batch, now_ms)
+    if is_in_doubt(bisect):
+        return _go_on(answered, control(bisect, answer.jitter))
     if has_more_bad_rows(bisect):
         return _split(answered, deal_out(bisect), low_priority=True)
-    failed = dict.fromkeys(_sent(answered), reason) if size(bisect.sending) == 1 else {}
-    return _go_on(answered, after_refusal(bisect), failed=failed)
+    return _go_on(answered, after_refusal(bisect))
 
 
-def _too_large(batch: Batch, answer: Answer, now_ms: int) -> Settlement:
+def _accused(batch: Batch, now_ms: int) -> Batch:
+    return replace(_answered(batch, now_ms), accused_ms=batch.accused_ms or now_ms)
+
+
+def _refused_alone(
+    batch: Batch, answer: Answer, reason: FailureReason, now_ms: int, limits: TimeLimits, account: Elsewhere | None
+) -> Settlement:
+    """A single row was refused, and only what came before tells whether the row is to blame: see `judge_row`."""
+    bisect, accused = batch.bisect, _accused(batch, now_ms)
+    doubt = likeness(reason.code, "" if account else reason.reason)
+    counted = "" if batch.put_behind else doubt
+    judgement = judge_row(batch, answer.history, doubt)
+    match judgement:
+        case Judgement.STOPS_LANE if isinstance(account, verdicts.Stop) and answer.history.lanes == 1:
+            settlement = Settlement(batch.sends(batch.bisect), refund=True, stop=account)
+        case Judgement.STOPS_LANE:
+            settlement = _lane_in_doubt(batch, answer, reason, now_ms)
+        case Judgement.ACCUSED:
+            settlement = _go_on(accused, after_accusing(bisect, answer.jitter))
+        case Judgement.FAILS | Judgement.PUT_BEHIND if account:
+            settlement = _wait_for_account(batch, answer, account, now_ms, limits)
+        case Judgement.PUT_BEHIND:
+            settlement = _put_behind(accused, reason)
+        case Judgement.FAILS:
+            counted = "" if batch.accused_ms and size(bisect.all) == 1 else counted
+            settlement = _go_on(accused, after_refusal(bisect), failed=dict.fromkeys(_sent(batch), reason))
+        case _:
+            assert_never(judgement)
+    return replace(settlement, doubt=counted)
+
+
+def _put_behind(accused: Batch, reason: FailureReason) -> Settlement:
+    """All rows that are left were refused alone. They go again, each alone, behind what else the lane has."""
+    first, others = take(accused.bisect.all, 1)
+    left = replace(accused.bisect, sending=first, suspects=(), parked=others, accused=(), group_size=1)
+    later = replace(accused.sends(left), put_behind=True, code=reason.code)
+    return Settlement(later, delay_ms=backoff.BEHIND_MS)
+
+
+def _lane_in_doubt(batch: Batch, answer: Answer, reason: FailureReason, now_ms: int) -> Settlement:
+    """Nobody is to blame but the lane. It is tried by one row alone, another one each time."""
+    accused = replace(batch, accused_ms=batch.accused_ms or now_ms)
+    left = control(BisectState(batch.bisect.all, accepted=batch.bisect.accepted), answer.jitter)
+    return _stop_lane(accused, left, StopKind.DOUBT, reason.code, why_in_doubt(reason.code, reason.reason))
+
+
+def _stop_lane(batch: Batch, left: BisectState, kind: StopKind, code: str, why: str) -> Settlement:
+    """The batch keeps all rows, and the claim counts as none. The time of the stop is no time of trying."""
+    stop = LaneStop(code, why, kind, *backoff.TRIAL_MS[kind])
+    return Settlement(replace(batch.sends(left), first_ms=0), refund=True, stop_lane=stop)
+
+
+def _account_refused(batch: Batch, answer: Answer, stop: verdicts.Stop, now_ms: int, limits: TimeLimits) -> Settlement:
+    """Refused in words that concern the account. If the account is refused itself, or a body of another lane was
+    refused alike, the destination stops. Otherwise this body is the matter: it is sent again, then searched."""
+    doubt, history = likeness(stop.code, ""), answer.history
+    is_alike = history.account_doubt == doubt and now_ms - history.account_ms < ACCOUNT_DOUBT_MS
+    if answer.account_works is False or (answer.account_works and is_alike and history.account_lane != batch.lane):
+        return Settlement(batch.sends(batch.bisect), refund=True, stop=stop)
+    if answer.account_works is None:
+        return _try_again(batch, answer, verdicts.Retry(stop.code), now_ms, limits)
+    if batch.accused_ms or size(batch.bisect.sending) == 1:
+        settlement = _refused(batch, answer, _reason(batch, answer, stop.code, stop.why), now_ms, limits, stop)
+    else:
+        settlement = _try_again(_accused(batch, now_ms), answer, verdicts.Retry(stop.code), now_ms, limits)
+    return replace(settlement, account_doubt=doubt)
+
+
+def _wait_for_account(batch: Batch, answer: Answer, stop: Elsewhere, now_ms: int, limits: TimeLimits) -> Settlement:
+    """One row is refused in words that concern the account, and others are accepted. The row goes again at growing
+    gaps until the retry window is over; the other rows of the body do not wait for it."""
+    bisect, retry = batch.bisect, verdicts.Retry(stop.code)
+    waiting = replace(batch, accused_ms=batch.accused_ms or now_ms, put_behind=True)
+    if size(bisect.all) == 1:
+        return _try_again(waiting, answer, retry, now_ms, limits)
+    accused = _accused(batch, now_ms)
+    part = replace(accused.part(bisect.sending), accused_ms=accused.accused_ms, code=stop.code)
+    child = replace(part, put_behind=True, failures_in_a_row=1)
+    delay_ms = backoff.retry_ms(1, None, answer.jitter)
+    return _go_on(accused, after_refusal(bisect), children=(NewBatch(child, delay_ms),))
+
+
+def _too_large(batch: Batch, answer: Answer, now_ms: int, limits: TimeLimits) -> Settlement:
     bisect = batch.bisect
     if size(bisect.sending) == 1:
         reason = FailureReason(
             FailureCode.TOO_LARGE, "the platform refuses its size", FailureStage.DISPATCH, None, answer.request_id
         )
-        return _narrow(_answered(batch, now_ms), reason)
-    parts = (*halves(bisect.sending), union(bisect.suspects, bisect.parked))
+        if answer.sent_bytes <= SMALLEST_CAP:  # no size that a platform refuses by itself
+            return _refused(batch, answer, reason, now_ms, limits, None)
+        return _go_on(_answered(batch, now_ms), after_refusal(bisect), failed=dict.fromkeys(_sent(batch), reason))
+    parts = (*halves(bisect.sending), union(bisect.suspects, bisect.parked, bisect.accused))
     split = _split(batch, [BisectState(part) for part in parts if part], low_priority=False)
     return replace(split, refund=True, max_body_bytes=max(SMALLEST_CAP, answer.sent_bytes // 2))
 
@@ -313,72 +390,7 @@ def _go_on(
 
 def _split(batch: Batch, parts: list[BisectState], *, low_priority: bool) -> Settlement:
     """Children take over all rows, and the batch ends. Parts of many are searched behind fresh traffic."""
-    blank = Batch(0, batch.lane, batch.root, BisectState(()), low_priority=low_priority or batch.low_priority)
+    low = low_priority or batch.low_priority
+    blank = Batch(0, batch.lane, batch.root, BisectState(()), low_priority=low, accused_ms=batch.accused_ms)
     children = tuple(NewBatch(blank.sends(part)) for part in parts)
     return Settlement(replace(batch, bisect=BisectState(()), state=BatchState.DONE), children=children)
-
-
-# --- what was learned of a job
-
-
-def _poll_again(
-    batch: Batch, status: str, breaker: BreakerState, now_ms: int, limits: TimeLimits, after_s: float | None = None
-) -> Settlement:
-    """Poll again after a longer gap, or end the batch when the deadline has passed."""
-    if backoff.is_over(batch.sent_ms, now_ms, limits.poll_deadline_ms, breaker):
-        text = f"the import had not ended by the deadline; last seen: {status}"
-        reason = FailureReason(FailureCode.NO_VERDICT, text, FailureStage.POLL)
-        # The import may still end: its contacts stay in flight as those of an orphan do.
-        ended = _end(batch, dict.fromkeys(_sent(batch), reason), 0)
-        return replace(ended, orphan_ms=limits.orphan_ms)
-    polls = batch.polls + 1
-    gap_ms = backoff.poll_gap_ms(polls, limits.poll_first_ms, after_s)
-    return Settlement(replace(batch, polls=polls, job_status=status), delay_ms=gap_ms)
-
-
-def _job_ended(batch: Batch, report: verdicts.JobEnded, now_ms: int) -> Settlement:
-    """The job is over. If rows failed, the file that names them is fetched in a step of its own."""
-    none_failed = report.status == "completed" and not report.errored and not report.errors_url
-    known = replace(
-        batch,
-        platform_failed_count=0 if none_failed else report.errored,
-        unvouched=max(0, size(batch.bisect.sending) - report.requested) if report.requested else 0,
-        all_failed=report.all_failed,
-        reason=report.reason,
-        job_status=report.status,
-    )
-    if not report.errors_url:
-        return _judge(known, {})
-    fetches = replace(
-        known, state=BatchState.FETCHING_ERRORS, errors_url=report.errors_url, ended_at_platform_ms=now_ms
-    )
-    return Settlement(fetches)
-
-
-def _error_file_is_late(batch: Batch, window_ms: int, breaker: BreakerState, now_ms: int, limits: TimeLimits) -> bool:
-    """Whether the file was waited for long enough. At the deadline the job's own numbers count."""
-    windows = (
-        (batch.ended_at_platform_ms, window_ms),
-        (batch.sent_ms, limits.poll_deadline_ms),
-    )
-    return any(backoff.is_over(since_ms, now_ms, longest_ms, breaker) for since_ms, longest_ms in windows)
-
-
-def _judge(batch: Batch, failed: Rows) -> Settlement:
-    """Who failed: the rows that are named, and all rows where the platform's numbers leave nobody else. Rows that the
-    platform counts as failed and does not name, and rows that the job never took, are unattributed."""
-    reasons = _reasons(batch, failed, FailureStage.POLL, batch.request_id)
-    total, errored = size(batch.bisect.sending), batch.platform_failed_count
-    if batch.all_failed or (errored is not None and errored >= total):
-        text = batch.reason or "the import failed as a whole"
-        rest = FailureReason(FailureCode.IMPORT_FAILED, text, FailureStage.POLL, batch.number, batch.request_id)
-        reasons = {row: reasons.get(row, rest) for row in _sent(batch)}
-    unnamed = max(0, errored - len(reasons)) if errored is not None else int(not reasons)
-    return _end(batch, reasons, unnamed + batch.unvouched)
-
-
-def _end(batch: Batch, failed: dict[int, FailureReason], unattributed: int) -> Settlement:
-    """A platform may count more rows than it was sent; no more can be unattributed than are delivered."""
-    ended = replace(batch, bisect=BisectState(batch.bisect.sending), state=BatchState.DONE, reason="")
-    delivered = size(batch.bisect.sending) - len(failed)
-    return Settlement(ended, delivered=delivered, unattributed=min(unattributed, delivered), reasons_by_row=failed)

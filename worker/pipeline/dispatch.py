@@ -21,10 +21,9 @@ from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.lane import Lane
 from contact_ingest.pipeline.backoff import TimeLimits
-from contact_ingest.pipeline.decide import Answer, decide, is_poisoned, isolate_poison
+from contact_ingest.pipeline.decide import POISON_CLAIMS, Answer, decide, is_poisoned, isolate_poison
 from contact_ingest.pipeline.exchange import Exchanger, Prober
-from contact_ingest.pipeline.locate import locate_rows
-from contact_ingest.pipeline.settle import Settler, run_for_slice
+from contact_ingest.pipeline.settle import Settler, locate_rows, run_for_slice
 from contact_ingest.providers.base import ImportJobs, Provider
 from contact_ingest.store.batches import BatchStore, Claim, NoClaim
 from contact_ingest.store.rate_limiter import BreakerState, Permit
@@ -83,15 +82,22 @@ class Dispatcher:
         batch = claim.batch
         lane = Lane.of(batch.lane, self.batch_store.options(batch.lane))
         request = self.provider.upsert(lane, self.batch_store.contacts(batch, batch.bisect.sending))
+        # One more death would make the batch poisoned. A death while the request is out says nothing of the bytes.
+        suspect = batch.claims_count - batch.attempts >= POISON_CLAIMS
+        if suspect:
+            self.batch_store.note_phase(batch, "sent")
         reply = self.exchanger.send(request, permit, claimed_s)
         failpoint("dispatch.sent")
+        if suspect:
+            self.batch_store.note_phase(batch, "replied")
         verdict = self._read(reply)
         if isinstance(verdict, verdicts.Limited) and isinstance(reply, Response):
             self.exchanger.limited(STAGE, permit, reply, verdict.after_s)
         failed, not_found = locate_rows(self.batch_store, self.provider, batch, _failed_errors(verdict))
         again_errors = verdict.again if isinstance(verdict, verdicts.Done) else ()
         again, again_not_found = locate_rows(self.batch_store, self.provider, batch, again_errors)
-        needs_breaker = bool(again) or isinstance(verdict, verdicts.Retry | verdicts.Named)
+        works = self._account_works(verdict) if isinstance(reply, Response) else False
+        needs_breaker = bool(again) or isinstance(verdict, verdicts.Retry | verdicts.Named | verdicts.Stop)
         return Answer(
             verdict,
             failed,
@@ -101,7 +107,16 @@ class Dispatcher:
             request.length,
             self.exchanger.breaker.state() if needs_breaker else BreakerState(),
             random.random(),
+            claim.history,
+            works,
         )
+
+    def _account_works(self, verdict: verdicts.Verdict) -> bool | None:
+        """What the account's probe says after a refusal that concerns the account: one body may be refused like that
+        by something on the way, such as a firewall. None if the probe decides nothing."""
+        if not isinstance(verdict, verdicts.Stop):
+            return None
+        return self.prober.account_works()
 
     def _read(self, reply: Response | TransportError) -> verdicts.Verdict:
         if isinstance(reply, Response):

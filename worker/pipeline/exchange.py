@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from contact_ingest.errors import BUGS, FateUnknown, NoToken, NotSent, TransportError, log_defect
+from contact_ingest.model import verdicts
 from contact_ingest.model.failure_codes import FailureCode, is_own_reason
 from contact_ingest.model.http_message import RateHeaders, Request, Response, rate_headers
 from contact_ingest.providers.base import Provider
@@ -112,12 +113,20 @@ class Prober:
         reply = self.exchanger.ask(self.provider.probe())
         self.batch_store.release_claim(claim.token)
         if isinstance(reply, Response) and 200 <= reply.status < 300:
-            self.state.resume(None)
+            self.state.go_on()
             return (WakeUp(stage, destination),)
         if reply is not None:
             state = self.state.read()
             self.state.stop(state.get("code", FailureCode.STOPPED), state.get("why", ""), probed=True)
         return ()
+
+    def account_works(self) -> bool | None:
+        """Whether the platform accepts the account, as one probe tells now; None if the probe decides nothing."""
+        reply = self.exchanger.ask(self.provider.probe())
+        if not isinstance(reply, Response):
+            return None
+        read = self.provider.read_probe(reply, self.exchanger.clock.wall_ms() / 1000)
+        return isinstance(read, verdicts.Healthy) if isinstance(read, verdicts.Healthy | verdicts.Stop) else None
 
     def _answers(self) -> bool:
         reply = self.exchanger.ask(self.provider.probe())

@@ -16,10 +16,9 @@ from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.row_ranges import rows
 from contact_ingest.pipeline.backoff import REFUSED_FILE_WINDOW_MS, TimeLimits
-from contact_ingest.pipeline.decide import ErrorFileRead, ErrorFileUnavailable, PollReport, decide_poll
+from contact_ingest.pipeline.decide_poll import ErrorFileRead, ErrorFileUnavailable, PollReport, decide_poll
 from contact_ingest.pipeline.exchange import Exchanger, Prober
-from contact_ingest.pipeline.locate import locate_rows
-from contact_ingest.pipeline.settle import Settler, run_for_slice
+from contact_ingest.pipeline.settle import Settler, locate_rows, run_for_slice
 from contact_ingest.providers.base import ImportJobs
 from contact_ingest.store.batches import BatchStore, Claim, NoClaim
 from contact_ingest.store.rate_limiter import BreakerState, Permit

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from contact_ingest.errors import describe_bug
-from contact_ingest.model.batch import Batch, BatchState, BisectState, Settlement
+from contact_ingest.model.batch import Batch, BatchState, Settlement
 from contact_ingest.model.failure import FailureReason
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.identity import digests
-from contact_ingest.model.row_ranges import size, without
+from contact_ingest.model.row_ranges import rows, size, without
+from contact_ingest.model.verdicts import RowError
 from contact_ingest.pipeline.encode import identities_of
 from contact_ingest.providers.base import Provider
 from contact_ingest.store.batches import BatchStore
@@ -69,7 +70,7 @@ class Settler:
         """Fail some rows and keep the batch, still claimed, without them. Returns it as it is now."""
         old = batch.bisect
         sending, suspects, parked = (without(part, numbers) for part in (old.sending, old.suspects, old.parked))
-        left = replace(batch, bisect=BisectState(sending, suspects, parked, old.group_size, old.good_in_a_row))
+        left = replace(batch, bisect=replace(old, sending=sending, suspects=suspects, parked=parked))
         if batch.platform_failed_count:  # whoever goes on after a crash counts the rows that are left
             left = replace(left, platform_failed_count=max(0, batch.platform_failed_count - len(numbers)))
         self.batch_store.settle(batch, Settlement(left, delay_ms=self.batch_store.terms.lease_ms), failed)
@@ -86,6 +87,24 @@ class Settler:
             keys = b"".join(digests(salt, identities_of(record.raw, self.provider, self.field_mapping)))
             found[row] = failure(batch.lane, record, reasons[row], now_ms, keys, mapped)
         return found
+
+
+def locate_rows(
+    batch_store: BatchStore, provider: Provider, batch: Batch, errors: Sequence[RowError]
+) -> tuple[dict[int, RowError], int]:
+    """The rows of `batch.bisect.sending` that the errors prove, each with the first error that proves it; and how many
+    errors prove none. A hint alone proves nothing."""
+    if not errors:
+        return {}, 0
+    body, offsets = batch_store.body(batch)
+    numbers = list(rows(batch.bisect.sending))
+    encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in numbers]
+    places = provider.find_rows(encoded, errors)
+    located: dict[int, RowError] = {}
+    for error, found in zip(errors, places, strict=True):
+        for place in found:
+            located.setdefault(numbers[place], error)
+    return located, sum(not found for found in places)
 
 
 def run_for_slice(once: Callable[..., tuple[WakeUp, ...]], destination: str) -> tuple[WakeUp, ...]:

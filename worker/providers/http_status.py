@@ -41,7 +41,7 @@ def read_other_status(
     if status >= 500 or status in try_again:
         return Retry(http_code(status), rate.retry_after_s, unknown=status in GATEWAY)
     if not is_own and is_from_between(status):
-        return Retry(http_code(status), rate.retry_after_s)
+        return Retry(http_code(status), rate.retry_after_s, between=True)
     return Stop(*stops.get(status, (http_code(status), f"the platform answered {status}: check base_url")))
 
 

@@ -24,6 +24,7 @@ from contact_ingest.store.clock import now_of, request_now
 from contact_ingest.store.failures import FailedRecord
 from contact_ingest.store.keys import BODY_PARTS
 from contact_ingest.store.redis_server import Memory
+from contact_ingest.store.schedule import lane_score
 from contact_ingest.store.scripts import Arg, Store
 
 #: How long a staged body waits for its commit, ms.
@@ -52,7 +53,8 @@ class LaneSnapshot:
     In the lane: `head` is the number of the first of `waiting` records, which have `waiting_bytes`. `held` and
     `retries` count held and retried records. `retry_cursor` is the record number from which retried records are read.
     Records with numbers below `flush` leave without waiting. `held_at` is the moment, in ms, since which held and
-    retried records wait, None if there are none.
+    retried records wait, None if there are none. `stopped` says that the platform has stopped the lane, `trials` how
+    many trials there were since, and `put_aside` how many of its batches wait for one.
 
     In the destination: `in_flight` counts digests of contacts in flight, `failed` digests of failed or retried records,
     `unsent` batches due for dispatch, `open_batches` those and the ones due for a poll. `salt` is for digests. `links`
@@ -75,6 +77,9 @@ class LaneSnapshot:
     flush: int
     held_at: int | None
     paused: bool
+    stopped: bool
+    trials: int
+    put_aside: int
     destination_state: Mapping[str, str]
     in_flight: int
     failed: int
@@ -190,13 +195,14 @@ class AggregationStore:
         pipe.hlen(k("failures:by_digest"))
         pipe.zcard(k("due:dispatch"))
         pipe.zcard(k("due:poll"))
+        pipe.zcount(k("due:dispatch:stopped"), lane_score(lane), lane_score(lane))
         pipe.get(k("identity_salt"))
         pipe.hlen(k("links"))
         pipe.hlen(k("links:old"))
         pipe.lrange(k(f"arrivals:{lane}"), 0, 99)
         pipe.lrange(k(f"arrivals:{lane}"), -100, -1)
         version, time, offset, options, of_lane, waiting, retries, held, state, *rest = pipe.execute()
-        in_flight, failed, unsent, polls, salt, links, old_links, *arrivals = rest
+        in_flight, failed, unsent, polls, put_aside, salt, links, old_links, *arrivals = rest
         return LaneSnapshot(
             version=version or b"0",
             now_ms=now_of(time, offset),
@@ -211,6 +217,9 @@ class AggregationStore:
             flush=int(of_lane.get(b"flush", -1)),
             held_at=int(of_lane[b"held_at"]) if b"held_at" in of_lane else None,
             paused=b"paused" in of_lane,
+            stopped=b"stop_code" in of_lane,
+            trials=int(of_lane.get(b"trials", 0)),
+            put_aside=put_aside,
             destination_state={name.decode(): value.decode() for name, value in state.items()},
             in_flight=in_flight,
             failed=failed,

@@ -8,7 +8,7 @@ import contextlib
 import logging
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.row_ranges import Ranges
 from contact_ingest.packing.bisect import slices
+from contact_ingest.packing.lane_history import LaneHistory
 from contact_ingest.packing.payload import read_offsets
 from contact_ingest.store.failures import FailedRecord
 from contact_ingest.store.lanes import lane_options
@@ -47,10 +48,12 @@ class LeasePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A batch that this worker holds until its lease ends. `now_ms` is the server's clock at the claim."""
+    """A batch that this worker holds until its lease ends. `now_ms` is the server's clock at the claim, `history` how
+    its lane and account stood then."""
 
     batch: Batch
     now_ms: int
+    history: LaneHistory = field(default_factory=LaneHistory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class BatchStore:
             return NoClaim(what, token)
         batch = Batch.from_fields(int(answer[2]), _hash(answer[3]), _hash(answer[4]))
         if acknowledged:
-            return Claim(batch, now_ms)
+            return Claim(batch, now_ms, LaneHistory.read(answer[5]))
         log.warning("nothing is sent: too few replicas answer", extra={"wanted": terms.replicas})
         self.settle(batch, _handed_back(batch))
         return NoClaim("unacknowledged", token)
@@ -125,7 +128,12 @@ class BatchStore:
                 for child in settlement.children
             ],
             "failed": len(failed),
+            "accepted": settlement.accepted,
+            "doubt": settlement.doubt,
+            "account_doubt": settlement.account_doubt,
         }
+        if settlement.stop_lane is not None:
+            plan["stop_lane"] = asdict(settlement.stop_lane)
         args: list[Arg] = [batch.number, batch.fence, batch.token, orjson.dumps(plan)]
         for record in failed:
             args += [record.id, record.digests, record.blob]
@@ -133,6 +141,10 @@ class BatchStore:
         if answer[0] != b"ok":
             raise StaleFence(f"batch {batch.number} was taken over")
         return [int(number) for number in answer[1:]]
+
+    def note_phase(self, batch: Batch, phase: str) -> None:
+        """Write down how far the claim has come: `sent` just before the request goes out, `replied` after its reply."""
+        self._store.run("write", "none", "HSET", f"batch:{batch.number}", "phase", phase)
 
     def body(self, batch: Batch) -> tuple[bytes, "array[int]"]:
         """The root's body and its row offsets. Raises `StaleFence` if the root has ended meanwhile."""

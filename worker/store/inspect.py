@@ -13,7 +13,7 @@ import orjson
 from contact_ingest.model.http_message import utc
 from contact_ingest.store.books import LaneBooks
 from contact_ingest.store.clock import now_of, request_now
-from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, EXTRA_COUNTERS
+from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, DUE_DISPATCH, EXTRA_COUNTERS
 from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.rate_limiter import BreakerState
 from contact_ingest.store.redis_server import Memory
@@ -89,14 +89,25 @@ class BatchView:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneStopView:
+    """Why the platform stopped a lane, and when one of its batches is tried."""
+
+    code: str
+    why: str
+    try_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class LaneView:
-    """One lane: its books, when its oldest waiting record came, when it is aggregated next, and why it is paused."""
+    """One lane: its books, when its oldest waiting record came, when it is aggregated next, and why it is paused or
+    stopped."""
 
     books: LaneBooks
     oldest_ms: int | None
     due_ms: int | None
     max_wait_ms: int
     paused: str | None
+    stopped: LaneStopView | None = None
 
     @property
     def left(self) -> int:
@@ -139,7 +150,7 @@ def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
         pipe.zscore(k("due:aggregate"), lane)
     time, offset, state, knows, free, newest, *each = pipe.execute()
     queues, each = each[: len(DUE_BATCHES)], each[len(DUE_BATCHES) :]
-    due_at = {int(number): int(at_ms) for queue in queues for number, at_ms in queue}
+    due_at = _due_of(queues)
     found = {batch.number: batch for batch in _batches(store, {*due_at, *map(int, newest)}, due_at)}
     return DestinationView(
         destination=k.destination,
@@ -183,15 +194,24 @@ def children(store: Store, parent: BatchView) -> list[int]:
     return sorted(found)
 
 
-def queued(store: Store) -> dict[int, int]:
-    """The batches in flight, and when each is due."""
+def queued(store: Store) -> dict[int, int | None]:
+    """The batches in flight, and when each is due: None for a batch whose lane is paused or stopped."""
     pipe = store.client.pipeline(transaction=True)
     for name in DUE_BATCHES:
         pipe.zrange(store.keys(name), 0, -1, withscores=True)
-    return {int(number): int(at_ms) for entries in pipe.execute() for number, at_ms in entries}
+    return _due_of(pipe.execute())
 
 
-def _batches(store: Store, numbers: Iterable[int], due: Mapping[int, int]) -> Iterator[BatchView]:
+def _due_of(queues: Iterable[Iterable[tuple[bytes, float]]]) -> dict[int, int | None]:
+    """When each batch of these sorted sets is due, in the order of DUE_BATCHES."""
+    return {
+        int(number): None if name == "due:dispatch:stopped" else int(at_ms)
+        for name, queue in zip(DUE_BATCHES, queues, strict=True)
+        for number, at_ms in queue
+    }
+
+
+def _batches(store: Store, numbers: Iterable[int], due: Mapping[int, int | None]) -> Iterator[BatchView]:
     wanted = list(numbers)
     pipe = store.client.pipeline(transaction=False)
     for number in wanted:
@@ -211,7 +231,15 @@ def _lane(lane: str, books: Any, state: Any, mark: bytes | None, due: float | No
         due_ms=None if due is None else int(due),
         max_wait_ms=int(state.get(b"max_wait", 0)),
         paused=None if paused is None else paused.decode(),
+        stopped=_lane_stop(state),
     )
+
+
+def _lane_stop(state: Any) -> LaneStopView | None:
+    if b"stop_code" not in state:
+        return None
+    code, why = state[b"stop_code"].decode(), state.get(b"stop_why", b"").decode()
+    return LaneStopView(code, why, int(state.get(b"try_at", 0)))
 
 
 def _texts(found: Mapping[bytes, bytes]) -> dict[str, str]:
@@ -230,8 +258,8 @@ def queue_lengths(store: Store) -> tuple[int, int]:
     pipe = store.client.pipeline(transaction=True)
     for name in DUE_BATCHES:
         pipe.zcard(store.keys(name))
-    dispatch, dispatch_low, poll, poll_low = pipe.execute()
-    return dispatch + dispatch_low, poll + poll_low
+    counts = pipe.execute()
+    return sum(counts[: len(DUE_DISPATCH)]), sum(counts[len(DUE_DISPATCH) :])
 
 
 def overdue(store: Store, stages: Iterable[str], before_ms: int) -> int:

@@ -56,7 +56,12 @@ BOOKS = (
 #: Counters beside the books: calls that were counted once although they came again; values that were left out.
 EXTRA_COUNTERS = ("repeated", "dropped")
 #: The sorted sets in which batches wait. A batch in flight is in exactly one of them.
-DUE_BATCHES = ("due:dispatch", "due:dispatch:low", "due:poll", "due:poll:low")
+DUE_BATCHES = (
+    *("due:dispatch", "due:dispatch:low", "due:dispatch:stopped", "due:dispatch:trial"),
+    *("due:poll", "due:poll:low"),
+)
+#: Those of them in which a batch waits to be sent.
+DUE_DISPATCH = DUE_BATCHES[:4]
 #: What the body of a batch consists of: key `batch:<n>:<part>`.
 BODY_PARTS = ("body", "offsets", "records", "digests")
 
@@ -118,7 +123,10 @@ _BATCH_FIELDS = (
     *("state", "rows", "bytes"),  # ready sending polling fetching_errors done; rows and bytes of the body
     *("sending", "suspects", "parked"),  # ranges of rows: sent next, searched for a bad record, sent later
     *("group_size", "good_in_a_row"),  # of a search: rows sent at once, requests that went well since the last bad one
+    *("accused", "accepted"),  # rows refused alone; 1: something of the search was accepted since
+    *("accused_ms", "put_behind"),  # when a row was first refused alone; 1: it has gone behind others of the lane
     *("fence", "token", "attempts"),  # grows with claim and settle; who has the claim; exchanges that count
+    "phase",  # of the claim of a suspect batch: sent (the request is out), replied
     *("claims_count", "requests"),  # claims that may have sent something: of the batch; of the whole root
     *("parts", "packed_version", "orphan_until"),  # of a root: batches not ended; `version` then; fate unknown until
     *("created_ms", "first_ms", "sent_ms", "ended_ms"),  # made; sent first; sent last; ended
@@ -155,11 +163,14 @@ DESTINATION_KEYS = (
         "hash",
         # state: paused, stopped, or missing while it runs; why, code: the reason; probe_at: when the platform is asked
         # again; probe_gap: ms between such probes; wait_until: the rate limiter sends nothing before;
-        # cap_bytes, cap_at: the largest body a 413 has taught, and when; slots: exchanges at once
+        # cap_bytes, cap_at: the largest body a 413 has taught, and when; slots: exchanges at once; doubt: likeness of
+        # a refusal that may concern the account, doubt_lane, doubt_root, doubt_at: of which lane and root batch, and
+        # when; trial_at: when the next stopped lane is tried before all else
         "whether the destination runs, and what it has learned",
         (
             *("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until"),
             *("cap_bytes", "cap_at", "slots"),
+            *("doubt", "doubt_lane", "doubt_root", "doubt_at", "trial_at"),
         ),
     ),
     KeySpec(
@@ -169,8 +180,16 @@ DESTINATION_KEYS = (
         # flush: records with a smaller number leave without waiting for a fuller body. held_at: when the last commit
         # left a record held, ms; 0 after a flush or a retry. paused: why the lane is paused. retry_cursor: the number
         # from which the next round reads retried records. max_wait: the longest wait for a fuller body, ms.
+        # accepted_at: when the platform last accepted something of the lane. doubt, doubts: likeness of the last
+        # refusal of a record alone, and how many alike there were since. stop_code, stop_why, stop_kind: why the
+        # platform stopped the lane, for a wrong option or for doubt. try_at, try_gap: when a batch is tried, ms
+        # between such trials. trial, trials: that batch, and how many there were.
         "counters and settings of a lane",
-        ("head", "bytes", "flush", "held_at", "paused", "retry_cursor", "max_wait"),
+        (
+            *("head", "bytes", "flush", "held_at", "paused", "retry_cursor", "max_wait"),
+            *("accepted_at", "doubt", "doubts", "stop_code", "stop_why", "stop_kind"),
+            *("try_at", "try_gap", "trial", "trials"),
+        ),
     ),
     KeySpec("waiting:<lane>", "list", "records as enqueued, oldest first"),
     KeySpec("retry:<lane>", "zset", "number of a retried failure -> the same number; the record lies in failures"),
@@ -180,6 +199,10 @@ DESTINATION_KEYS = (
     KeySpec("due:aggregate", "zset", "lane -> when it is aggregated"),
     KeySpec("due:dispatch", "zset", "batch -> when it is sent"),
     KeySpec("due:dispatch:low", "zset", "the same for parts of bodies that are searched for long"),
+    KeySpec(
+        "due:dispatch:stopped", "zset", "batch of a paused or stopped lane -> a number made of the name of the lane"
+    ),
+    KeySpec("due:dispatch:trial", "zset", "the one batch of each stopped lane that is tried -> when it is sent"),
     KeySpec("due:poll", "zset", "batch -> when its import is asked about"),
     KeySpec("due:poll:low", "zset", "the same for parts of bodies that are searched for long"),
     KeySpec("inflight", "hash", "identity digest -> root batch that has a record of the contact", ("<digest>",)),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.failures import FailedRecord
-from contact_ingest.store.keys import DUE_BATCHES
+from contact_ingest.store.keys import DUE_BATCHES, DUE_DISPATCH
 from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.scripts import Store
 
@@ -119,7 +119,7 @@ class RecordScan:
         first sets are read twice."""
         numbers = {
             int(number)
-            for zset in (*DUE_BATCHES, *DUE_BATCHES[:2])
+            for zset in (*DUE_BATCHES, *DUE_DISPATCH)
             for number in self._client.zrange(self._keys(zset), 0, -1)
         }
         pipe = self._client.pipeline(transaction=False)

@@ -6,6 +6,7 @@ one costs at most `WAKEUP_SILENCE_MS`, after which the next tick sends another.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 from contact_ingest.store.clock import Clock
 from contact_ingest.store.lanes import lane_names
@@ -19,6 +20,8 @@ CAP_BELIEVED_MS = 86_400_000
 #: The pause before the first probe of a stopped destination; it doubles with each probe that fails, up to the last.
 PROBE_FIRST_MS = 60_000
 PROBE_LAST_MS = 600_000
+#: What is suspected of the account, and the gap that grows while it stays suspected.
+_DOUBT = ("doubt", "doubt_lane", "doubt_root", "doubt_at", "probe_gap")
 #: Settled batches and failures that one sweep takes at most.
 SWEEP_MOST = 500
 
@@ -105,11 +108,19 @@ class DestinationState:
 
     def paused_lanes(self) -> Mapping[str, str]:
         """Lanes that a person has paused, and why."""
+        return {lane: paused for lane, (paused, _, _) in self._lanes().items() if paused is not None}
+
+    def stopped_lanes(self) -> Mapping[str, tuple[str, str]]:
+        """Lanes that the platform has stopped: code and reason of each."""
+        return {lane: (code, why or "") for lane, (_, code, why) in self._lanes().items() if code is not None}
+
+    def _lanes(self) -> dict[str, list[str | None]]:
         lanes = lane_names(self._store)
         pipe = self._store.client.pipeline(transaction=False)
         for lane in lanes:
-            pipe.hget(self._keys(f"lane:{lane}"), "paused")
-        return {lane: why.decode() for lane, why in zip(lanes, pipe.execute(), strict=True) if why is not None}
+            pipe.hmget(self._keys(f"lane:{lane}"), "paused", "stop_code", "stop_why")
+        found = zip(lanes, pipe.execute(), strict=True)
+        return {lane: [None if value is None else value.decode() for value in values] for lane, values in found}
 
     def pause(self, lane: str | None, why: str) -> None:
         """Pause a lane, or without one the whole destination. Imports under way are still followed to their end."""
@@ -119,13 +130,23 @@ class DestinationState:
             _set_fields(self._store, "state", {"state": "paused", "why": why})
 
     def resume(self, lane: str | None) -> None:
-        """Go on at once after a pause, or without a lane after a stop too."""
+        """Go on at once after a pause or a stop. Without a lane: the destination, and the lanes that the platform has
+        stopped."""
         if lane is not None:
-            self._store.client.hdel(self._keys(f"lane:{lane}"), "paused")
-        else:
-            names = ("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until")
-            self._store.client.hdel(self._keys("state"), *names)
-        for name in [lane] if lane is not None else lane_names(self._store):
+            self._store.run("lane_resume", "paused", lane)
+            self._schedule.arm(lane, 0)
+            return
+        self._store.client.hdel(self._keys("state"), *_DOUBT)
+        if stopped := list(self.stopped_lanes()):
+            self._store.run("lane_resume", "stopped", *stopped)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """End the pause or the stop of the destination. Lanes that are stopped stay so, and what is suspected of the
+        account stays until something is accepted."""
+        names = ("state", "why", "code", "probe_at", "wait_until", "poll_wait_until")
+        self._store.client.hdel(self._keys("state"), *names)
+        for name in lane_names(self._store):
             self._schedule.arm(name, 0)
 
     def stop(self, code: str, why: str, *, probed: bool = False) -> None:
@@ -151,6 +172,11 @@ class DestinationState:
         """Limit the exchanges that this destination may have at once, so that a silent platform cannot take every
         worker."""
         _set_fields(self._store, "state", {"slots": slots})
+
+
+def lane_score(lane: str) -> int:
+    """The score of a lane's batches in `due:dispatch:stopped`, the same as in lua/lane_stop.lua."""
+    return reduce(lambda score, byte: (score * 257 + byte) % 17_592_186_044_399, lane.encode(), 0)
 
 
 def _set_fields(store: Store, key: str, fields: Mapping[str, Arg], wakeup: str = "none") -> None:

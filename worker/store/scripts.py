@@ -36,7 +36,10 @@ _CONSTANTS = (
     f"local BODY_PARTS = {{{', '.join(map(repr, BODY_PARTS))}}}\n"
 )
 #: Files that lie between common.lua and a script.
-_LIBRARIES = dict.fromkeys(("limiter_acquire", "limiter_report", "breaker_reset"), ("breaker.lua",))
+_LIBRARIES = {
+    **dict.fromkeys(("limiter_acquire", "limiter_report", "breaker_reset"), ("breaker.lua",)),
+    **dict.fromkeys(("batch_claim", "batch_settle", "lane_resume"), ("lane_stop.lua",)),
+}
 
 
 @cache

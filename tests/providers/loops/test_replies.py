@@ -71,8 +71,8 @@ NOT_LOOPS = [
 @pytest.mark.parametrize("status", [400, 402, 403, 406, 409, 413, 415, 418, 422, 451])
 @pytest.mark.parametrize("body", NOT_LOOPS)
 def test_what_is_not_the_word_of_loops_blames_nobody_and_stops_nothing(status, body):
-    assert verdict(status, body) == Retry(f"http_{status}")
-    assert verdict(status, body, retry_after="4") == Retry(f"http_{status}", 4.0)
+    assert verdict(status, body) == Retry(f"http_{status}", between=True)
+    assert verdict(status, body, retry_after="4") == Retry(f"http_{status}", 4.0, between=True)
 
 
 def test_the_deprecated_error_is_read_where_there_is_no_message_and_reasons_are_short():

@@ -142,13 +142,13 @@ NOT_SENDGRID = [
 @pytest.mark.parametrize("status", [400, 402, 403, 406, 415, 418, 422, 431, 451])
 @pytest.mark.parametrize("body", NOT_SENDGRID)
 def test_what_is_not_the_word_of_sendgrid_blames_nobody_and_stops_nothing(status, body):
-    assert verdict(status, body) == Retry(f"http_{status}")
+    assert verdict(status, body) == Retry(f"http_{status}", between=True)
     assert verdict(status, body, retry_after="4").code == report(status, body).code == f"http_{status}"
 
 
 def test_a_page_that_was_cut_off_names_nobody():
     page = Response(400, {}, b"<html>email 'b@x.org' is not valid", 5, truncated=True)
-    assert sendgrid().read_upsert(page, NOW_S) == Retry("http_400")
+    assert sendgrid().read_upsert(page, NOW_S) == Retry("http_400", between=True)
 
 
 @pytest.mark.parametrize("body", NOT_SENDGRID)

@@ -98,6 +98,9 @@ def check_state(runtime: RuntimeProtocol) -> Iterator[Finding]:
         yield ok(about, "running")
     for lane, why in runtime.state.paused_lanes().items():
         yield wrong(f"lane {lane}", f"paused: {why}", f"`contact-ingest resume --lane {lane}`")
+    for lane, (code, why) in runtime.state.stopped_lanes().items():
+        remedy = f"mend that; the lane goes on by itself, or at once by `contact-ingest resume --lane {lane}`"
+        yield wrong(f"lane {lane}", f"stopped ({code}): {why}", remedy)
 
 
 def check_platform(runtime: RuntimeProtocol) -> Finding:

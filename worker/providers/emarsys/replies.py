@@ -140,7 +140,7 @@ def read_upsert(response: Response, now_s: float, *, wsse: bool) -> Verdict:
     if envelope is not None and (status == 400 or (status == 404 and envelope.code in _NOT_FOUND)):
         return _failed_whole(status, envelope)
     if envelope is None and status in (400, 422):
-        return Retry(http_code(status))
+        return Retry(http_code(status), between=True)
     return _other_status(response, now_s, wsse=wsse)
 
 

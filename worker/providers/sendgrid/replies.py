@@ -134,7 +134,7 @@ def _refused(response: Response) -> Verdict:
     if isinstance(payload, dict) and "errors" not in payload and _router_code(payload) in _NO_PATH:
         return Stop(*_STOPS[404])
     if not errors.is_own(payload):
-        return Retry(http_code(response.status))
+        return Retry(http_code(response.status), between=True)
     found = errors.entries(payload)
     if errors.concerns_lists(found):
         return StopLane(

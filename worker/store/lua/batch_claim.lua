@@ -1,14 +1,51 @@
 -- Claim the next due batch for a lease.
 -- ARGV: stage (dispatch or poll), lease ms, claim token, orphan wait ms, exchanges at once where no worker has said how
 --       many, and for how long the other pending wake-ups count, ms, if this claim consumes one (else 0).
--- Returns {'ok', now, batch, its fields, fields of its root}; {'paused' | 'stopped' | 'busy' | 'none', now}; or
--- {'probe', now}: the destination is stopped, and this worker asks the platform.
+-- Returns {'ok', now, batch, its fields, fields of its root, how its lane and the account stand: see packing/lane_history.py};
+-- {'paused' | 'stopped' | 'busy' | 'none', now}; or {'probe', now}: the destination is stopped, and this worker asks the
+-- platform.
 local now, polls = steady(), ARGV[1] == 'poll'
+-- Batches that are looked at: many of a lane that has stopped may be due, and each is put aside.
+local PAGE, PAGES = 50, 40
+-- Of many stopped lanes, so often is one tried before all else, ms; the others are tried when nothing else is due.
+local TRIAL_PACE_MS = 1000
+
 local function claimed(n)
   local name = k('batch:' .. n)
-  return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('batch:' .. redis.call('HGET', name, 'root')))}
+  local lane, root = unpack(redis.call('HMGET', name, 'lane', 'root'))
+  local history = redis.call('HMGET', k('lane:' .. lane), 'accepted_at', 'doubt', 'doubts', 'stop_kind')
+  for _, value in ipairs(redis.call('HMGET', k('state'), 'doubt', 'doubt_lane', 'doubt_root', 'doubt_at')) do
+    history[#history + 1] = value
+  end
+  history[#history + 1] = tostring(redis.call('HLEN', k('lanes')))
+  for at = 1, 9 do history[at] = history[at] or '' end
+  return {'ok', now, n, redis.call('HGETALL', name), redis.call('HGETALL', k('batch:' .. root)), history}
 end
-local zsets = polls and {'due:poll', 'due:poll:low'} or {'due:dispatch', 'due:dispatch:low'}
+
+-- Whether a due batch waits because its lane is paused or stopped; it is put aside then. The trial of a stopped lane
+-- does not wait.
+local function waits_for_lane(n, lane)
+  local found = redis.call('HMGET', k('lane:' .. lane), 'paused', 'stop_code', 'try_at', 'trial')
+  if found[1] then
+    put_aside(n, lane)
+  elseif not found[2] then
+    return false
+  elseif tonumber(found[3]) <= now then
+    set_trial(n, lane, now)
+    redis.call('HSET', k('lane:' .. lane), 'try_at', now + ARGV[2])
+    return false
+  elseif found[4] == n or not has_trial(lane) then
+    set_trial(n, lane, found[3])
+  elseif is_untried(n) and not is_untried(found[4]) and redis.call('HGET', k('batch:' .. found[4]), 'state') == 'ready' then
+    put_aside(found[4], lane)
+    set_trial(n, lane, found[3])
+  else
+    put_aside(n, lane)
+  end
+  return true
+end
+
+local zsets = polls and {'due:poll', 'due:poll:low'} or {'due:dispatch', 'due:dispatch:low', TRIAL}
 local wakeup = k('wakeup:' .. ARGV[1])
 local pending = tonumber(redis.call('GET', wakeup) or 0)
 redis.call('ZREMRANGEBYSCORE', k('claims'), '-inf', now) -- runs with full memory, and lets what follows run
@@ -35,25 +72,43 @@ if state[1] == 'stopped' then
   redis.call('ZADD', k('claims'), now + ARGV[2], ARGV[3])
   return {'probe', now}
 end
+if not polls and redis.call('ZCOUNT', k(TRIAL), '-inf', now) > 0 then
+  if tonumber(redis.call('HGET', k('state'), 'trial_at') or 0) <= now then
+    zsets = {TRIAL, 'due:dispatch', 'due:dispatch:low'}
+    redis.call('HSET', k('state'), 'trial_at', now + TRIAL_PACE_MS)
+  end
+end
+
+local function claim(n, zset)
+  local name = k('batch:' .. n)
+  local root, state, phase = unpack(redis.call('HMGET', name, 'root', 'state', 'phase'))
+  -- A claim that ended while sending may have sent. If that made an import, nobody follows it: an orphan.
+  if state == 'sending' then redis.call('HSET', k('batch:' .. root), 'orphan_until', now + ARGV[4]) end
+  -- A worker that died while the request was out says nothing of the bytes: that counts as an answer.
+  if state == 'sending' and phase == 'sent' then redis.call('HINCRBY', name, 'attempts', 1) end
+  if phase then redis.call('HDEL', name, 'phase') end
+  redis.call('ZADD', k(zset), now + ARGV[2], n)
+  redis.call('ZADD', k('claims'), now + ARGV[2], ARGV[3])
+  redis.call('HINCRBY', name, 'fence', 1)
+  redis.call('HSET', name, 'token', ARGV[3])
+  if not polls then
+    redis.call('HINCRBY', name, 'claims_count', 1)
+    redis.call('HINCRBY', k('batch:' .. root), 'requests', 1)
+    redis.call('HSET', name, 'state', 'sending')
+  end
+  return claimed(n)
+end
+
 for _, zset in ipairs(zsets) do
-  for _, n in ipairs(redis.call('ZRANGEBYSCORE', k(zset), '-inf', now, 'LIMIT', 0, 20)) do
-    local name = k('batch:' .. n)
-    local batch = redis.call('HMGET', name, 'lane', 'root', 'state')
-    if not polls and redis.call('HGET', k('lane:' .. batch[1]), 'paused') then
-      redis.call('ZADD', k(zset), now + 1000, n)
-    else
-      -- A claim that ended while sending may have sent. If that made an import, nobody follows it: an orphan.
-      if batch[3] == 'sending' then redis.call('HSET', k('batch:' .. batch[2]), 'orphan_until', now + ARGV[4]) end
-      redis.call('ZADD', k(zset), now + ARGV[2], n)
-      redis.call('ZADD', k('claims'), now + ARGV[2], ARGV[3])
-      redis.call('HINCRBY', name, 'fence', 1)
-      redis.call('HSET', name, 'token', ARGV[3])
-      if not polls then
-        redis.call('HINCRBY', name, 'claims_count', 1)
-        redis.call('HINCRBY', k('batch:' .. batch[2]), 'requests', 1)
-        redis.call('HSET', name, 'state', 'sending')
+  for _ = 1, PAGES do
+    local due = redis.call('ZRANGEBYSCORE', k(zset), '-inf', now, 'LIMIT', 0, PAGE)
+    if #due == 0 then break end
+    for _, n in ipairs(due) do
+      if polls then return claim(n, zset) end
+      local lane = redis.call('HGET', k('batch:' .. n), 'lane')
+      if not waits_for_lane(n, lane) then
+        return claim(n, redis.call('ZSCORE', k(TRIAL), n) and TRIAL or zset)
       end
-      return claimed(n)
     end
   end
 end

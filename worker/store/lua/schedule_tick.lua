@@ -34,6 +34,7 @@ if state[1] == 'stopped' then
   if tonumber(state[2] or 0) <= now then answer[2] = wake('dispatch', 1) end -- it probes
 else
   local due = state[1] == 'paused' and 0 or count_due('due:dispatch') + count_due('due:dispatch:low')
+    + count_due('due:dispatch:trial')
   local wait = tonumber(state[3] or 0) - now
   if due > 0 and wait > 0 then nearest = math.min(nearest, wait)
   else answer[2] = wake('dispatch', math.min(due, most)) end
