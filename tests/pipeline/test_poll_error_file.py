@@ -168,7 +168,8 @@ NOT_YET = [
 
 
 @pytest.mark.parametrize("first", NOT_YET, ids=lambda answer: f"{answer.status}-{len(answer.body)}")
-def test_an_error_file_that_is_refused_or_empty_at_first_is_asked_for_again(harness, first):
+def test_an_error_file_that_is_refused_or_empty_at_first_is_asked_for_again(make_harness, first):
+    harness = make_harness(poll_first_s=5)
     file = reply(200, b"email,error\np1@example.com,no\n")
     report = job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL)
     jobs = facing(harness, report, files=[first, first, file])
@@ -182,7 +183,8 @@ def test_an_error_file_that_is_refused_or_empty_at_first_is_asked_for_again(harn
 
 
 @pytest.mark.parametrize("always", NOT_YET, ids=lambda answer: f"{answer.status}-{len(answer.body)}")
-def test_an_error_file_that_is_refused_for_ever_holds_its_contacts_for_some_minutes_only(harness, always):
+def test_an_error_file_that_is_refused_for_ever_holds_its_contacts_for_some_minutes_only(make_harness, always):
+    harness = make_harness(poll_first_s=5)
     jobs = facing(
         harness, job("errored", requested_count=5, errored_count=1, errors_url=FILE_URL), files=[always], records=5
     )

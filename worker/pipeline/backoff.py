@@ -10,7 +10,7 @@
 | the trial of a lane that stopped for an option | from half a minute up to 15 minutes, doubling |
 | an import that has not ended | gaps grow by 1.4, from `POLL_FIRST_S` up to a minute |
 | an error file that cannot be had | the same gaps, for an hour |
-| an error file that its store refuses, or that is empty | the same gaps, for 10 minutes |
+| an error file that its store refuses, or that is empty | the same gaps, for 120 first gaps: 10 minutes by default |
 | a probe of a stopped destination, a rate limit | see store/schedule.py and store/rate_limiter.py |
 
 A platform's own `Retry-After` is a floor under each of them.
@@ -33,9 +33,9 @@ BEHIND_MS = 5_000
 TRIAL_MS = {StopKind.OPTION: (30_000, 900_000), StopKind.DOUBT: (1_000, 300_000)}
 #: How long an error file that cannot be had at the moment is asked for.
 ERROR_FILE_WINDOW_MS = 3_600_000
-#: The same for a file that its store refuses, redirects or puts off, and for an empty one. The contacts stay in flight
-#: meanwhile, so a store that refuses for ever must not hold them for long.
-REFUSED_FILE_WINDOW_MS = 600_000
+#: The same, in first gaps between polls, for a file that its store refuses, redirects or puts off, and for an empty
+#: one. The contacts stay in flight meanwhile, so a store that refuses for ever must not hold them for long.
+REFUSED_FILE_GAPS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class TimeLimits:
     poll_deadline_ms: int = 21_600_000
     orphan_ms: int = 600_000
     deadline_s: float = 30.0
+
+    @property
+    def refused_file_ms(self) -> int:
+        """How long an error file is asked for that its store refuses."""
+        return min(ERROR_FILE_WINDOW_MS, REFUSED_FILE_GAPS * self.poll_first_ms)
 
 
 def retry_ms(failures_in_a_row: int, after_s: float | None, jitter: float) -> int:

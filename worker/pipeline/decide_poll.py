@@ -63,7 +63,7 @@ def decide_poll(  # noqa: PLR0911 - one return a report
         case ErrorFileRead(failed):
             return _judge(batch, failed)
         case ErrorFileUnavailable(may_come, refused):
-            window_ms = backoff.REFUSED_FILE_WINDOW_MS if refused else backoff.ERROR_FILE_WINDOW_MS
+            window_ms = limits.refused_file_ms if refused else backoff.ERROR_FILE_WINDOW_MS
             if may_come and not _error_file_is_late(batch, window_ms, breaker, now_ms, limits):
                 return _poll_again(batch, "error file not to be had yet", breaker, now_ms, limits)
             return _judge(batch, {})

@@ -15,7 +15,7 @@ from contact_ingest.model.batch import Batch, BatchState
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.http_message import Response
 from contact_ingest.model.row_ranges import rows
-from contact_ingest.pipeline.backoff import REFUSED_FILE_WINDOW_MS, TimeLimits
+from contact_ingest.pipeline.backoff import TimeLimits
 from contact_ingest.pipeline.decide_poll import ErrorFileRead, ErrorFileUnavailable, PollReport, decide_poll
 from contact_ingest.pipeline.exchange import Exchanger, Prober
 from contact_ingest.pipeline.settle import Settler, locate_rows, run_for_slice
@@ -117,7 +117,7 @@ class Poller:
     def _settle(self, claim: Claim, report: PollReport) -> None:
         # How long the platform was away counts only once a window seems to be over.
         age_ms = claim.now_ms - claim.batch.sent_ms
-        is_old = age_ms >= min(self.limits.poll_deadline_ms, REFUSED_FILE_WINDOW_MS)
+        is_old = age_ms >= min(self.limits.poll_deadline_ms, self.limits.refused_file_ms)
         breaker = self.exchanger.breaker.state() if is_old else BreakerState()
         settlement = decide_poll(claim.batch, report, breaker, claim.now_ms, self.limits)
         self.settler.settle(claim.batch, settlement, claim.now_ms)
