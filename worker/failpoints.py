@@ -27,6 +27,7 @@ SCRIPTS = (
     "failure_discard",
     "lane_append",
     "links_save",
+    "lane_resume",
     "batch_make_due",
     "limiter_report",
     "failure_retry",
