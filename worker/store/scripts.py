@@ -1,7 +1,10 @@
 """Running the Lua scripts: nearly every write to Redis is one of them.
 
-The text of a script is: constants from Python, lua/common.lua, libraries if it needs any, and the script's own file. A
-script may be repeated with the same arguments: an idempotency key, a version or a fence makes the second time change
+The text of a script is: constants from Python, lua/checks.lua, lua/common.lua, libraries if it needs any, and the
+script's own file. Redis undoes nothing, so a script checks its arguments and keys before its first write: it changes
+everything or nothing.
+
+A script may be repeated with the same arguments: an idempotency key, a version or a fence makes the second time change
 nothing. So when a reply is lost the script is sent again, here and nowhere else; the client's own retries are off.
 """
 
@@ -19,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model.identity import DIGEST_BYTES
-from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, Keys
+from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, EXTRA_COUNTERS, Keys
 
 Arg = str | bytes | int | float
 #: The pauses before a script is sent again after a lost reply.
@@ -31,6 +34,7 @@ ACK_MS = 1_000
 #: Values that scripts share with Python: each script begins with these lines.
 _CONSTANTS = (
     f"local DIGEST_BYTES = {DIGEST_BYTES}\n"
+    f"local COUNTERS = {{{', '.join(map(repr, BOOKS + EXTRA_COUNTERS))}}}\n"
     f"local BOOKS = {{{', '.join(map(repr, BOOKS))}}}\n"
     f"local DUE_BATCHES = {{{', '.join(map(repr, DUE_BATCHES))}}}\n"
     f"local BODY_PARTS = {{{', '.join(map(repr, BODY_PARTS))}}}\n"
@@ -46,7 +50,7 @@ _LIBRARIES = {
 def _source(name: str) -> tuple[str, str]:
     """The text of a script, and the digest by which the server knows it."""
     folder = files("contact_ingest.store").joinpath("lua")
-    parts = ("common.lua", *_LIBRARIES.get(name, ()), f"{name}.lua")
+    parts = ("checks.lua", "common.lua", *_LIBRARIES.get(name, ()), f"{name}.lua")
     text = _CONSTANTS + "".join(folder.joinpath(part).read_text() for part in parts)
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 

@@ -28,7 +28,7 @@ local function remove_packed_retries(lane, numbers)
   for from = 1, #numbers, 1000 do
     local seqs, ids, digests, owners, alone = {}, {}, {}, {}, {}
     for i = from, math.min(from + 999, #numbers) do
-      seqs[#seqs + 1] = string.format('%d', numbers[i])
+      seqs[#seqs + 1] = numbers[i]
       ids[#ids + 1] = lane .. ':' .. seqs[#seqs]
     end
     for i, joined in ipairs(redis.call('HMGET', k('failures:digests'), unpack(ids))) do
@@ -51,45 +51,79 @@ local function remove_packed_retries(lane, numbers)
 end
 
 local plan = cjson.decode(ARGV[1])
-local lane, now = plan.lane, clock()
--- The first body is a batch already: this commit was applied before and its reply was lost.
-if plan.bodies[1] and redis.call('EXISTS', k('batch:' .. plan.bodies[1].batch)) == 1 then return 'ok' end
-if (redis.call('GET', k('version')) or '0') ~= plan.version then return 'stale' end
-for _, body in ipairs(plan.bodies) do
-  -- A body of another length was staged by another worker: a server restored from an older state gives numbers twice.
-  if redis.call('STRLEN', k('batch:' .. body.batch .. ':body')) ~= body.bytes then return 'expired' end
+local lane, consumed, cancelled = plan.lane, whole(plan.consumed, 0), whole(plan.cancelled, 0)
+local bytes, held, held_delta = whole(plan.bytes, 0), whole(plan.held, -1), whole(plan.held_delta)
+local retry_cursor, due_ms, version = whole(plan.retry_cursor, -1), whole(plan.due_ms, -1), whole(plan.version, 0)
+local refused, superseded = whole(plan.refused, 0), whole(plan.superseded, 0)
+local merged, dropped, packed_retries = whole(plan.merged, 0), whole(plan.dropped, 0), {}
+for i, seq in ipairs(plan.packed_retries) do packed_retries[i] = digits(whole(seq, 0)) end
+local first_refused = 2 + math.max(held, 0)
+local first_superseded = first_refused + 3 * refused
+if #ARGV + 1 ~= first_superseded + 2 * superseded then refuse('there are more or fewer arguments than the plan says') end
+local bodies, rows = {}, 0
+for i, body in ipairs(plan.bodies) do
+  bodies[i] = {batch = digits(whole(body.batch, 1)), rows = whole(body.rows, 1), bytes = whole(body.bytes, 0)}
+  rows = rows + bodies[i].rows
 end
+
+-- The first body is a batch already: this commit was applied before and its reply was lost.
+if bodies[1] and redis.call('EXISTS', k('batch:' .. bodies[1].batch)) == 1 then return 'ok' end
+if (redis.call('GET', k('version')) or '0') ~= plan.version then return 'stale' end
+for _, body in ipairs(bodies) do
+  local name = 'batch:' .. body.batch
+  -- A body of another length was staged by another worker: a server restored from an older state gives numbers twice.
+  if redis.call('STRLEN', k(name .. ':body')) ~= body.bytes then return 'expired' end
+  for _, part in ipairs(BODY_PARTS) do
+    check_type('string', name .. ':' .. part)
+    if redis.call('EXISTS', k(name .. ':' .. part)) == 0 then return 'expired' end
+  end
+  if redis.call('EXISTS', k(name)) == 1 then refuse('a body is a batch already') end
+end
+check_counters('version', 'clock_offset')
+check_fields('lane:' .. lane, 'bytes', 'head')
+check_books(lane)
+check_type('list', 'held:' .. lane, 'arrivals:' .. lane)
+check_type('zset', 'retry:' .. lane, 'due:aggregate', 'due:dispatch', 'batches')
+check_type('hash', 'inflight')
+check_failures()
+local ids, lanes_seen = {}, {[lane] = true}
+for at = first_refused, first_superseded - 1, 3 do ids[#ids + 1] = ARGV[at] end
+for at = first_superseded, #ARGV, 2 do ids[#ids + 1] = ARGV[at] end
+check_ids(ids, lanes_seen)
+if cancelled > consumed or consumed > redis.call('LLEN', k('waiting:' .. lane)) then
+  refuse('more records were taken than wait')
+end
+local now = clock()
+
 -- DEL is allowed when memory is full. As the script's first write it lets the later ones run.
 redis.call('DEL', k('wakeup:aggregate:' .. lane))
-local at = 2
-if plan.held >= 0 then
+if held >= 0 then
   redis.call('DEL', k('held:' .. lane))
   local entries = {}
-  for i = at, at + plan.held - 1 do entries[#entries + 1] = ARGV[i] end
+  for at = 2, first_refused - 1 do entries[#entries + 1] = ARGV[at] end
   each('RPUSH', k('held:' .. lane), entries)
-  at = at + plan.held
 end
-remove_packed_retries(lane, plan.packed_retries)
-if plan.retry_cursor >= 0 then redis.call('HSET', k('lane:' .. lane), 'retry_cursor', plan.retry_cursor) end
-if plan.consumed > 0 then
-  redis.call('LTRIM', k('waiting:' .. lane), plan.consumed, -1)
-  redis.call('HINCRBY', k('lane:' .. lane), 'bytes', -plan.bytes)
-  local head = redis.call('HINCRBY', k('lane:' .. lane), 'head', plan.consumed)
+remove_packed_retries(lane, packed_retries)
+if retry_cursor >= 0 then redis.call('HSET', k('lane:' .. lane), 'retry_cursor', digits(retry_cursor)) end
+if consumed > 0 then
+  redis.call('LTRIM', k('waiting:' .. lane), digits(consumed), -1)
+  -- Where all that was taken had been cancelled, the bytes have left the lane before.
+  add('lane:' .. lane, 'bytes', -bytes)
+  local head = redis.call('HINCRBY', k('lane:' .. lane), 'head', digits(consumed))
   -- An arrival is kept while a record between it and the next arrival still waits.
   while true do
     local second = redis.call('LINDEX', k('arrivals:' .. lane), 1)
-    if not second or tonumber(string.match(second, '^(%d+)')) > head then break end
+    if not second or (number_in(string.match(second, '^(%d+)')) or 0) > head then break end
     redis.call('LPOP', k('arrivals:' .. lane))
   end
   if redis.call('EXISTS', k('waiting:' .. lane)) == 0 then redis.call('DEL', k('arrivals:' .. lane)) end
 end
-local batched = 0
-for _, body in ipairs(plan.bodies) do
+for _, body in ipairs(bodies) do
   local name = 'batch:' .. body.batch
-  for _, part in ipairs({':body', ':offsets', ':records', ':digests'}) do redis.call('PERSIST', k(name .. part)) end
-  redis.call('HSET', k(name), 'lane', lane, 'root', body.batch, 'state', 'ready', 'rows', body.rows,
-    'bytes', body.bytes, 'sending', '[[0,' .. string.format('%d', body.rows) .. ']]', 'suspects', '[]', 'parked', '[]',
-    'fence', 0, 'attempts', 0, 'claims_count', 0, 'parts', 1, 'created_ms', now, 'packed_version', plan.version + 1)
+  for _, part in ipairs(BODY_PARTS) do redis.call('PERSIST', k(name .. ':' .. part)) end
+  redis.call('HSET', k(name), 'lane', lane, 'root', body.batch, 'state', 'ready', 'rows', digits(body.rows),
+    'bytes', digits(body.bytes), 'sending', '[[0,' .. digits(body.rows) .. ']]', 'suspects', '[]', 'parked', '[]',
+    'fence', 0, 'attempts', 0, 'claims_count', 0, 'parts', 1, 'created_ms', now, 'packed_version', digits(version + 1))
   redis.call('ZADD', k('due:dispatch'), now, body.batch)
   redis.call('ZADD', k('batches'), now, body.batch)
   local in_flight = {}
@@ -98,36 +132,32 @@ for _, body in ipairs(plan.bodies) do
     in_flight[#in_flight + 1] = body.batch
   end
   each('HSET', k('inflight'), in_flight)
-  batched = batched + body.rows
 end
-for _ = 1, plan.refused do
-  record_failure(ARGV[at], ARGV[at + 1], ARGV[at + 2], now)
-  at = at + 3
-end
-for _ = 1, plan.superseded do
+for at = first_refused, first_superseded - 1, 3 do record_failure(ARGV[at], ARGV[at + 1], ARGV[at + 2], now) end
+for at = first_superseded, #ARGV, 2 do
   local id, failure = ARGV[at], ARGV[at + 1]
   if failure ~= '' then
     redis.call('HSET', k('failures'), id, failure)
   else
-    book(lane_of(id), forget_failure(id), -1, 'merged', 1)
+    local stood = forget_failure(id)
+    if stood then book(lane_of(id), stood, -1, 'merged', 1) end
   end
-  at = at + 2
 end
-book(lane, 'waiting', plan.cancelled - plan.consumed, 'held', plan.held_delta, 'batched', batched,
-  'merged', plan.merged, 'failed', plan.refused, 'dropped', plan.dropped)
+book(lane, 'waiting', cancelled - consumed, 'held', held_delta, 'batched', rows, 'merged', merged, 'failed', refused,
+  'dropped', dropped)
 if redis.call('EXISTS', k('held:' .. lane)) == 1 or redis.call('EXISTS', k('retry:' .. lane)) == 1 then
   redis.call('HSET', k('lane:' .. lane), 'held_at', now)
 else
   redis.call('HDEL', k('lane:' .. lane), 'held_at')
 end
 redis.call('INCR', k('version'))
-if plan.due_ms < 0 then
+if due_ms < 0 then
   redis.call('ZREM', k('due:aggregate'), lane)
 else
-  redis.call('ZADD', k('due:aggregate'), now + plan.due_ms, lane)
+  redis.call('ZADD', k('due:aggregate'), now + due_ms, lane)
 end
 -- Records that arrived after the snapshot make the lane due at once.
-if plan.due_ms < 0 and redis.call('EXISTS', k('waiting:' .. lane)) == 1 then
+if due_ms < 0 and redis.call('EXISTS', k('waiting:' .. lane)) == 1 then
   redis.call('ZADD', k('due:aggregate'), now, lane)
 end
 return 'ok'

@@ -17,10 +17,11 @@ local BREAKER_WAIT_MS, PROBE_WAIT_MS = 5000, 500
 -- {wait = ms}, or {ask_first = true}: send a cheap request first.
 local function breaker_ask(endpoint, now, is_probe)
   local found = redis.call('HMGET', k('breaker'), 'open_until', 'probe', 'probe_until', 'until:' .. endpoint)
-  if not found[1] then return {go = true, blocked_until = tonumber(found[4] or 0), careful = found[4]} end
-  local left = found[1] - now
+  local open_until = number_in(found[1])
+  if not open_until then return {go = true, blocked_until = number_in(found[4]) or 0, careful = found[4]} end
+  local left = open_until - now
   if left > 0 then return {wait = math.ceil(math.min(left, BREAKER_WAIT_MS))} end
-  left = tonumber(found[3] or 0) - now
+  left = (number_in(found[3]) or 0) - now
   if found[2] and left > 0 then return {wait = math.ceil(math.min(left, PROBE_WAIT_MS))} end
   if not is_probe then return {ask_first = true} end
   return {go = true, probes = true, blocked_until = 0, careful = found[4]}

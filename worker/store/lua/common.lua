@@ -1,20 +1,17 @@
--- Put in front of every script, behind the constants that scripts.py adds. KEYS[1] is the base of a destination or of an
--- account; keys.py lists what lies under it.
-local base = KEYS[1]
-local function k(name) return base .. name end
+-- Put in front of every script, behind the constants that scripts.py adds and checks.lua.
 
 -- The server's clock in milliseconds, plus an offset: see steady().
 local function clock()
   local t = redis.call('TIME')
   local offset = redis.call('GET', k('clock_offset'))
-  return t[1] * 1000 + math.floor(t[2] / 1000) + (offset and tonumber(offset) or 0)
+  return t[1] * 1000 + math.floor(t[2] / 1000) + (number_in(offset) or 0)
 end
 
 -- The same clock for scripts that run often and write: it never goes back. When the server's clock is set back, or a
 -- failover leads to a machine whose clock is behind, everything due, every lease and every permit would wait for that
 -- long. So the latest moment seen is kept, to the second, and the difference is added to the offset for good. A clock
 -- that is set forward looks like workers that were away, and nothing is done about it: leases end early (they are
--- fenced, and repeats are counted), and so do permits and quarantines.
+-- fenced, and repeats are counted), and so do permits and quarantines. A script calls check_clock() before.
 local function steady()
   local now, seen = clock(), tonumber(redis.call('GET', k('clock_last')) or 0)
   if math.abs(now - seen) < 1000 then return math.max(now, seen) end
@@ -29,12 +26,15 @@ local function steady()
   return seen
 end
 
+-- Add to a field of a hash. A change of nothing is left out: HINCRBY refuses the `-0` that `-change` may be.
+local function add(name, field, change)
+  if change ~= 0 then redis.call('HINCRBY', k(name), field, digits(change)) end
+end
+
 -- Move the books of a lane: pairs of name and change.
 local function book(lane, ...)
   local moves = {...}
-  for i = 1, #moves, 2 do
-    if moves[i + 1] ~= 0 then redis.call('HINCRBY', k('books:' .. lane), moves[i], moves[i + 1]) end
-  end
+  for i = 1, #moves, 2 do add('books:' .. lane, moves[i], moves[i + 1]) end
 end
 
 -- Run a command over many arguments: unpack takes a few thousand at a time.
@@ -102,8 +102,9 @@ local function release(root, now)
   redis.call('ZREM', k('quarantine'), root)
   for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do
     if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) > 0 then
-      local since = tonumber(redis.call('HGET', k('lane:' .. lane), 'held_at') or now)
-      local wait = tonumber(redis.call('HGET', k('lane:' .. lane), 'max_wait') or 0)
+      -- With pcall, since all lanes are not looked at twice: a lane without readable fields is due at once.
+      local since = number_in(redis.pcall('HGET', k('lane:' .. lane), 'held_at')) or now
+      local wait = number_in(redis.pcall('HGET', k('lane:' .. lane), 'max_wait')) or 0
       redis.call('ZADD', k('due:aggregate'), 'LT', math.max(now, since + wait), lane)
     end
   end

@@ -2,6 +2,9 @@
 -- ARGV: record id...
 -- Returns how many were discarded.
 local gone = 0
+check_failures()
+check_ids(ARGV)
+check_counters('version')
 for _, id in ipairs(ARGV) do
   if redis.call('ZSCORE', k('failures:by_time'), id) and forget_failure(id) then
     gone = gone + 1

@@ -4,6 +4,15 @@
 -- Returns {what, first, count}: 'ok' and the numbers the records have; 'again' and those they have since the first time;
 -- 'reused' (the call id was used for other records), 'lane' (the lane is full) or 'memory' (the share of memory is used
 -- up), and zeros.
+for at = 5, 9 do ARGV[at] = digits(whole(ARGV[at], 0)) end
+ARGV[2] = digits(whole(ARGV[2], 1))
+local taken = redis.call('GET', k('idempotency:' .. ARGV[1]))
+if taken and not string.find(taken, '^%d+:%d+') then refuse('what a call appended cannot be read') end
+check_books(ARGV[3])
+check_fields('lane:' .. ARGV[3], 'head', 'bytes')
+check_type('list', 'waiting:' .. ARGV[3], 'arrivals:' .. ARGV[3])
+check_type('hash', 'lanes')
+check_type('zset', 'due:aggregate')
 local seen = redis.call('GET', k('idempotency:' .. ARGV[1]))
 if seen then
   local first, count, digest = string.match(seen, '^(%d+):(%d+):?(%x*)$')
@@ -39,7 +48,7 @@ redis.call('HSET', k('lane:' .. lane), 'max_wait', ARGV[6])
 redis.call('HSETNX', k('lanes'), lane, ARGV[4])
 book(lane, 'accepted', count, 'waiting', count)
 local latest = redis.call('LINDEX', k('arrivals:' .. lane), -1)
-if not latest or now - tonumber(string.match(latest, ':(%d+)$')) >= 1000 then
+if not latest or now - (number_in(string.match(latest, ':(%d+)$')) or 0) >= 1000 then
   redis.call('RPUSH', k('arrivals:' .. lane), string.format('%d:%d', first, now))
 end
 local full = before + count >= tonumber(ARGV[7]) or bytes + ARGV[9] >= tonumber(ARGV[8])

@@ -1,5 +1,6 @@
 -- A person lets lanes go on. ARGV: 'paused' to end pauses too, or 'stopped' to end stops only; then the lanes.
 -- Returns 1.
+for at = 2, #ARGV do check_lane_stop(ARGV[at]) end
 local now = steady()
 redis.call('DEL', k('wakeup:dispatch')) -- runs with full memory, and lets what follows run
 for at = 2, #ARGV do

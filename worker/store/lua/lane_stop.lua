@@ -5,12 +5,19 @@
 -- decides: accepted, and the lane goes on; refused again, and the gap to the next trial doubles.
 local STOPPED, TRIAL = 'due:dispatch:stopped', 'due:dispatch:trial'
 
+-- What the functions below write. Batches are read and written with pcall: one that is broken is no batch to try.
+local function check_lane_stop(lane)
+  check_fields('lane:' .. lane, 'doubts')
+  check_type('hash', 'state')
+  check_type('zset', 'due:aggregate', 'due:dispatch', 'due:dispatch:low', STOPPED, TRIAL)
+end
+
 -- The score of the lane's batches in `due:dispatch:stopped`, below 2 to the power of 44. Python has the same in
 -- schedule.py.
 local function lane_score(lane)
   local score = 0
   for at = 1, #lane do score = (score * 257 + string.byte(lane, at)) % 17592186044399 end
-  return string.format('%d', score)
+  return digits(score)
 end
 
 -- Put a batch aside, out of the way of other lanes.
@@ -34,7 +41,7 @@ end
 
 -- Whether no row of the batch was refused so far.
 local function is_untried(n)
-  local at = redis.call('HGET', k('batch:' .. n), 'accused_ms')
+  local at = redis.pcall('HGET', k('batch:' .. n), 'accused_ms')
   return not at or at == '0'
 end
 
@@ -48,7 +55,7 @@ local function choose_trial(lane, at, trials)
   end
   if #untried > 0 then found = untried end
   if #found == 0 then return end
-  table.sort(found, function(a, b) return tonumber(a) < tonumber(b) end)
+  table.sort(found, function(a, b) return (number_in(a) or 0) < (number_in(b) or 0) end)
   set_trial(found[#found - trials % #found], lane, at)
 end
 
@@ -57,9 +64,9 @@ local function stop_lane(n, lane, stop, now)
   local name = k('lane:' .. lane)
   local old = redis.call('HMGET', name, 'stop_code', 'try_gap', 'trial', 'trials')
   put_aside(n, lane)
-  local trials = tonumber(old[4] or 0)
+  local trials = number_in(old[4]) or 0
   if old[1] and old[3] ~= n and has_trial(lane) then return end -- one of several refused at the same moment
-  local gap = old[1] and math.min(tonumber(old[2]) * 2, stop.last_ms) or stop.first_ms
+  local gap = old[1] and math.min((number_in(old[2]) or stop.first_ms) * 2, stop.last_ms) or stop.first_ms
   redis.call('HSET', name, 'stop_code', stop.code, 'stop_why', stop.why, 'stop_kind', stop.kind, 'try_gap', gap,
     'try_at', now + gap, 'trials', trials + 1)
   choose_trial(lane, now + gap, trials)
@@ -71,13 +78,13 @@ local function release_lane(lane, now)
   local batches = redis.call('ZRANGEBYSCORE', k(STOPPED), score, score)
   local trial = redis.call('HGET', name, 'trial')
   local due = trial and redis.call('ZSCORE', k(TRIAL), trial)
-  if due and redis.call('HGET', k('batch:' .. trial), 'state') ~= 'sending' then batches[#batches + 1] = trial end
+  if due and redis.pcall('HGET', k('batch:' .. trial), 'state') ~= 'sending' then batches[#batches + 1] = trial end
   redis.call('HDEL', name, 'stop_code', 'stop_why', 'stop_kind', 'try_gap', 'try_at', 'trial', 'trials')
   for _, n in ipairs(batches) do
     redis.call('ZREM', k(STOPPED), n)
     redis.call('ZREM', k(TRIAL), n)
-    local low = redis.call('HGET', k('batch:' .. n), 'low_priority') == '1'
-    redis.call('HSET', k('batch:' .. n), 'first_ms', 0)
+    local low = redis.pcall('HGET', k('batch:' .. n), 'low_priority') == '1'
+    redis.pcall('HSET', k('batch:' .. n), 'first_ms', 0)
     redis.call('ZADD', k(low and 'due:dispatch:low' or 'due:dispatch'), now, n)
   end
   redis.call('ZADD', k('due:aggregate'), 'LT', now, lane)
@@ -96,9 +103,9 @@ end
 local function go_on_trying(lane, now)
   local found = redis.call('HMGET', k('lane:' .. lane), 'stop_code', 'try_gap', 'trials')
   if not found[1] then return end
-  local at = now + tonumber(found[2])
+  local at = now + (number_in(found[2]) or 0)
   redis.call('HSET', k('lane:' .. lane), 'try_at', at)
-  choose_trial(lane, at, tonumber(found[3]))
+  choose_trial(lane, at, number_in(found[3]) or 0)
 end
 
 -- One more row was refused alone. `doubt` is the likeness of the refusal: others that are unlike count from one again.

@@ -6,8 +6,22 @@
 -- platform could not be reached), 'failed' (no readable reply, or one that says the platform is in trouble), 'refused'
 -- (by its rate limit), 'answered'.
 -- Returns ms for which the endpoint is blocked from now on.
-local now, permit, endpoint, result, breaker_ms = steady(), ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local permits, rate = k('permits:' .. endpoint), k('rate:' .. endpoint)
+
+-- A number that the platform has said, as far as it is kept: 30 years in ms.
+local function told(value) return whole(math.min(math.floor(tonumber(value) or -1), 1e12), -1) end
+
+local permit, endpoint, result, breaker_ms = ARGV[1], ARGV[2], ARGV[3], whole(ARGV[4], 0)
+local inforce, window, limit, remaining, reset, block = 0, 0, -1, -1, -1, -1
+if result ~= 'unused' then
+  inforce, window, limit, remaining = whole(ARGV[5], 0), whole(ARGV[6], 0), told(ARGV[7]), told(ARGV[8])
+  reset, block = told(ARGV[9]), told(ARGV[10])
+end
+check_clock()
+check_type('zset', 'permits:' .. endpoint)
+check_type('hash', 'outage')
+check_fields('breaker', 'failed:' .. endpoint)
+check_fields('rate:' .. endpoint, 'refusals')
+local now, permits, rate = steady(), k('permits:' .. endpoint), k('rate:' .. endpoint)
 -- Runs with full memory, and lets what follows run. A settled permit is kept under another name: a repeat of this very
 -- call, its reply lost, counts nothing twice.
 local first = redis.call('ZREM', permits, permit) == 1
@@ -20,25 +34,23 @@ else
 end
 if result == 'unsent' then return 0 end
 
-local limit, remaining, reset, block = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local window = tonumber(ARGV[6])
 local seen = redis.call('HMGET', rate, 'window', 'window_next', 'window_at', 'doubtful')
 -- A reset of over two minutes, far beyond the window in force, may be an absurd header. It counts once the next reply
 -- says about the same.
-if reset > math.max(120000, 2 * math.max(window, tonumber(seen[1] or 0))) then
-  local before = tonumber(seen[4] or 0)
+if reset > math.max(120000, 2 * math.max(window, number_in(seen[1]) or 0)) then
+  local before = number_in(seen[4]) or 0
   redis.call('HSET', rate, 'doubtful', reset)
   if before < reset / 2 or before > reset * 2 then reset, remaining = -1, -1 end
 else
   redis.call('HDEL', rate, 'doubtful')
 end
 if window == 0 then
-  window = tonumber(seen[1] or 0)
+  window = number_in(seen[1]) or 0
   -- The longest time to a reset is the best guess at the window. Platforms tell it in whole seconds, so it may be up to
   -- one longer. A guess that an hour of replies has not confirmed is forgotten: one absurd header must not slow an
   -- account down for good.
   if reset >= 0 then
-    local longest, at = math.max(reset + 1000, tonumber(seen[2] or 0)), tonumber(seen[3] or now)
+    local longest, at = math.max(reset + 1000, number_in(seen[2]) or 0), number_in(seen[3]) or now
     window = math.max(window, longest)
     if now - at > 3600000 then window, longest, at = longest, 0, now end
     redis.call('HSET', rate, 'window', window, 'window_next', longest, 'window_at', at)
@@ -51,7 +63,6 @@ elseif result ~= 'failed' then
 end
 redis.call('ZADD', permits, now + window, permit .. ':settled')
 -- Fewer are left than our own permits explain: somebody else uses the account too. Then the platform's count is used.
-local inforce = tonumber(ARGV[5])
 if limit >= 0 and (inforce == 0 or limit < inforce) then inforce = limit end
 if remaining >= 0 and reset >= 0 and inforce > 0 and remaining < inforce - redis.call('ZCARD', permits) then
   redis.call('HSET', rate, 'remaining', remaining, 'reset_at', now + reset)

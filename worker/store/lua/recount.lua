@@ -4,7 +4,7 @@
 -- Returns {the counters of BOOKS, {accepted, waiting, held, batched, failed as counted}}.
 local lane = ARGV[1]
 local books = {}
-for i, name in ipairs(BOOKS) do books[i] = tonumber(redis.call('HGET', k('books:' .. lane), name) or 0) end
+for i, name in ipairs(BOOKS) do books[i] = number_in(redis.call('HGET', k('books:' .. lane), name)) or 0 end
 local length, waiting = redis.call('LLEN', k('waiting:' .. lane)), 0
 for from = 0, length - 1, 1000 do
   for _, raw in ipairs(redis.call('LRANGE', k('waiting:' .. lane), from, from + 999)) do
@@ -14,7 +14,7 @@ end
 local batched = 0
 for _, n in ipairs(redis.call('ZRANGE', k('batches'), 0, -1)) do
   local batch = redis.call('HMGET', k('batch:' .. n), 'lane', 'state', 'rows')
-  if batch[1] == lane and batch[2] ~= 'done' then batched = batched + batch[3] end
+  if batch[1] == lane and batch[2] ~= 'done' then batched = batched + (number_in(batch[3]) or 0) end
 end
 local failed, held = 0, redis.call('LLEN', k('held:' .. lane))
 for _, id in ipairs(redis.call('HKEYS', k('failures'))) do
@@ -23,5 +23,5 @@ for _, id in ipairs(redis.call('HKEYS', k('failures'))) do
     if redis.call('ZSCORE', k('retry:' .. lane), string.match(id, '(%d+)$')) then held = held + 1 end
   end
 end
-local accepted = tonumber(redis.call('HGET', k('lane:' .. lane), 'head') or 0) + length
+local accepted = (number_in(redis.call('HGET', k('lane:' .. lane), 'head')) or 0) + length
 return {books, {accepted, waiting, held, batched, failed}}

@@ -3,13 +3,18 @@
 --       the destination may have at once.
 -- Returns {ms until something else is due, wake-ups for dispatch, wake-ups for poll, lane to aggregate...}. What has
 -- pending wake-ups already is left out.
-local now, silence, most = steady(), ARGV[1], tonumber(ARGV[2])
+local silence, most = digits(whole(ARGV[1], 1)), whole(ARGV[2], 0)
 local nearest = 60000
+check_type('hash', 'state')
+check_type('zset', 'claims', 'quarantine', 'due:aggregate', unpack(DUE_BATCHES))
+check_counters('version')
+for _, root in ipairs(redis.call('ZRANGE', k('quarantine'), 0, 1)) do check_release(root) end
+local now = steady()
 redis.call('ZREMRANGEBYSCORE', k('claims'), '-inf', now) -- runs with full memory, and lets what follows run
 
 -- Count so many wake-ups of a stage less those that are pending; returns how many to send.
 local function wake(stage, wanted)
-  local pending = tonumber(redis.call('GET', k('wakeup:' .. stage)) or 0)
+  local pending = number_in(redis.pcall('GET', k('wakeup:' .. stage))) or 0
   local more = math.max(0, wanted - pending)
   if more > 0 then redis.call('SET', k('wakeup:' .. stage), pending + more, 'PX', silence) end
   return more
@@ -18,7 +23,7 @@ end
 -- How many members of a sorted set are due; the first that is not due yet may be the nearest.
 local function count_due(zset)
   local due = redis.call('ZCOUNT', k(zset), '-inf', now)
-  local first = redis.call('ZRANGEBYSCORE', k(zset), '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local first = redis.call('ZRANGEBYSCORE', k(zset), '(' .. digits(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   if first[2] then nearest = math.min(nearest, first[2] - now) end
   return due
 end
@@ -29,17 +34,17 @@ for _, root in ipairs(redis.call('ZRANGEBYSCORE', k('quarantine'), '-inf', now, 
 end
 local state = redis.call('HMGET', k('state'), 'state', 'probe_at', 'wait_until', 'poll_wait_until', 'slots')
 local answer = {0, 0, 0}
-most = tonumber(state[5] or most)
+most = number_in(state[5]) or most
 if state[1] == 'stopped' then
-  if tonumber(state[2] or 0) <= now then answer[2] = wake('dispatch', 1) end -- it probes
+  if (number_in(state[2]) or 0) <= now then answer[2] = wake('dispatch', 1) end -- it probes
 else
   local due = state[1] == 'paused' and 0 or count_due('due:dispatch') + count_due('due:dispatch:low')
     + count_due('due:dispatch:trial')
-  local wait = tonumber(state[3] or 0) - now
+  local wait = (number_in(state[3]) or 0) - now
   if due > 0 and wait > 0 then nearest = math.min(nearest, wait)
   else answer[2] = wake('dispatch', math.min(due, most)) end
   local polls = count_due('due:poll') + count_due('due:poll:low')
-  wait = tonumber(state[4] or 0) - now
+  wait = (number_in(state[4]) or 0) - now
   if polls > 0 and wait > 0 then nearest = math.min(nearest, wait)
   else answer[3] = wake('poll', math.min(polls, most)) end
 end
