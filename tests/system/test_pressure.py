@@ -12,6 +12,7 @@ from celery import Celery
 from redis.exceptions import OutOfMemoryError
 from support.pressure import large
 from support.processes import WorkerProcess
+from support.servers import ServerKind
 from support.stage import Stage
 from support.waiting import wait_until
 
@@ -32,8 +33,8 @@ FAST = {"sendgrid.upsert": {"limit": 10_000, "window_s": 1}}
 
 
 @pytest.fixture(scope="module")
-def small_server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(extra=["--maxmemory", str(MOST)]) as server:
+def small_server(server_kind: ServerKind) -> Iterator[EmbeddedServer]:
+    with server_kind.start("--maxmemory", str(MOST)) as server:
         yield server
 
 

@@ -25,7 +25,7 @@ from contact_ingest.store.failures import FailedRecord
 from contact_ingest.store.keys import BODY_PARTS
 from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.schedule import lane_score
-from contact_ingest.store.scripts import Arg, Store
+from contact_ingest.store.scripts import Arg, ReadsTogether, Store
 
 #: How long a staged body waits for its commit, ms.
 STAGED_MS = 300_000
@@ -44,7 +44,7 @@ LINKS_AT_ONCE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LaneSnapshot:
-    """A lane and its destination as one transaction read them.
+    """A lane and its destination as they were in one moment.
 
     `version` is the destination's version; the commit fails if it has changed. `now_ms` is the server's clock.
     `known` is False for a lane nobody has enqueued to; `options` are the lane's. `destination_state` is the hash
@@ -182,7 +182,7 @@ class AggregationStore:
         k = self._keys
         if not self._client.exists(k("identity_salt")):
             self._store.run("write", "none", "SET", "identity_salt", secrets.token_bytes(16), "NX")
-        pipe = self._client.pipeline(transaction=True)
+        pipe = ReadsTogether(self._store)
         pipe.get(k("version"))
         request_now(pipe, k)
         pipe.hget(k("lanes"), lane)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from contact_ingest.store.keys import BOOKS, EXTRA_COUNTERS
 from contact_ingest.store.lanes import lane_names
-from contact_ingest.store.scripts import Store
+from contact_ingest.store.scripts import ReadsTogether, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def totals(lanes: list[LaneBooks]) -> dict[str, int]:
 def read(store: Store) -> list[LaneBooks]:
     """The books of every lane of the destination, read in one step."""
     lanes = lane_names(store)
-    pipe = store.client.pipeline(transaction=True)
+    pipe = ReadsTogether(store)
     for lane in lanes:
         pipe.hgetall(store.keys(f"books:{lane}"))
     return [

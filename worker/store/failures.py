@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from contact_ingest.model.failure import Failure, FailureReason
 from contact_ingest.model.record import QueuedRecord
-from contact_ingest.store.scripts import Store
+from contact_ingest.store.scripts import ReadsTogether, Store
 
 #: Failures read, and failures moved, at a time.
 PAGE = 500
@@ -88,8 +88,8 @@ class Failures:
         if not ids:
             return []
         k = self._store.keys
-        pipe = self._store.client.pipeline(transaction=True)
-        pipe.hmget(k("failures"), list(ids))
+        pipe = ReadsTogether(self._store)
+        pipe.hmget(k("failures"), *ids)
         for record_id in ids:
             pipe.zscore(k("failures:by_time"), record_id)
         blobs, *listed = pipe.execute()

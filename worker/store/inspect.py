@@ -1,6 +1,6 @@
 """Reads a destination without changing it, for status, batches and doctor.
 
-The books of all lanes, and what explains them, are read in one transaction, so that shown books balance. Neither the
+The books of all lanes, and what explains them, are read in one moment, so that shown books balance. Neither the
 contents of records nor the address of an error file is read; `first_waiting` is the exception.
 """
 
@@ -18,7 +18,7 @@ from contact_ingest.store.lanes import lane_names
 from contact_ingest.store.rate_limiter import BreakerState
 from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.redis_server import read_memory as look_at_memory
-from contact_ingest.store.scripts import Store
+from contact_ingest.store.scripts import ReadsTogether, Store
 
 #: How many of the newest batches are read: enough to tell the pace of a lane.
 RECENT = 300
@@ -135,14 +135,14 @@ def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
     """A destination as it is now. `breaker` is the breaker of its account."""
     k = store.keys
     lanes = lane_names(store)
-    pipe = store.client.pipeline(transaction=True)
+    pipe = ReadsTogether(store)
     request_now(pipe, k)
     pipe.hgetall(k("state"))
     pipe.exists(k("custom_fields"))
-    pipe.zrange(k("quarantine"), 0, 0, withscores=True)
+    pipe.zrange(k("quarantine"), 0, 0)
     pipe.zrevrange(k("batches"), 0, RECENT - 1)
     for name in DUE_BATCHES:
-        pipe.zrange(k(name), 0, -1, withscores=True)
+        pipe.zrange(k(name), 0, -1)
     for lane in lanes:
         pipe.hgetall(k(f"books:{lane}"))
         pipe.hgetall(k(f"lane:{lane}"))
@@ -196,9 +196,9 @@ def children(store: Store, parent: BatchView) -> list[int]:
 
 def queued(store: Store) -> dict[int, int | None]:
     """The batches in flight, and when each is due: None for a batch whose lane is paused or stopped."""
-    pipe = store.client.pipeline(transaction=True)
+    pipe = ReadsTogether(store)
     for name in DUE_BATCHES:
-        pipe.zrange(store.keys(name), 0, -1, withscores=True)
+        pipe.zrange(store.keys(name), 0, -1)
     return _due_of(pipe.execute())
 
 
@@ -255,7 +255,7 @@ def _rows(ranges: str) -> int:
 
 def queue_lengths(store: Store) -> tuple[int, int]:
     """How many batches wait to be sent, and how many imports are followed."""
-    pipe = store.client.pipeline(transaction=True)
+    pipe = ReadsTogether(store)
     for name in DUE_BATCHES:
         pipe.zcard(store.keys(name))
     counts = pipe.execute()
@@ -298,7 +298,7 @@ def stray_bodies(store: Store, latest: int) -> int:
     client, k = store.client, store.keys
     last, stray = int(client.get(k("batch_seq")) or 0), 0
     for start in range(max(1, last - latest + 1), last + 1, PAGE):
-        pipe = client.pipeline(transaction=True)
+        pipe = ReadsTogether(store)
         for number in range(start, min(start + PAGE, last + 1)):
             pipe.exists(k(f"batch:{number}"))
             for part in BODY_PARTS:

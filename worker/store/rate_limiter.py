@@ -22,7 +22,7 @@ from uuid import uuid4
 from contact_ingest.model.http_message import RateHeaders
 from contact_ingest.store.clock import now_of, request_now
 from contact_ingest.store.keys import account_keys
-from contact_ingest.store.scripts import Arg, Store
+from contact_ingest.store.scripts import Arg, ReadsTogether, Store
 
 #: How long the breaker stays open before a probe.
 BREAKER_MS = 60_000
@@ -127,7 +127,7 @@ class CircuitBreaker:
 
     def state(self) -> BreakerState:
         """How the breaker stands now."""
-        pipe = self._store.client.pipeline(transaction=True)
+        pipe = ReadsTogether(self._store)
         request_now(pipe, self._keys)
         pipe.hgetall(self._keys("breaker"))
         pipe.hmget(self._keys("outage"), "began", "ended")

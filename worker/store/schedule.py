@@ -10,7 +10,7 @@ from functools import reduce
 
 from contact_ingest.store.clock import Clock
 from contact_ingest.store.lanes import lane_names
-from contact_ingest.store.scripts import Arg, Store
+from contact_ingest.store.scripts import Arg, ReadsTogether, Store
 
 #: A wake-up that was not consumed keeps others of its kind from being sent for this long. That is the cost of a lost
 #: one.
@@ -79,7 +79,7 @@ class Schedule:
 
     def flush(self, lane: str) -> None:
         """Let everything leave now that waits now, however few records these are."""
-        pipe = self._store.client.pipeline(transaction=True)
+        pipe = ReadsTogether(self._store)
         pipe.hget(self._keys(f"lane:{lane}"), "head")
         pipe.llen(self._keys(f"waiting:{lane}"))
         head, length = pipe.execute()
