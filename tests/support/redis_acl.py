@@ -5,8 +5,8 @@ COMMANDS_LISTED = """
     append brpop client|setinfo client|setname decrby del eval evalsha exec exists get getrange hdel hello hget hgetall
     hincrby
     hkeys hlen hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi
-    persist pexpire ping psetex psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set smembers
-    srem strlen time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore
+    persist pexpire ping psetex psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set setrange
+    smembers srem strlen time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore zrevrange zscore
 """
 COMMANDS = frozenset(COMMANDS_LISTED.split())
 #: Channels: Celery's remote control. A subscription to a pattern is allowed by its very words only; 0 is the database.

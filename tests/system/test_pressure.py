@@ -226,7 +226,7 @@ def keys_and_values(stage: Stage) -> dict[bytes, bytes | None]:
 def test_a_full_redis_is_a_full_lane_to_a_producer_and_nothing_is_half_written(stage):
     """Right after memory was measured, and before it is measured again."""
     stage.enqueue([large(1)])
-    fill(stage)
+    wait_until(lambda: is_kept_full(stage))
     before = keys_and_values(stage)
     for is_measured in (True, False):
         if is_measured:

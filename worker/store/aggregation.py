@@ -328,10 +328,18 @@ class AggregationStore:
         return number
 
     def _put(self, name: str, value: bytes) -> None:
-        """Write a value piece by piece, since the client copies what it sends. The first piece sets the expiry."""
-        self._client.set(name, value[:PIECE_BYTES], px=STAGED_MS)
-        for start in range(PIECE_BYTES, len(value), PIECE_BYTES):
-            self._client.append(name, value[start : start + PIECE_BYTES])
+        """Write a value piece by piece, since the client copies what it sends. The last piece is the first: with it the
+        server takes exactly the memory of the whole. APPEND would take up to a megabyte more."""
+        if len(value) <= PIECE_BYTES:
+            self._client.set(name, value, px=STAGED_MS)
+            return
+        *others, last = range(0, len(value), PIECE_BYTES)
+        pipe = self._client.pipeline(transaction=True)
+        pipe.setrange(name, last, value[last:])
+        pipe.pexpire(name, STAGED_MS)
+        pipe.execute()
+        for start in others:
+            self._client.setrange(name, start, value[start : start + PIECE_BYTES])
 
     def unstage(self, batches: Iterable[int]) -> None:
         """Delete staged bodies that will not be committed."""
