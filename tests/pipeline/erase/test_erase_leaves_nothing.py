@@ -9,7 +9,7 @@ from redis.exceptions import OutOfMemoryError
 from support.erasing import ADA, LONG, ada, counts, erase, everything, has_failed, traces_left
 from support.in_process import Harness
 from support.people import person
-from support.redis_acl import CHANNELS, COMMANDS
+from support.redis_acl import CHANNELS, allowed
 from support.stage import KEY
 from support.waiting import wait_until
 
@@ -137,9 +137,8 @@ def test_the_append_only_file_is_rewritten_when_asked(cli, make_harness, client)
 
 
 def test_the_listed_rights_are_enough_and_a_rewrite_that_is_forbidden_is_said(cli, make_harness, client, redis_server):
-    user = [f"+{command}" for command in COMMANDS]
     channels = [rule.replace("&acl", "&contact-ingest") for rule in CHANNELS]
-    rules = ["reset", "on", ">pa55word", "~contact-ingest:*", *channels, *user]
+    rules = ["reset", "on", ">pa55word", "~contact-ingest:*", *channels, *allowed(client)]
     client.execute_command("ACL", "SETUSER", "app", *rules)
     try:
         url = SecretStr(f"redis://app:pa55word@127.0.0.1:{redis_server.port}/0")
