@@ -18,7 +18,7 @@ from contact_ingest.engine import Engine
 from contact_ingest.model.lane import LaneName
 from contact_ingest.model.stage import Stage
 from contact_ingest.store.schedule import WakeUp
-from contact_ingest.tasks.notify import notify
+from contact_ingest.tasks.notify import log_redis_problem, notify
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class LocalRunner:
             try:
                 self.add(notify(run_stage(self._engine, wakeup)))
             except RedisError as problem:
-                log.warning("redis did not answer", extra={"problem": type(problem).__name__})
+                log_redis_problem(problem)
             except Exception:  # the thread must live: nobody else runs these wake-ups
                 log.exception("the local runner failed")
 

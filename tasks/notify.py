@@ -17,11 +17,12 @@ from typing import Any
 
 from celery import Task, current_app
 from kombu.exceptions import OperationalError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from contact_ingest.engine import DestinationRuntime, current_engine
 from contact_ingest.model.lane import DESTINATION_NAME, LaneName
 from contact_ingest.model.stage import Stage
+from contact_ingest.store.redis_server import describe_problem, has_refused
 from contact_ingest.store.schedule import WakeUp
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,12 @@ def publish(wakeups: Iterable[WakeUp]) -> tuple[WakeUp, ...]:
 def is_full(problem: BaseException | None) -> bool:
     """Whether an error says that the broker's memory is full. kombu wraps some errors of Redis, and not others."""
     return isinstance(problem, OutOfMemoryError) or isinstance(getattr(problem, "__cause__", None), OutOfMemoryError)
+
+
+def log_redis_problem(problem: RedisError) -> None:
+    """One line: whether Redis answered, and why it refused, in our own words."""
+    said = "redis refused" if has_refused(problem) else "redis did not answer"
+    log.warning(said, extra={"problem": describe_problem(problem)})
 
 
 class StrictTask(Task):  # type: ignore[misc]

@@ -25,7 +25,7 @@ from contact_ingest.errors import SettingError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.operations.doctor import refuse_unsafe_store
 from contact_ingest.tasks.local_runner import LocalRunner
-from contact_ingest.tasks.notify import publish
+from contact_ingest.tasks.notify import log_redis_problem, publish
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
             log.critical("%s", wrong)
             raise SystemExit(BAD_SETTING) from None
         except RedisError as problem:  # the worker waits for Redis; the thread checks as soon as Redis answers
-            log_silence(problem)
+            log_redis_problem(problem)
         slots = int(getattr(parent, "concurrency", 1) or 1)
         self._local_runner = LocalRunner(current_engine())
         self._thread = threading.Thread(target=self._run, args=(slots, self._local_runner), name="ticker", daemon=True)
@@ -92,7 +92,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
                 ticks = (partial(notify_what_is_due, runtime, slots, local_runner) for runtime in engine.runtimes())
                 pauses_s += [attempt(tick) or TICK_S for tick in ticks]
             except RedisError as problem:
-                log_silence(problem)
+                log_redis_problem(problem)
             except SettingError as wrong:
                 log.critical("%s", wrong)
                 state.should_stop = BAD_SETTING
@@ -107,14 +107,10 @@ def attempt(work: Callable[[], Result]) -> Result | None:
     try:
         return work()
     except RedisError as problem:
-        log_silence(problem)
+        log_redis_problem(problem)
     except Exception:
         log.exception("tick failed")
     return None
-
-
-def log_silence(problem: RedisError) -> None:
-    log.warning("redis did not answer", extra={"problem": type(problem).__name__})
 
 
 def notify_what_is_due(runtime: DestinationRuntime, slots: int, local_runner: LocalRunner) -> float:

@@ -52,7 +52,10 @@ def test_a_wrong_password_is_told_apart_and_not_shown(cli, harness, redis_server
     said = cli("status")
 
     assert said.code == 2
-    assert said.err == "error: REDIS_URL: Redis refused (AuthenticationError)\n"
+    assert (
+        said.err
+        == "error: REDIS_URL: Redis refused (WRONGPASS): it does not accept the user and password of the address\n"
+    )
 
 
 def test_no_destination_and_a_wrong_setting_exit_with_2(tmp_path, redis_server):

@@ -234,7 +234,7 @@ def test_redis_that_goes_away_midway_exits_with_4_and_nothing_is_lost_or_counted
         finally:
             child.kill()
         assert child.returncode == 4
-        assert b"error: enqueue: Redis: ConnectionError; stopped before line 501" in err
+        assert b"error: enqueue: Redis did not answer (ConnectionError); stopped before line 501" in err
         assert orjson.loads(out)["accepted"] == 500
         server.start()
         went_on = start(server.url, *rest_of(err.decode()))

@@ -11,9 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import typer
-from redis.exceptions import AuthenticationError, RedisError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from contact_ingest.cli import (
     batches,
@@ -33,6 +31,7 @@ from contact_ingest.cli import (
 from contact_ingest.cli.output import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, note
 from contact_ingest.errors import IngestError
 from contact_ingest.sandbox.redis_server import EmbeddedUnavailable
+from contact_ingest.store.redis_server import describe_problem
 
 PROGRAM = "contact-ingest"
 
@@ -72,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         note(f"error: {problem}")
         return EXIT_USAGE
     except RedisError as problem:
-        note(f"error: REDIS_URL: {_redis_problem(problem)}")
+        note(f"error: REDIS_URL: {describe_problem(problem)}")
         return EXIT_USAGE
     except Exception as problem:  # noqa: BLE001 - the text of an unknown exception may quote a contact
         note(f"error: {type(problem).__name__} at {_code_line(problem)}: this is a bug, please report it")
@@ -82,14 +81,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     sys.exit(run(sys.argv[1:]))
-
-
-def _redis_problem(problem: RedisError) -> str:
-    """What happened, without the exception's text: that may quote the address with its password."""
-    no_answer = isinstance(problem, RedisConnectionError | RedisTimeoutError) and not isinstance(
-        problem, AuthenticationError
-    )
-    return f"Redis {'did not answer' if no_answer else 'refused'} ({type(problem).__name__})"
 
 
 def _code_line(problem: Exception) -> str:

@@ -16,13 +16,14 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError
 
 from contact_ingest.errors import IdempotencyKeyReused, IntakeError, LaneFull, Refused, StoreUnavailable
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.lane import Lane, format_record_id
 from contact_ingest.model.record import validate_record
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
+from contact_ingest.store.redis_server import describe_problem, refusal_code
 
 #: Pauses between two tries of a call, in seconds: the first, the factor from one to the next, and the longest.
 PAUSE_FIRST_S, PAUSE_GROWTH, PAUSE_LAST_S = 0.05, 1.5, 1.0
@@ -218,7 +219,7 @@ class EnqueueBuffer:
         """The error to raise. It holds no text of the server's, which may quote records."""
         receipt = self.receipt
         if isinstance(answer, RedisError) and not is_out_of_memory(answer):
-            return StoreUnavailable(f"Redis: {type(answer).__name__}", receipt, receipt.position)
+            return StoreUnavailable(describe_problem(answer), receipt, receipt.position)
         is_lane = isinstance(answer, EnqueueReply) and answer.what == "lane"
         where = f"lane {self._options.lane.name}" if is_lane else "the memory of Redis"
         return LaneFull(f"{where} is full", receipt, receipt.position)
@@ -319,7 +320,7 @@ async def _aflush(buffer: EnqueueBuffer, send: Callable[[EnqueueCall], Awaitable
 def is_out_of_memory(problem: RedisError) -> bool:
     """Whether Redis refused the write for want of memory. A server of the 6.2 line says so only inside the words of its
     script error."""
-    return isinstance(problem, OutOfMemoryError) or "-OOM " in str(problem)
+    return refusal_code(problem) == "OOM"
 
 
 async def _each(records: Records | AsyncIterable[Record]) -> AsyncIterator[object]:

@@ -6,6 +6,8 @@ waits can leave.
 """
 
 import asyncio
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +17,19 @@ from redis import Redis
 from redis import asyncio as aio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from contact_ingest.config.redis_url import check_redis_url
@@ -62,6 +76,67 @@ def read_memory(client: Any) -> Memory:
     except NoPermissionError:
         return Memory()
     return Memory(int(found["used_memory"]), int(found.get("maxmemory", 0)))
+
+
+#: What the first word of a server's error means, and what to do about it. Source: replies of Redis 6.2.14, Redis 7.0.15
+#: and Valkey 9, checked 2026-11-25.
+REFUSALS: Mapping[str, str] = {
+    "OOM": "its memory is full: raise maxmemory, or wait until the lanes have drained",
+    "MISCONF": "it cannot write to its disk: free space there and see its log; it takes writes again after a save that "
+    "worked",
+    "READONLY": "it is a replica, which takes no writes: give the address of its primary",
+    "NOREPLICAS": "too few replicas are connected to it: start them, or lower min-replicas-to-write",
+    "LOADING": "it still loads its data: wait until it has",
+    "MASTERDOWN": "it is a replica that has lost its primary: give the address of the primary",
+    "BUSY": "a script of some program keeps it busy: wait, or end that script with SCRIPT KILL",
+    "CLUSTERDOWN": "its cluster is down; a cluster is not supported: give a single server or its proxy",
+    "MOVED": "it is a node of a cluster, which is not supported: give a single server or its proxy",
+    "CROSSSLOT": "it is a node of a cluster, which is not supported: give a single server or its proxy",
+    "NOAUTH": "it asks for a password: write user and password into the address",
+    "WRONGPASS": "it does not accept the user and password of the address",
+    "NOPERM": "the ACL forbids a command, key or channel to this user: docs/redis.md lists what a user needs",
+}
+#: Errors that redis-py tells by their class, without the first word.
+_CLASSES: Mapping[type[RedisError], str] = {
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    BusyLoadingError: "LOADING",
+    MasterDownError: "MASTERDOWN",
+    ClusterDownError: "CLUSTERDOWN",
+    NoPermissionError: "NOPERM",
+    AuthenticationError: "WRONGPASS",
+}
+#: The first word of an error, or what a server of the 6.2 line puts into the words about a script: `...: -MISCONF ...`.
+_FIRST_WORD = re.compile(r"^([A-Z]{2,20}) |: -([A-Z]{2,20}) ")
+
+
+def refusal_code(problem: RedisError) -> str:
+    """The word by which a server says why it refuses, such as `MISCONF`; empty if it does not say, or did not answer.
+    The rest of its words is left out: they may quote records."""
+    found = _FIRST_WORD.search(str(problem)) if isinstance(problem, ResponseError) else None
+    word = (found[1] or found[2]) if found else ""
+    if word not in ("", "ERR"):
+        return word
+    if isinstance(problem, AuthenticationError) and "required" in str(problem):
+        return "NOAUTH"
+    return next((code for kind, code in _CLASSES.items() if isinstance(problem, kind)), "")
+
+
+def has_refused(problem: RedisError) -> bool:
+    """Whether the server answered, and refused."""
+    no_answer = isinstance(problem, RedisConnectionError | RedisTimeoutError)
+    return bool(refusal_code(problem)) or not no_answer
+
+
+def describe_problem(problem: RedisError) -> str:
+    """What is wrong with Redis and what to do, without the server's own words: they may quote records or the address.
+    Example: `Redis refused (READONLY): it is a replica, which takes no writes: give the address of its primary`."""
+    if not has_refused(problem):
+        return f"Redis did not answer ({type(problem).__name__})"
+    code = refusal_code(problem)
+    if code in REFUSALS:
+        return f"Redis refused ({code}): {REFUSALS[code]}"
+    return f"Redis refused ({code or type(problem).__name__})"
 
 
 STARTED = "its rewriting has begun"

@@ -78,7 +78,7 @@ def test_health_is_bad_without_redis(wire):
     ended = run("health")
 
     assert ended.exit_code == 1
-    assert ended.output.startswith("not healthy: Redis does not answer")
+    assert ended.output.startswith("not healthy: Redis did not answer")
     assert "pa55word" not in ended.output
 
 

@@ -16,6 +16,7 @@ from contact_ingest.config.destinations import none_configured
 from contact_ingest.errors import SettingError
 from contact_ingest.operations.doctor import account, broker, deployment, destination, records, redis
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, live_workers, ok, wrong
+from contact_ingest.store.redis_server import describe_problem
 from contact_ingest.store.workers import GONE_S
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def check_health(engine: EngineProtocol, *, fleet: bool = False) -> Health:
     try:
         workers = live_workers(engine)
     except RedisError as problem:
-        return Health(healthy=False, says=f"Redis does not answer: {type(problem).__name__}")
+        return Health(healthy=False, says=describe_problem(problem))
     host = socket.gethostname()
     counted = workers if fleet else [worker for worker in workers if worker.name.rpartition(":")[0] == host]
     if not counted:
@@ -119,6 +120,9 @@ def _check_store(engine: EngineProtocol) -> Iterator[Finding]:
 
 
 def _unreachable(about: str, setting: str, problem: RedisError) -> Finding:
-    """A finding with the error's type. The error's text is left out: it may quote what the server was sent."""
-    says = f"does not answer as it should: {type(problem).__name__}"
-    return wrong(about, says, f"check {setting}: that the server runs, its port, password, ACL and certificates")
+    """A finding in our own words. The error's text is left out: it may quote what the server was sent."""
+    return wrong(
+        about,
+        describe_problem(problem),
+        f"check {setting}: that the server runs, its port, password, ACL and certificates",
+    )
