@@ -9,7 +9,8 @@ from support.waiting import wait_until
 
 from contact_ingest import enqueue
 from contact_ingest.config.settings import Settings
-from contact_ingest.operations.doctor import deployment, redis
+from contact_ingest.errors import SettingError
+from contact_ingest.operations.doctor import deployment, redis, refuse_unsafe_store
 from contact_ingest.sandbox.redis_server import EmbeddedServer, find_binary
 
 
@@ -99,6 +100,23 @@ def test_an_old_server_is_found(wire, redis_server):
 
     assert "8.0.5" in says
     assert "8.0.6" in remedy
+
+
+@pytest.mark.parametrize("version", [b"5.0.14", b"6.0.16"])
+def test_a_server_older_than_the_oldest_supported_one_is_refused(wire, redis_server, version):
+    def older(reply: bytes) -> bytes:
+        return re.sub(rb"redis_version:\d\.\d\.\d", b"redis_version:" + version, reply)
+
+    with Proxy(redis_server.port, rewrite=older) as relay:
+        parts = wire(f"redis://127.0.0.1:{relay.port}/0")
+        with pytest.raises(
+            SettingError, match=rf"^REDIS_URL: the server is Redis {version.decode()}; 6\.2 is the oldest"
+        ):
+            refuse_unsafe_store(parts)
+
+    found = redis.check_version({"redis_version": version.decode()})
+    assert found.level == "wrong"
+    assert "older than 6.2, the oldest that is supported" in found.says
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,13 @@ def check_health(engine: EngineProtocol, *, fleet: bool = False) -> Health:
 
 
 def refuse_unsafe_store(engine: EngineProtocol) -> None:
-    """Keep a worker from working on a server that evicts records, or on keys of another schema.
+    """Keep a worker from working on a server that evicts records or is too old, or on keys of another schema.
 
     Raises `SettingError` then. Raises `RedisError` if the server does not answer: the caller has to check again.
     """
+    too_old = redis.is_too_old(engine.client)
+    if too_old:
+        raise SettingError("REDIS_URL", too_old)
     found = redis.policy_of(engine.client)
     match found.level:
         case "wrong":

@@ -26,6 +26,8 @@ MENDED_SINCE = {
     "Redis": {(7, 4): 9, (8, 2): 6, (8, 4): 3, (8, 6): 3},
     "Valkey": {(8, 1): 7},
 }
+#: The oldest line that is supported: the tests run on it, and the scripts need its `ZADD ... LT`.
+OLDEST = (6, 2)
 #: If the clocks differ by more seconds than this, times in listings and in logs are hard to compare.
 SKEW_S = 2.0
 
@@ -52,6 +54,9 @@ def check_version(info: Mapping[str, Any]) -> Finding:
     if found is None:
         return note("redis version", "the server does not say its version")
     line, patch = (int(found[1]), int(found[2])), int(found[3])
+    if line < OLDEST:
+        says = f"{kind} {version} is older than {OLDEST[0]}.{OLDEST[1]}, the oldest that is supported"
+        return wrong("redis version", says, f"upgrade the server to {line_of(MENDED[kind])} or later")
     lines = MENDED[kind]
     if line > max(lines) or (line in lines and patch >= lines[line]):
         since = MENDED_SINCE[kind].get(line, 0)
@@ -66,6 +71,12 @@ def check_version(info: Mapping[str, Any]) -> Finding:
         f"{kind} {version} has known holes in its script engine",
         f"upgrade the server to {target} or later",
     )
+
+
+def line_of(lines: Mapping[tuple[int, int], int]) -> str:
+    """The oldest of these releases: `6.2.20`."""
+    oldest = min(lines)
+    return f"{oldest[0]}.{oldest[1]}.{lines[oldest]}"
 
 
 def check_policy(client: Any, info: Mapping[str, Any] | None) -> Finding:
@@ -84,6 +95,15 @@ def check_policy(client: Any, info: Mapping[str, Any] | None) -> Finding:
 
 def policy_of(client: Any) -> Finding:
     return check_policy(client, _info(client))
+
+
+def is_too_old(client: Any) -> str:
+    """Why the server cannot be worked with: it is older than `OLDEST`. Empty for others, and where an ACL forbids INFO."""
+    version = str((_info(client) or {}).get("redis_version", ""))
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None or (int(found[1]), int(found[2])) >= OLDEST:
+        return ""
+    return f"the server is Redis {version}; {OLDEST[0]}.{OLDEST[1]} is the oldest that is supported"
 
 
 def _check_memory(info: Mapping[str, Any]) -> Finding:
