@@ -43,6 +43,7 @@ _CONSTANTS = (
 _LIBRARIES = {
     **dict.fromkeys(("limiter_acquire", "limiter_report", "breaker_reset"), ("breaker.lua",)),
     **dict.fromkeys(("batch_claim", "batch_settle", "lane_resume"), ("lane_stop.lua",)),
+    "aggregate_commit": ("retries.lua",),
 }
 
 

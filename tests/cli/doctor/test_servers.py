@@ -49,7 +49,7 @@ def test_redis_that_does_not_answer_is_found_and_the_account_is_still_probed(wir
     ended = run("doctor")
 
     assert ended.exit_code == 1
-    assert "redis: does not answer" in ended.output
+    assert "redis: Redis did not answer" in ended.output
     assert "check REDIS_URL" in ended.output
     assert "sendgrid: account" in ended.output
     assert "pa55word" not in ended.output
@@ -102,7 +102,7 @@ def test_an_old_server_is_found(wire, redis_server):
     assert "8.0.6" in remedy
 
 
-@pytest.mark.parametrize("version", [b"5.0.14", b"6.0.16"])
+@pytest.mark.parametrize("version", [b"5.0.9", b"6.0.9"])
 def test_a_server_older_than_the_oldest_supported_one_is_refused(wire, redis_server, version):
     def older(reply: bytes) -> bytes:
         return re.sub(rb"redis_version:\d\.\d\.\d", b"redis_version:" + version, reply)

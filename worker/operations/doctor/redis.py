@@ -98,7 +98,7 @@ def policy_of(client: Any) -> Finding:
 
 
 def is_too_old(client: Any) -> str:
-    """Why the server cannot be worked with: it is older than `OLDEST`. Empty for others, and where an ACL forbids INFO."""
+    """Why the server cannot be worked with: it is older than `OLDEST`. Empty for others, or where INFO is forbidden."""
     version = str((_info(client) or {}).get("redis_version", ""))
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None or (int(found[1]), int(found[2])) >= OLDEST:
