@@ -246,6 +246,8 @@ def test_one_record_is_one_round_trip(slow_harness):
         "exists",
         "hmget",
         "llen",
+        "hlen",
+        "zcard",
         "set",
         "rpush",
         "hincrby",

@@ -16,7 +16,7 @@ from contact_ingest.store import books
 from contact_ingest.store.inspect import newest_batches
 
 #: Parts of scripts.
-LIBRARIES = {"checks", "common", "breaker", "retries"}
+LIBRARIES = {"checks", "common", "breaker", "lane_stop", "retries"}
 SCRIPTS = sorted(
     name.removesuffix(".lua")
     for name in (file.name for file in files("contact_ingest.store").joinpath("lua").iterdir())

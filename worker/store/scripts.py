@@ -152,6 +152,9 @@ class ReadsTogether:
     def zcard(self, key: str) -> None:
         self._add(int, "ZCARD", key)
 
+    def zcount(self, key: str, least: Arg, most: Arg) -> None:
+        self._add(int, "ZCOUNT", key, least, most)
+
     def zscore(self, key: str, member: str) -> None:
         self._add(lambda score: None if score is None else float(score), "ZSCORE", key, member)
 

@@ -1,7 +1,6 @@
 -- The platform answers again: batches that wait after passing trouble become due now, behind those that are due already.
 -- Two kinds stay as they are: those for which the platform named the time, and those that a worker has.
 -- Returns how many became due.
-check_clock()
 check_type('zset', 'due:dispatch', 'due:dispatch:low')
 local now, moved = steady(), 0
 redis.call('DEL', k('wakeup:dispatch')) -- runs with full memory, and lets what follows run

@@ -82,7 +82,7 @@ local function check_ids(ids, checked)
   end
 end
 
--- What steady() may write.
+-- What steady() writes about once a second.
 local function check_clock()
   check_counters('clock_offset', 'clock_setback', 'clock_last')
   check_type('hash', 'lanes')

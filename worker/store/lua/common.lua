@@ -11,10 +11,11 @@ end
 -- failover leads to a machine whose clock is behind, everything due, every lease and every permit would wait for that
 -- long. So the latest moment seen is kept, to the second, and the difference is added to the offset for good. A clock
 -- that is set forward looks like workers that were away, and nothing is done about it: leases end early (they are
--- fenced, and repeats are counted), and so do permits and quarantines. A script calls check_clock() before.
+-- fenced, and repeats are counted), and so do permits and quarantines. A script calls it before its first write.
 local function steady()
   local now, seen = clock(), tonumber(redis.call('GET', k('clock_last')) or 0)
   if math.abs(now - seen) < 1000 then return math.max(now, seen) end
+  check_clock()
   redis.call('DEL', k('clock_last')) -- runs with full memory, and lets what follows run
   redis.call('SET', k('clock_last'), math.max(now, seen))
   if now > seen then return now end

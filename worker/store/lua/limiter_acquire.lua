@@ -6,7 +6,6 @@
 -- begin.
 local permit, endpoint = ARGV[1], ARGV[2]
 local limit, window, lease_ms = whole(ARGV[3], 0), whole(ARGV[4], 0), whole(ARGV[5], 0)
-check_clock()
 check_type('zset', 'permits:' .. endpoint)
 check_type('hash', 'breaker')
 check_fields('rate:' .. endpoint, 'remaining')

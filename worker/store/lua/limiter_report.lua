@@ -16,7 +16,6 @@ if result ~= 'unused' then
   inforce, window, limit, remaining = whole(ARGV[5], 0), whole(ARGV[6], 0), told(ARGV[7]), told(ARGV[8])
   reset, block = told(ARGV[9]), told(ARGV[10])
 end
-check_clock()
 check_type('zset', 'permits:' .. endpoint)
 check_type('hash', 'outage')
 check_fields('breaker', 'failed:' .. endpoint)
