@@ -7,7 +7,7 @@ from typing import Any
 COMMANDS_LISTED = """
     append brpop client|setname decrby del eval evalsha exec exists get getrange hdel hello hget hgetall hincrby
     hkeys hlen hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi persist
-    pexpire ping psetex psubscribe publish punsubscribe rpop rpush sadd script|exists script|load set setrange
+    pexpire ping psetex psubscribe publish punsubscribe rename rpop rpush sadd script|exists script|load set setrange
     smembers srem strlen time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore
     zrevrange zscore
 """

@@ -61,7 +61,7 @@ class FullHarness(Harness):
 def test_everything_that_waits_arrives(stage, sandbox):
     harness = FullHarness(stage)
     bad = {7: {"last_name": "[[reject-named]]"}, 9: {"last_name": "x" * 60}}
-    stage.enqueue(person(number, **bad.get(number, {})) for number in range(RECORDS))
+    stage.enqueue(person(number, external_id=f"e-{number}", **bad.get(number, {})) for number in range(RECORDS))
     make_full(stage)
 
     harness.run_until_settled(60)

@@ -283,7 +283,7 @@ class AggregationStore:
         return found
 
     def save_links(self, links: Mapping[bytes, bytes]) -> None:
-        """Remember links. Raises `StoreFull`. Links without their commit do no harm."""
+        """Remember links, with full memory too: what waits has to drain. Links without their commit do no harm."""
         pairs = list(links.items())
         try:
             for start in range(0, len(pairs), LINKS_AT_ONCE):
