@@ -11,13 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from account import EMARSYS_LIST
 from duties import Duties
 from plan import Planned, RunPlan
+from platforms import PLATFORMS
 from producers import produce
 from redis.exceptions import RedisError
 from support.checker import NO_VERDICT, Found, Verdict, judge
-from terms import MAX_BYTES, OVERDUE_S
-from traffic import IMMORTAL, Traffic
+from support.proxy import unchanged
+from terms import OVERDUE_S
+from traffic import IMMORTAL
 from world import World
 
 from contact_ingest.store import books
@@ -27,7 +30,17 @@ SIDE_BY_SIDE = 40
 START_S, REST_S = 60.0, 90.0
 #: How often what got no verdict is tried again at the end, if it was bad on purpose: some of it never gets one.
 LAST_RETRIES = 3
-CALM = {"script": [], "job_script": [], "auth_down": False, "hidden_byte_cap": None, "error_file_shape": "csv"}
+CALM = {
+    "script": [],
+    "job_script": [],
+    "auth_down": False,
+    "hidden_byte_cap": None,
+    "error_file_shape": "csv",
+    "lists_gone": [],
+    "emarsys_lists": [EMARSYS_LIST],
+    "emarsys_ids_left_out": 0,
+    "emarsys_reply_codes": [],
+}
 
 Say = Callable[[str], None]
 
@@ -52,15 +65,17 @@ class Result:
 def run(plan: RunPlan, directory: Path, say: Say) -> Result:
     began_s = time.monotonic()
     result = Result(plan)
-    seed = world_seed(plan)
+    seed, platform = world_seed(plan), PLATFORMS[plan.platform]
     # In every other run questions about jobs meet what is scripted as well.
-    dials = {} if plan.number % 2 else {"faults_on": ["sendgrid.upsert"]}
-    with World(directory, seed=seed, replicas=int(plan.replicated), replicated=plan.replicated, dials=dials) as world:
+    dials = {} if plan.number % 2 else {"faults_on": [platform.upsert_endpoint]}
+    acks = int(plan.replicated)
+    with World(directory, platform, seed=seed, replicas=acks, replicated=plan.replicated, dials=dials) as world:
         say("starting")
         world.crew.start()
         stop = threading.Event()
         with ThreadPoolExecutor(SIDE_BY_SIDE + 1) as threads:
-            immortal = threads.submit(produce, iter(Traffic(seed, IMMORTAL)), world.list_id, world.accepted, stop)
+            calls = iter(world.traffic(IMMORTAL))
+            immortal = threads.submit(produce, calls, platform, world.list_id, world.accepted, stop)
             world.mortal.start()
             try:
                 for worker in world.crew.living():
@@ -112,6 +127,7 @@ def calm_down(world: World) -> None:
     """No fault is left."""
     world.redis.calm()
     world.http.calm()
+    world.http.rewrite = unchanged
     world.dial(**CALM)
     world.crew.wake()
     world.operator.order("resume", lane=None)
@@ -148,15 +164,21 @@ def finish(world: World, result: Result) -> None:
     sampler = world.sampler
     sampler.recount()
     journal = world.journal.entries()
-    (world.directory / "journal.json").write_text(json.dumps(journal))  # for whoever keeps it and looks into it
+    # For whoever keeps the directory and looks into it.
+    (world.directory / "journal.json").write_text(json.dumps(journal))
+    sent = [[each.id, each.contact, dict(each.fields), sorted(each.may_fail_as)] for each in world.history.sent]
+    (world.directory / "history.json").write_text(json.dumps(sent, ensure_ascii=False))
     found = Found(
-        contacts=world.account.contacts(),
+        contacts=world.account.contacts({sent.contact for sent in world.history.sent}),
+        before=world.account.before,
+        defaults=world.account.defaults,
         books={lane.lane: lane.counts for lane in books.read(world.store)},
         journal=journal,
         failures=sampler.look_at_failures(),
         ever_failed=sampler.ever_failed,
         wrong_books=sampler.wrong,
-        max_bytes=MAX_BYTES,
+        max_bytes=world.platform.max_bytes,
+        max_contacts=world.platform.max_contacts,
     )
     result.verdict = judge(world.history.sent, found)
     result.steps.update(strike.step for strike in world.traps.strikes())
