@@ -5,6 +5,7 @@ that is being checked.
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -34,14 +35,18 @@ class SendGridAccount:
         self._sandbox = sandbox
         self._names = {"phone_number": "phone"}
         for name, kind in dialect.custom.items():
-            made = _post(sandbox, "/v3/marketing/field_definitions", KEY, {"name": name, "field_type": kind})
+            made = _send(sandbox, "POST", "/v3/marketing/field_definitions", KEY, {"name": name, "field_type": kind})
             self._names[str(made["id"])] = name
         #: The list of the second lane.
-        self.list_id = str(_post(sandbox, "/v3/marketing/lists", KEY, {"name": "campaign"})["id"])
+        self.list_id = str(_send(sandbox, "POST", "/v3/marketing/lists", KEY, {"name": "campaign"})["id"])
 
     def contacts(self, known: Collection[str]) -> dict[str, dict[str, Any]]:
         """What is stored, flat, by person."""
         return by_person(self._stored(), known)
+
+    def write(self, email: str, name: str, value: Any) -> None:
+        """Set one field past the product."""
+        _send(self._sandbox, "PUT", "/v3/marketing/contacts", KEY, {"contacts": [{"email": email, name: value}]})
 
     def _stored(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for stored in self._sandbox.contacts():
@@ -56,15 +61,20 @@ class LoopsAccount:
 
     def __init__(self, sandbox: SandboxProcess, dialect: Dialect, key: str) -> None:
         self._sandbox = sandbox
+        self._key = key
         sandbox.dials(loops_lists={LOOPS_LIST: "campaign"})
         self.list_id = LOOPS_LIST
         for name, kind in dialect.custom.items():
-            _post(sandbox, "/api/v1/contacts/properties", key, {"name": name, "type": kind})
+            _send(sandbox, "POST", "/api/v1/contacts/properties", key, {"name": name, "type": kind})
         self.before = {email: {"subscribed": False} for email in _opted_out()}
         sandbox.seed("loops", [{"email": email, "subscribed": False} for email in self.before])
 
     def contacts(self, known: Collection[str]) -> dict[str, dict[str, Any]]:
         return by_person(self._stored(), known)
+
+    def write(self, email: str, name: str, value: Any) -> None:
+        own = next(own for own, neutral in self._NAMES.items() if neutral == name)
+        _send(self._sandbox, "PUT", "/api/v1/contacts/update", self._key, {"email": email, own: value})
 
     def _stored(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for stored in self._sandbox.contacts("loops"):
@@ -77,8 +87,9 @@ class EmarsysAccount:
     defaults: Mapping[str, Any] = {}
     _NAMES: Mapping[str, str] = {"1": "first_name", "2": "last_name", "10": "address_line_1", "11": "city"}
 
-    def __init__(self, sandbox: SandboxProcess, dialect: Dialect) -> None:
+    def __init__(self, sandbox: SandboxProcess, dialect: Dialect, credentials: tuple[str, str]) -> None:
         self._sandbox = sandbox
+        self._credentials = credentials
         self._names = {**self._NAMES, "13": "postal_code", "15": "phone", "31": "opt_in"}
         fields = [
             {"id": FIRST_FIELD + place, "name": n, "kind": k} for place, (n, k) in enumerate(dialect.custom.items())
@@ -91,6 +102,14 @@ class EmarsysAccount:
 
     def contacts(self, known: Collection[str]) -> dict[str, dict[str, Any]]:
         return by_person(self._stored(), known)
+
+    def write(self, email: str, name: str, value: Any) -> None:
+        client = b64encode(":".join(self._credentials).encode()).decode()
+        form = b"grant_type=client_credentials"
+        headers = {"authorization": f"Basic {client}", "content-type": "application/x-www-form-urlencoded"}
+        token = _ask(Request(f"{self._sandbox.url}/oauth2/token", form, headers))["access_token"]
+        own = next(own for own, neutral in self._names.items() if neutral == name)
+        _send(self._sandbox, "PUT", "/api/v3/contact", token, {"key_id": "3", "contacts": [{"3": email, own: value}]})
 
     def _stored(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for stored in self._sandbox.contacts("emarsys"):
@@ -107,7 +126,8 @@ def open_account(platform: Platform, sandbox: SandboxProcess) -> Account:
         case "loops":
             return LoopsAccount(sandbox, platform.dialect, platform.account["api_key"])
         case "emarsys":
-            return EmarsysAccount(sandbox, platform.dialect)
+            credentials = platform.account["client_id"], platform.account["client_secret"]
+            return EmarsysAccount(sandbox, platform.dialect, credentials)
         case _:
             return SendGridAccount(sandbox, platform.dialect)
 
@@ -116,8 +136,11 @@ def _opted_out() -> list[str]:
     return [opted_out(name, number) for name in PRODUCERS for number in range(OPTED_OUT)]
 
 
-def _post(sandbox: SandboxProcess, path: str, key: str, content: dict[str, str]) -> dict[str, Any]:
+def _send(sandbox: SandboxProcess, method: str, path: str, key: str, content: Mapping[str, Any]) -> dict[str, Any]:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-    request = Request(sandbox.url + path, json.dumps(content).encode(), headers)
+    return _ask(Request(sandbox.url + path, json.dumps(content).encode(), headers, method=method))
+
+
+def _ask(request: Request) -> dict[str, Any]:
     with build_opener(ProxyHandler({})).open(request) as answer:
         return dict(json.loads(answer.read()))

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _stop)
     directory = Path(options.keep or tempfile.mkdtemp(prefix="campaign-"))
     try:
-        report = _runs(plans, directory, Report(options.seed, KINDS))
+        report = _runs(plans, directory, Report(options.seed, KINDS), broken=options.sabotage)
         if not options.only and not options.no_loss and options.platform in ("all", "sendgrid"):
             report.losses = loss.measure(directory / "loss", seed=options.seed)
     finally:
@@ -87,7 +87,7 @@ def _stop(*_: object) -> None:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _runs(plans: Sequence[RunPlan], directory: Path, report: Report) -> Report:
+def _runs(plans: Sequence[RunPlan], directory: Path, report: Report, *, broken: bool) -> Report:
     console = Console(stderr=True)
     with console.status("") as status:
         for plan in plans:
@@ -97,6 +97,7 @@ def _runs(plans: Sequence[RunPlan], directory: Path, report: Report) -> Report:
                 plan,
                 directory / f"run-{plan.number}",
                 lambda what, where=where: status.update(f"{where}: {what}"),  # type: ignore[misc]
+                broken=broken,
             )
             report.add(result)
             console.print(_line(result))
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="about so long in all, instead of --seconds")
     parser.add_argument("--faults", type=int, help=f"planned in all (default {FAULTS:,} of all kinds)")
     parser.add_argument("--only", action="append", choices=[kind.name for kind in KINDS], help="faults of this kind")
+    parser.add_argument("--sabotage", action="store_true", help="break promises on purpose; the checker must see it")
     parser.add_argument("--dry-run", action="store_true", help="print the schedule, and do nothing")
     parser.add_argument("--no-loss", action="store_true", help="do not measure what a failover may lose")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sabotage
 from account import EMARSYS_LIST
 from duties import Duties
 from plan import Planned, RunPlan
@@ -62,7 +63,8 @@ class Result:
     seconds: float = 0.0
 
 
-def run(plan: RunPlan, directory: Path, say: Say) -> Result:
+def run(plan: RunPlan, directory: Path, say: Say, *, broken: bool = False) -> Result:
+    """With `broken`, promises are broken on purpose."""
     began_s = time.monotonic()
     result = Result(plan)
     seed, platform = world_seed(plan), PLATFORMS[plan.platform]
@@ -82,6 +84,8 @@ def run(plan: RunPlan, directory: Path, say: Say) -> Result:
                     worker.wait_until_consuming(START_S)
                 with Duties(world, f"{seed} duties"):
                     inflict(plan, world, threads, result, say)
+                    if broken:
+                        sabotage.during(world)
                 calm_down(world)
             finally:
                 world.calm.set()
@@ -89,6 +93,8 @@ def run(plan: RunPlan, directory: Path, say: Say) -> Result:
                 world.mortal.stop()
             immortal.result()
         come_to_rest(world, say)
+        if broken:
+            sabotage.after(world)
         finish(world, result)
     result.seconds = time.monotonic() - began_s
     return result

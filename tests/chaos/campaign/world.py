@@ -155,7 +155,8 @@ class World:
         since_s = time.monotonic() - RECENT_S
         fields: dict[bool, dict[str, set[str]]] = {False: {}, True: {}}
         for sent in self.history.sent[-RECENT:]:
-            if sent.at_s > since_s and "@" in sent.contact and not sent.is_loose and "phone" not in sent.fields:
+            firm = not sent.is_loose and not sent.contact.startswith("id:")
+            if sent.at_s > since_s and firm and "phone" not in sent.fields:
                 listed = JOINED in sent.fields
                 fields[listed].setdefault(sent.contact, set()).update(sent.fields.keys() - {JOINED, "last_name"})
         traffic = self.traffic(f"newer-{name}")
