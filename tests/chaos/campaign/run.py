@@ -28,7 +28,7 @@ from contact_ingest.store import books
 
 #: Faults under way at once; most of them wait for something to strike at.
 SIDE_BY_SIDE = 40
-START_S, REST_S = 60.0, 90.0
+START_S, REST_S = 60.0, 60.0
 #: How often what got no verdict is tried again at the end, if it was bad on purpose: some of it never gets one.
 LAST_RETRIES = 3
 CALM = {
@@ -142,20 +142,23 @@ def calm_down(world: World) -> None:
 
 
 def come_to_rest(world: World, say: Say) -> None:
-    """Until nothing waits, is held or is in flight, and no innocent has failed. At the end of patience the checker will
-    say what is left."""
-    gives_up_s = time.monotonic() + REST_S
+    """Until nothing waits, is held or is in flight, and no innocent has failed. Where nothing moves for `REST_S` the
+    checker will say what is left."""
+    moved_s, before = time.monotonic(), float("inf")
     bad = {sent.id for sent in world.history.sent if sent.may_fail_as}
     retries: Counter[str] = Counter()
-    while time.monotonic() < gives_up_s:
+    while time.monotonic() - moved_s < REST_S:
         totals = books.totals(books.read(world.store))
+        left_over = [totals[name] for name in ("waiting", "held", "batched")]
+        if sum(left_over) < before:
+            moved_s, before = time.monotonic(), float(sum(left_over))
         say(f"coming to rest: {totals['waiting']} waiting, {totals['held']} held, {totals['batched']} in flight")
         left = [failed for failed in world.sampler.look_at_failures() if failed.code in NO_VERDICT]
         again = [f for f in left if f.id not in bad or retries[f.id] < LAST_RETRIES]
         if again:
             retries.update(failed.id for failed in again)
             world.retry(NO_VERDICT)
-        elif not any(totals[name] for name in ("waiting", "held", "batched")):
+        elif not any(left_over):
             break
         time.sleep(0.3)
     # Jobs that nobody follows any more end too, and some of them never.

@@ -138,9 +138,8 @@ class Traffic:
 
     def _bulk(self) -> Call:
         """More than one body holds."""
-        return self._call(
-            *(self._person(self._address("bulk"), *self._dialect.texts[:4]) for _ in range(BULK // self._dialect.size))
-        )
+        count = BULK // self._dialect.size**2
+        return self._call(*(self._person(self._address("bulk"), *self._dialect.texts[:4]) for _ in range(count)))
 
     def _hot(self) -> Call:
         self._hot_calls += 1
