@@ -41,7 +41,7 @@ def test_the_promises_hold_through_a_short_campaign():
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("platform", "records"), [("loops", 150), ("emarsys", 800)])
 def test_the_promises_hold_at_the_other_platforms(platform, records):
-    found = kept(platform, "--seconds", "9", "--faults", "40")
+    found = kept(platform, "--seconds", "8", "--faults", "36")
 
     assert found["platforms"].keys() == {platform}
     assert found["records"] > records
@@ -52,7 +52,7 @@ def test_the_promises_hold_at_the_other_platforms(platform, records):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("platform", ["sendgrid", "loops", "emarsys"])
 def test_every_promise_that_is_broken_on_purpose_is_found(platform):
-    done = campaign("--platform", platform, "--sabotage", "--seconds", "4", "--faults", "4")
+    done = campaign("--platform", platform, "--sabotage", "--seconds", "3", "--faults", "4")
 
     assert done.returncode == 1, done.stderr[-4000:]
     found = json.loads(done.stdout)

@@ -242,12 +242,13 @@ class Traffic:
         return self._call(both), self._call(first), self._call(replace(second, who=email))
 
     def foreign_letter(self, ordinal: int) -> Call:
-        """Two addresses that differ in a letter alone, which folding would make the same. One of them is none."""
+        """Two addresses that differ in a letter alone, which folding would make the same. The foreign one may be
+        refused."""
         foreign, plain = FOREIGN_LETTERS[ordinal % len(FOREIGN_LETTERS)]
         email = self._address("letters")
         good = self._person(plain + email, *self._dialect.texts[:2])
         wrong = self._person(foreign + email, *self._dialect.texts[:2])
-        pair = [good, replace(wrong, may_fail_as=frozenset({"bad_email"}))]
+        pair = [good, replace(wrong, may_fail_as=frozenset({"bad_email", "bad_identifier"}))]
         return self._call(*(pair if ordinal % 2 else reversed(pair)))
 
     def spelled(self) -> tuple[Call, ...]:
