@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from plan import Kind, Turn
-from platform_faults import until
+from platform_faults import is_stopped, until
 from platforms import http_reply
 from support.proxy import unchanged
 from world import World
@@ -152,7 +152,12 @@ def _file_not_yet(world: World, turn: Turn) -> str | None:
 
 
 def _resume(world: World) -> None:
-    for lane in (None, *{sent.lane for sent in world.history.sent[-500:]}):
+    """A reply that was on its way may stop the destination once more."""
+    for _ in range(10):
+        if is_stopped(world):
+            world.operator.order("resume", lane=None)
+        world.rest(0.1)
+    for lane in {sent.lane for sent in world.history.sent[-500:]}:
         world.operator.order("resume", lane=lane)
 
 

@@ -141,13 +141,13 @@ def _unauthorized(world: World, _: Turn) -> str | None:
         world.dial(auth_down=False)
         for _ in range(10):
             # A reply that was on its way may stop it once more.
-            if _is_stopped(world):
+            if is_stopped(world):
                 world.operator.order("resume", lane=None)
             world.rest(0.1)
         return "unauthorized" if struck else None
 
 
-def _is_stopped(world: World) -> bool:
+def is_stopped(world: World) -> bool:
     try:
         return bool(world.client.hget(world.store.keys("state"), "state") == b"stopped")
     except RedisError:
