@@ -28,6 +28,7 @@ class Bad:
 class Dialect:
     """The records of one platform.
 
+    `refusals` are the codes of a refusal of everything alike, which a record that is bad at the platform may meet first.
     `texts` are five fields for text, the first of them a name. `custom` has the custom fields of the account with
     their types in the platform's words; `visits` is the one for numbers. `consent` is the field of consent, empty if
     there is none, and `yes` and `no` are its values. `lists_in_record`: records say themselves which list a contact
@@ -39,6 +40,7 @@ class Dialect:
     texts: tuple[str, str, str, str, str]
     custom: Mapping[str, str]
     bad: tuple[Bad, ...]
+    refusals: frozenset[str]
     consent: str = ""
     yes: Any = True
     no: Any = False
@@ -68,6 +70,7 @@ SENDGRID = Dialect(
         _UNKNOWN,
         Bad("last_name", "[[fail-unnamed]]", "import_error"),
     ),
+    refusals=frozenset({"http_400"}),
 )
 LOOPS = Dialect(
     texts=("first_name", "city", "user_group", "street", "plan"),
@@ -81,6 +84,7 @@ LOOPS = Dialect(
         Bad("subscribed", "yes", "wrong_type"),
         Bad("last_name", "[[loops-409]]", "http_409"),
     ),
+    refusals=frozenset({"http_400"}),
     consent="subscribed",
     lists_in_record=True,
     links=True,
@@ -99,6 +103,7 @@ EMARSYS = Dialect(
         Bad("opt_in", "perhaps", "bad_opt_in"),
         Bad("last_name", "[[emarsys-2008]]", "reply_2008"),
     ),
+    refusals=frozenset({"reply_10001", "reply_1004"}),
     consent="opt_in",
     yes=1,
     no=2,

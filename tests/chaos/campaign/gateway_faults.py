@@ -12,6 +12,8 @@ from world import World
 
 #: How long such a thing lasts, s.
 LASTS_S = (0.8, 3.0)
+#: How long a record may stand in a backlog before it is sent, s.
+BACKLOG_S = 20.0
 #: Any number of requests.
 ALL = 10**9
 PAGE = "<html><head><title>Request blocked</title></head><body><h1>Access denied</h1></body></html>"
@@ -75,7 +77,7 @@ def _firewall(world: World, turn: Turn) -> str | None:
     [made] = call.made
     trouble = world.http.answer(bytes(turn.of(PAGES[:4])), made.contact.encode(), ALL)
     world.enqueue(call)
-    struck = until(world, lambda: trouble.left < ALL)
+    struck = until(world, lambda: trouble.left < ALL, BACKLOG_S)
     world.rest(turn.draw.uniform(3, 6))
     world.http.forgive(trouble)
     return "firewall" if struck else None

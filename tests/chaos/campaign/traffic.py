@@ -191,7 +191,7 @@ class Traffic:
         marked = isinstance(bad.value, str) and bad.value.startswith("[[")
         record = {"email": email, self._dialect.texts[0]: self._value(self._dialect.texts[0])}
         self._put(record, bad.field, f"{bad.value}{self._next()}" if marked else bad.value)
-        return Made(record, frozenset({bad.code}))
+        return Made(record, frozenset({bad.code, *(self._dialect.refusals if marked else ())}))
 
     def _mended(self) -> Call | None:
         if len(self._mend) < 2:
