@@ -28,13 +28,13 @@ class Bad:
 class Dialect:
     """The records of one platform.
 
-    `refusals` are the codes of a refusal of everything alike, which a record that is bad at the platform may meet first.
-    `texts` are five fields for text, the first of them a name. `custom` has the custom fields of the account with
-    their types in the platform's words; `visits` is the one for numbers. `consent` is the field of consent, empty if
+    `refusals` are the codes of a refusal of everything alike, which a record that is bad may meet first. `texts`
+    are five fields for text, the first of them a name. `custom` has the custom fields of the account with their
+    types in the platform's words; `visits` is the one for numbers. `consent` is the field of consent, empty if
     there is none, and `yes` and `no` are its values. `lists_in_record`: records say themselves which list a contact
     joins, and lanes have no options. `external_id`: whether a contact has a second identifier. `links`: whether a
-    record with the second identifier alone changes a contact that has both. `size` divides the number of records of a
-    call, and `pause_s` is the pause between two calls. `empties`: an empty text is stored as a value.
+    record with the second identifier alone changes a contact that has both. `size` divides the number of records of
+    a call, and `pause_s` is the pause between two calls. `empties`: an empty text is stored as a value.
     """
 
     texts: tuple[str, str, str, str, str]
