@@ -63,6 +63,7 @@ class Operator:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
+                    start_new_session=True,  # a trap that kills a whole group must not kill the campaign
                 )
             self.pids.add(self._child.pid)
         return self._child

@@ -33,7 +33,7 @@ def _around(*scripts: str) -> tuple[str, ...]:
 SENT = ("dispatch.sent", "limiter_report.before", "batch_settle.before", "limiter_report.after")
 #: Who comes by where: the ticker of a worker, a person on call, a producer, and for the rest the tasks in a pool.
 TICKER = ("tick.found", *_around("schedule_tick", "retention_sweep"))
-ON_CALL = _around("lane_cancel", "failure_discard", "failure_retry", "breaker_reset")
+ON_CALL = _around("lane_cancel", "failure_discard", "failure_retry", "breaker_reset", "lane_resume")
 DOOR = _around("lane_append")
 TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR}))
 
@@ -45,7 +45,9 @@ OVERTAKEN = tuple(
 
 def _known(world: World, steps: Sequence[str]) -> Sequence[str]:
     """Those that somebody comes by at this platform."""
-    return [step for step in steps if world.platform.has_jobs or not step.startswith("poll.")]
+    never = () if world.platform.has_jobs else ("poll.",)
+    never += () if world.platform.dialect.external_id else ("links_save.",)
+    return [step for step in steps if not step.startswith(never)]
 
 
 def _child_at_step(world: World, turn: Turn) -> str | None:
@@ -163,6 +165,11 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
+def _resume_lane(world: World, _: int) -> None:
+    lanes = {sent.lane for sent in world.history.sent[-100:]}
+    world.operator.order("resume", lane=min(lanes, default=None))
+
+
 def _forget_fields(world: World, _: int) -> None:
     """Definitions are fetched when they are not known."""
     world.store.client.delete(world.store.keys("custom_fields"))
@@ -211,6 +218,7 @@ PROVOKED: dict[str, Callable[[World, int], Any]] = {
     "failure_discard": _discard,
     "failure_retry": _retry,
     "breaker_reset": _close,
+    "lane_resume": _resume_lane,
     "batch_make_due": _outage,
 }
 

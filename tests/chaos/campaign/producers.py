@@ -137,7 +137,12 @@ class MortalProducer:
         command += [self.list_id, str(self._done)]
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
-                command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                command,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # a trap that kills a whole group must not kill the campaign
             )
         self.pids.add(self._child.pid)
         return self._child
