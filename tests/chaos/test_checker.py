@@ -187,6 +187,14 @@ def test_a_record_merged_with_a_bad_one_is_not_blamed_for_it():
     assert judge(history, replace(there, failures=[replace(failure, merged=())])).counts["blamed"] == 1
 
 
+def test_a_record_merged_with_a_failure_is_a_failure_and_not_lost():
+    history = [sent("one:0", city="A"), sent("one:1", town="B")]
+    there = found(None, 0, counts={"failed": 1, "merged": 1}, failures=[Failed("one:1", "http_400", ("one:0",))])
+
+    assert breaches(history, there) == {"blamed": 1}
+    assert breaches(history, replace(there, failures=[Failed("one:1", "http_400")])) == {"blamed": 1, "lost": 1}
+
+
 def test_a_failure_without_a_verdict_that_no_retry_delivered_is_lost():
     there = found(None, 0, counts={"failed": 1}, failures=[Failed("one:0", "no_verdict")])
 

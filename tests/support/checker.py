@@ -139,7 +139,7 @@ def _contacts(history: Sequence[Sent], found: Found) -> Iterator[Breach]:
     by_contact: defaultdict[str, list[Sent]] = defaultdict(list)
     for sent in history:
         by_contact[sent.contact].append(sent)
-    failed = {failure.id for failure in found.failures}
+    failed = {id_ for failure in found.failures for id_ in (failure.id, *failure.merged)}
     failed_s: dict[str, float] = {}
     for failure in found.ever_failed:
         failed_s.setdefault(failure.id, failure.seen_s)
