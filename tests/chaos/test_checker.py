@@ -58,8 +58,66 @@ def test_an_older_value_over_a_newer_one_is_stale():
     assert breaches(history, found({"city": "B"}, 2)) == {}
 
 
-def test_a_value_that_nobody_sent_is_stale():
-    assert breaches([sent("one:0", city="A")], found({"city": "Z"})) == {"stale": 1}
+def test_a_value_that_no_record_of_the_contact_had_is_foreign():
+    assert breaches([sent("one:0", city="A")], found({"city": "Z"})) == {"foreign": 1}
+    both = [sent("one:0", city="A"), sent("one:1", "b@x", city="B")]
+    there = Found({"a@x": {"city": "B"}, "b@x": {"city": "B"}}, books(one={"accepted": 2, "delivered": 2}))
+    assert breaches(both, there) == {"foreign": 1}
+
+
+def test_a_field_that_another_contact_was_to_have_is_foreign():
+    both = [sent("one:0", city="A"), sent("one:1", "b@x", town="B")]
+    counts = books(one={"accepted": 2, "delivered": 2})
+    right = Found({"a@x": {"city": "A", "id": 7}, "b@x": {"town": "B", "city": None}}, counts)
+
+    assert breaches(both, right) == {}
+    wrong = replace(right, contacts={"a@x": {"city": "A", "town": "B"}, "b@x": {"town": "B"}})
+    [breach] = judge(both, wrong).breaches
+    assert (breach.kind, breach.ids) == ("foreign", ("one:1",))
+
+
+def test_a_contact_of_whom_nobody_sent_a_record_is_foreign():
+    there = Found({"a@x": {"city": "A"}, "k@x": {"id": 7}}, books(one={"accepted": 1, "delivered": 1}))
+
+    assert breaches([sent("one:0", city="A")], there) == {"foreign": 1}
+    assert breaches([sent("one:0", city="A")], replace(there, before={"k@x": {}})) == {}
+
+
+@pytest.mark.parametrize(("seen", "wrong"), [(False, {}), (True, {"foreign": 1})])
+def test_an_opt_out_stays_unless_a_record_says_otherwise(seen, wrong):
+    other = sent("one:1", "b@x", subscribed=True)
+    there = Found(
+        {"a@x": {"city": "A", "subscribed": seen}, "b@x": {"subscribed": True}},
+        books(one={"accepted": 2, "delivered": 2}),
+        before={"a@x": {"subscribed": False}},
+        defaults={"subscribed": True},
+    )
+
+    assert breaches([sent("one:0", city="A"), other], there) == wrong
+    assert breaches([sent("one:0", city="A", subscribed=True), other], there) == ({} if seen else {"foreign": 1})
+
+
+def test_what_a_new_contact_has_by_itself_is_not_foreign():
+    both = [sent("one:0", city="A"), sent("one:1", "b@x", subscribed=False)]
+    there = Found(
+        {"a@x": {"city": "A", "subscribed": True}, "b@x": {"subscribed": False}},
+        books(one={"accepted": 2, "delivered": 2}),
+        defaults={"subscribed": True},
+    )
+
+    assert breaches(both, there) == {}
+    assert breaches(both, replace(there, defaults={})) == {"foreign": 1}
+
+
+def test_a_bad_record_that_nothing_can_take_over_is_a_failure_in_the_end():
+    bad = replace(sent("one:0", "id:old", name="x" * 51), may_fail_as=BAD, stays=True)
+    there = Found({"id:new": {"name": "N"}}, books(one={"accepted": 2, "delivered": 1, "failed": 1}))
+    history = [bad, sent("one:1", "id:new", name="N")]
+
+    assert breaches(history, replace(there, failures=[Failed("one:0", "too_long")])) == {}
+    assert breaches(history, there)["lost"] > 0
+    taken = replace(there, books=books(one={"accepted": 2, "delivered": 1, "merged": 1}))
+    assert breaches(history, taken)["lost"] > 0
 
 
 def test_an_empty_value_and_zero_are_values():
@@ -127,6 +185,14 @@ def test_a_record_merged_with_a_bad_one_is_not_blamed_for_it():
     there = found(None, 0, counts={"failed": 1, "merged": 1}, failures=[failure])
     assert judge(history, there).counts["blamed"] == 0
     assert judge(history, replace(there, failures=[replace(failure, merged=())])).counts["blamed"] == 1
+
+
+def test_a_record_merged_with_a_failure_is_a_failure_and_not_lost():
+    history = [sent("one:0", city="A"), sent("one:1", town="B")]
+    there = found(None, 0, counts={"failed": 1, "merged": 1}, failures=[Failed("one:1", "http_400", ("one:0",))])
+
+    assert breaches(history, there) == {"blamed": 1}
+    assert breaches(history, replace(there, failures=[Failed("one:1", "http_400")])) == {"blamed": 1, "lost": 1}
 
 
 def test_a_failure_without_a_verdict_that_no_retry_delivered_is_lost():

@@ -121,6 +121,28 @@ def test_a_lost_reply_acts_and_ends_the_connection(proxy, parrot, client):
     assert proxy.lost == 1
 
 
+def test_an_answer_in_the_servers_place_acts_nowhere_and_ends_the_connection(proxy, parrot, client):
+    trouble = proxy.answer(b"blocked", b"second", 2)
+
+    assert client.ask(b"first\n") == REPLY
+    assert client.ask(b"second\n", 99) == b"blocked"
+    with Client(proxy.port) as other:
+        other.send(b"the second one, ")
+        assert other.ask(b"in two pieces\n", 99) == b"blocked"
+    with Client(proxy.port) as third:
+        assert third.ask(b"second\n") == REPLY
+    assert parrot.heard == b"first\nsecond\n"
+    assert (trouble.left, proxy.struck["answer"]) == (0, 2)
+
+
+def test_a_trouble_can_be_forgiven_alone(proxy, client):
+    first, second = (proxy.answer(word, b"request") for word in (b"first", b"second"))
+    proxy.forgive(first)
+
+    assert client.ask(count=99) == b"second"
+    assert (first.left, second.left) == (1, 0)
+
+
 def test_of_matching_requests_the_first_and_every_so_many_lose_their_replies(proxy):
     proxy.lose_replies(b"request", 2, every=3)
 

@@ -6,6 +6,8 @@ It knows nothing of how the product works, only what it promises:
 lost        accepted, and in the end neither seen at the platform, itself or something newer, nor failed nor discarded
 stale       a value is seen although a newer one of its field, of the same contact in the same lane, was accepted; of a
             contact in several lanes the last of any lane may be seen, but no failure over what came after it failed
+foreign     a value is seen that no record of the contact had, or a contact that nobody sent: another contact's field,
+            or consent that nobody gave
 blamed      an innocent record that failed, at whatever moment, with a code that blames the record
 oversize    a body over the cap in bytes or contacts
 over_limit  a request that the platform's limiter refused
@@ -21,14 +23,17 @@ from typing import Any
 
 #: Codes that say that the platform gave no verdict: nobody is blamed, and a retry must deliver.
 NO_VERDICT = frozenset({"no_verdict", "gave_up", "import_failed"})
-KINDS = ("lost", "stale", "blamed", "oversize", "over_limit")
+KINDS = ("lost", "stale", "foreign", "blamed", "oversize", "over_limit")
+#: What may stand at a platform and should not: older over newer, or another's.
+WRONGLY_DELIVERED = ("stale", "foreign")
 MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """An accepted record. `id` is `lane:seq`; `at_s` when it was enqueued, at the earliest; `may_fail_as` the codes of
-    one that is bad on purpose; `may_vanish` is said of one that somebody cancelled."""
+    one that is bad on purpose; `may_vanish` is said of one that somebody cancelled; `stays` of a bad one that nothing
+    can mend or take over, so that it is among the failures in the end."""
 
     id: str
     contact: str
@@ -36,6 +41,12 @@ class Sent:
     at_s: float = 0.0
     may_fail_as: frozenset[str] = frozenset()
     may_vanish: bool = False
+    stays: bool = False
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it may rightly be out of sight in the end."""
+        return bool(self.may_fail_as) or self.may_vanish
 
     @property
     def lane(self) -> str:
@@ -58,8 +69,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is when everything has come to rest. `contacts` are flat fields by address, `failures` those that are
-    left, `ever_failed` all that were seen on the way, `wrong_books` what samples and recounts complained about."""
+    """What there is when everything has come to rest. `contacts` are flat fields by contact, `failures` those that are
+    left, `ever_failed` all that were seen on the way, `wrong_books` what samples and recounts complained about.
+    `before` are contacts and fields that were there before the first record; `defaults` are fields that the platform
+    gives to every new contact."""
 
     contacts: Mapping[str, Mapping[str, Any]]
     books: Mapping[str, Mapping[str, int]]
@@ -69,6 +82,8 @@ class Found:
     wrong_books: Sequence[str] = ()
     max_bytes: int = 6_000_000
     max_contacts: int = 30_000
+    before: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,7 @@ def judge(history: Sequence[Sent], found: Found) -> Verdict:
         records=len(history),
         breaches=[
             *_contacts(history, found),
+            *_foreign(history, found),
             *_vanished(history, found, total),
             *_books(history, found, total),
             *_blamed(history, found),
@@ -123,7 +139,7 @@ def _contacts(history: Sequence[Sent], found: Found) -> Iterator[Breach]:
     by_contact: defaultdict[str, list[Sent]] = defaultdict(list)
     for sent in history:
         by_contact[sent.contact].append(sent)
-    failed = {failure.id for failure in found.failures}
+    failed = {id_ for failure in found.failures for id_ in (failure.id, *failure.merged)}
     failed_s: dict[str, float] = {}
     for failure in found.ever_failed:
         failed_s.setdefault(failure.id, failure.seen_s)
@@ -149,7 +165,7 @@ def _field(name: str, value: Any, setters: Sequence[Sent], failed: set[str]) -> 
         return Breach("lost", f"no {name} was seen of", tuple(sent.id for sent in firm))
     older = [sent.id for sent in setters if sent.fields[name] == value]
     if not older:
-        return Breach("stale", f"{name} has a value that nobody sent, instead of", _ids(newest.values()))
+        return Breach("foreign", f"{name} has a value that no record of the contact had, instead of", _ids(setters))
     return Breach("stale", f"{name} is of {older[0]}, and newer are", _ids(newest.values()))
 
 
@@ -160,15 +176,30 @@ def _over_newer(name: str, value: Any, setters: Sequence[Sent], failed_s: Mappin
         if seen.fields[name] != value:
             continue
         since_s = failed_s.get(seen.id, float("inf"))
-        newer = [s for s in setters if s.lane != seen.lane and s.at_s > since_s and not _is_loose(s)]
+        newer = [s for s in setters if s.lane != seen.lane and s.at_s > since_s and not s.is_loose]
         if not newer or any(sent.fields[name] == value for sent in newer):
             return  # the value may be of this one, and rightly so
         found.append(Breach("stale", f"{name} is of {seen.id}, which had failed before there were", _ids(newer)))
     yield from found[:1]
 
 
-def _is_loose(sent: Sent) -> bool:
-    return bool(sent.may_fail_as) or sent.may_vanish
+def _foreign(history: Sequence[Sent], found: Found) -> Iterator[Breach]:
+    """Fields that no record of their contact has set, and contacts of whom nobody has sent a record."""
+    names = {name for sent in history for name in sent.fields}
+    own: defaultdict[str, set[str]] = defaultdict(set)
+    for sent in history:
+        own[sent.contact].update(sent.fields)
+    for contact, stored in found.contacts.items():
+        before = found.before.get(contact, {})
+        if contact not in own and contact not in found.before:
+            yield Breach("foreign", "a contact of whom nobody sent a record")
+            continue
+        for name in names & stored.keys() - own[contact]:
+            if stored[name] is not None and stored[name] != before.get(name, found.defaults.get(name, MISSING)):
+                ids = tuple(s.id for s in history if s.fields.get(name, MISSING) == stored[name])
+                yield Breach(
+                    "foreign", f"{name} was set at a contact none of whose records has it; its value is of", ids
+                )
 
 
 def _vanished(history: Sequence[Sent], found: Found, total: Mapping[str, int]) -> Iterator[Breach]:
@@ -178,7 +209,7 @@ def _vanished(history: Sequence[Sent], found: Found, total: Mapping[str, int]) -
     hidden = [
         sent
         for sent in history
-        if _is_loose(sent)
+        if sent.is_loose
         and sent.id not in failed
         and last[sent.contact, sent.lane] == sent.seq  # a newer record takes it over
         and not _is_seen(sent, found.contacts.get(sent.contact, {}))
@@ -193,6 +224,8 @@ def _vanished(history: Sequence[Sent], found: Found, total: Mapping[str, int]) -
         yield Breach("lost", what, _ids(cancelled))
     if total["unattributed"] and not any(sent.may_fail_as for sent in history):
         yield Breach("lost", f"{total['unattributed']} rows unattributed, and nothing bad was sent")
+    if gone := [sent for sent in history if sent.stays and sent.id not in failed]:
+        yield Breach("lost", "failed for good, and are no failures any more:", _ids(gone))
 
 
 def _is_seen(sent: Sent, stored: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """A TCP proxy in front of a server, for everything that can go wrong on a wire: it loses replies, resets in mid-body,
-half-closes, swallows, drips, cuts, delays, refuses, drops everybody, or points at another server from now on. It can
-also speak TLS to its clients, and change what the server says.
+half-closes, swallows, drips, cuts, delays, refuses, answers in the server's place, drops everybody, or points at
+another server from now on. It can also speak TLS to its clients, and change what the server says.
 
 It runs in a thread of its own and is gone with its `with` block. What struck is counted, by kind, in `struck`.
 """
@@ -78,7 +78,17 @@ class Proxy:
         self, kind: Kind, pattern: bytes = b"", count: int = 1, *, every: int = 1, after: int = 0, pause_s: float = 0.0
     ) -> Trouble:
         """Let the next `count` requests that contain `pattern` meet this trouble."""
-        trouble = Trouble(kind, pattern, count, every, after, pause_s)
+        return self._add(Trouble(kind, pattern, count, every, after, pause_s))
+
+    def answer(self, reply: bytes, pattern: bytes = b"", count: int = 1) -> Trouble:
+        """Answer the next `count` requests that contain `pattern` with these bytes, in the server's place."""
+        return self._add(Trouble("answer", pattern, count, reply=reply))
+
+    def forgive(self, trouble: Trouble) -> None:
+        """Forget one trouble."""
+        self.troubles = [each for each in self.troubles if each is not trouble]
+
+    def _add(self, trouble: Trouble) -> Trouble:
         self.troubles.append(trouble)
         return trouble
 

@@ -18,7 +18,8 @@ from typing import Literal, Protocol
 #: drip         its reply comes byte by byte, with `pause_s` in between
 #: truncate     its reply ends after `after` bytes
 #: delay        it is kept back for `pause_s`
-Kind = Literal["lose_reply", "reset", "half_close", "black_hole", "swallow", "drip", "truncate", "delay"]
+#: answer       it is swallowed, and `reply` is the answer: a gateway speaks in the server's place
+Kind = Literal["lose_reply", "reset", "half_close", "black_hole", "swallow", "drip", "truncate", "delay", "answer"]
 
 PIECE = 1 << 16
 #: Closing with this says RST, not FIN.
@@ -35,6 +36,7 @@ class Trouble:
     every: int = 1
     after: int = 0
     pause_s: float = 0.0
+    reply: bytes = b""
     seen: int = 0
 
     def meets(self, piece: bytes) -> bool:
@@ -99,7 +101,9 @@ class Link:
                 if trouble.kind in ("half_close", "black_hole", "delay"):
                     self._strike(trouble)
                 await asyncio.sleep(trouble.pause_s if trouble.kind == "delay" else 0)
-            if (met := self._trouble) is not None and met.kind == "black_hole":
+            if (met := self._trouble) is not None and met.kind in ("black_hole", "answer"):
+                if met is trouble and met.kind == "answer":
+                    await self._speak(met)
                 continue
             if met is not None and met.kind == "reset" and self._passed + len(piece) >= met.after:
                 self._to_there.write(piece[: met.after - self._passed])
@@ -112,6 +116,14 @@ class Link:
             await self._to_there.drain()
             if met is not None and met.kind == "half_close" and self._writer.can_write_eof():
                 self._writer.write_eof()
+
+    async def _speak(self, trouble: Trouble) -> None:
+        """Answer in the server's place, and close our side: nothing else goes over this connection."""
+        self._strike(trouble)
+        self._writer.write(trouble.reply)
+        await self._writer.drain()
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
 
     async def _replies(self, there: asyncio.StreamReader) -> None:
         while piece := await there.read(PIECE):

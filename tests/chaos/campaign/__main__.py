@@ -16,14 +16,14 @@ def _main(arguments: list[str]) -> int:
     """The command, or a process of its own that it has started."""
     # What is above must come first, and the children need little of this.
     match arguments:
-        case ["produce", seed, list_id, done]:
+        case ["produce", platform, seed, list_id, done]:
             from producers import mortal  # noqa: PLC0415
 
-            mortal(seed, list_id, done)
-        case ["operate"]:
+            mortal(platform, seed, list_id, done)
+        case ["operate", platform]:
             from operators import operate  # noqa: PLC0415
 
-            operate()
+            operate(platform)
         case _:
             from command import main  # noqa: PLC0415
 

@@ -65,7 +65,7 @@ class Duties(Background):
 
     def _discard(self) -> None:
         """A few that were bad on purpose."""
-        bad = {sent.id for sent in self._world.history.sent if sent.may_fail_as}
+        bad = {sent.id for sent in self._world.history.sent if sent.may_fail_as and not sent.stays}
         failed = [failure.id for failure in self._world.sampler.look_at_failures() if failure.id in bad]
         self._world.operator.order("discard", ids=self._draw.sample(failed, min(2, len(failed))))
 

@@ -5,9 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from platforms import PLATFORMS
 from producers import produce
 from run import calm_down, come_to_rest
-from traffic import Traffic
 from world import World
 
 from contact_ingest.store import books
@@ -22,9 +22,11 @@ def measure(directory: Path, *, seed: int) -> list[tuple[int, int]]:
 
 
 def _fail_over(directory: Path, seed: int) -> tuple[int, int]:
-    with World(directory, seed=seed, replicated=True) as world, ThreadPoolExecutor(1) as threads:
+    with World(directory, PLATFORMS["sendgrid"], seed=seed, replicated=True) as world, ThreadPoolExecutor(1) as threads:
         stop = threading.Event()
-        traffic = threads.submit(produce, iter(Traffic(seed, "loss")), world.list_id, world.accepted, stop)
+        traffic = threads.submit(
+            produce, iter(world.traffic("loss")), world.platform, world.list_id, world.accepted, stop
+        )
         world.crew.start()
         time.sleep(BEFORE_S)
         world.fail_over(LAG_S)

@@ -24,9 +24,10 @@ AGAIN_S = 0.2
 class Operator:
     """Takes orders, one at a time, and sees each through."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, platform: str) -> None:
         self._environment = dict(environment)
         self._log = log
+        self._platform = platform
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self.pids: set[int] = set()
@@ -57,11 +58,12 @@ class Operator:
         if self._child is None:
             with self._log.open("ab") as log:
                 self._child = subprocess.Popen(
-                    [sys.executable, str(Path(__file__).parent), "operate"],
+                    [sys.executable, str(Path(__file__).parent), "operate", self._platform],
                     env=self._environment,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
+                    start_new_session=True,  # a trap that kills a whole group must not kill the campaign
                 )
             self.pids.add(self._child.pid)
         return self._child
@@ -77,14 +79,14 @@ class Operator:
         self._child = None
 
 
-def operate() -> None:
+def operate(platform: str) -> None:
     """The life of one: an order a line, and a line when it is done."""
     for line in sys.stdin:
         about = json.loads(line)
         what = about.pop("what")
         while True:
             try:
-                told = ORDERS[what](current_engine().runtime("sendgrid"), **about)
+                told = ORDERS[what](current_engine().runtime(platform), **about)
                 break
             except (RedisError, StoreFull):
                 time.sleep(AGAIN_S)
@@ -93,8 +95,9 @@ def operate() -> None:
 
 
 def _retry(runtime: DestinationRuntime, codes: list[str]) -> dict[str, Any]:
-    """Tells of what it found, also of what it then could not move."""
-    found = [(f.id, f.code, f.merged) for f in runtime.failures if f.code in codes]
+    """Tells of what it found, also of what it then could not move. Without codes it retries all."""
+    found = [(f.id, f.code, f.merged) for f in runtime.failures if f.code in codes or not codes]
+    codes = codes or sorted({code for _, code, _ in found})
     return {"failed": found, "moved": sum(runtime.retrier.retry(FailureFilter(code=code)) for code in codes)}
 
 

@@ -31,6 +31,11 @@ class Kind:
     inflict: Callable[[Any, Turn], str | None]
     weight: float = 1.0
     mode: str = ""
+    #: The platforms that can have it; empty for all.
+    platforms: tuple[str, ...] = ()
+
+    def belongs_to(self, platform: str) -> bool:
+        return not self.platforms or platform in self.platforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +59,23 @@ class RunPlan:
     seed: int
     seconds: float
     replicated: bool
+    platform: str
     faults: Sequence[Planned]
 
     def as_dict(self) -> dict[str, Any]:
         faults = [{"at_s": round(fault.at_s, 3), "kind": fault.kind.name, "seed": fault.seed} for fault in self.faults]
-        return {"run": self.number, "replicated": self.replicated, "faults": faults}
+        return {"run": self.number, "platform": self.platform, "replicated": self.replicated, "faults": faults}
 
 
-def plan_run(kinds: Sequence[Kind], *, seed: int, number: int, seconds: float, per_kind: float) -> RunPlan:
-    """`per_kind` faults of weight 1, on average over the runs that know them; every third run has a replica."""
+def plan_run(kinds: Sequence[Kind], *, seed: int, number: int, platform: str, seconds: float, faults: float) -> RunPlan:
+    """So many faults, spread over the kinds that the platform can have; every third run has a replica."""
     draw = random.Random(f"{seed} plan {number}")
+    kinds = [kind for kind in kinds if kind.belongs_to(platform)]
+    per_kind = faults / sum(kind.weight for kind in kinds)
     replicated = number % 3 == 2
     mode = "replicated" if replicated else "alone"
     span_s = max(seconds - TAIL_S, seconds / 2)
-    faults = []
+    planned = []
     for kind in kinds:
         if kind.mode not in ("", mode):
             continue
@@ -77,5 +85,5 @@ def plan_run(kinds: Sequence[Kind], *, seed: int, number: int, seconds: float, p
         for place in range(count):
             at_s = span_s * (place + draw.random()) / count
             ordinal = number * (int(many) + 1) + place
-            faults.append(Planned(at_s, kind, ordinal, f"{seed} {number} {kind.name} {place}"))
-    return RunPlan(number, seed, seconds, replicated, sorted(faults, key=lambda fault: fault.at_s))
+            planned.append(Planned(at_s, kind, ordinal, f"{seed} {number} {kind.name} {place}"))
+    return RunPlan(number, seed, seconds, replicated, platform, sorted(planned, key=lambda fault: fault.at_s))

@@ -14,7 +14,6 @@ from plan import Kind, Turn
 from support.checker import NO_VERDICT
 from support.traps import Strike
 from terms import LEASE_S, WIDOWED_S
-from traffic import BAD, Traffic
 from world import World
 
 from contact_ingest.failpoints import FAILPOINTS
@@ -34,7 +33,7 @@ def _around(*scripts: str) -> tuple[str, ...]:
 SENT = ("dispatch.sent", "limiter_report.before", "batch_settle.before", "limiter_report.after")
 #: Who comes by where: the ticker of a worker, a person on call, a producer, and for the rest the tasks in a pool.
 TICKER = ("tick.found", *_around("schedule_tick", "retention_sweep"))
-ON_CALL = _around("lane_cancel", "failure_discard", "failure_retry", "breaker_reset")
+ON_CALL = _around("lane_cancel", "failure_discard", "failure_retry", "breaker_reset", "lane_resume")
 DOOR = _around("lane_append")
 TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR}))
 
@@ -44,12 +43,19 @@ OVERTAKEN = tuple(
 )
 
 
+def _known(world: World, steps: Sequence[str]) -> Sequence[str]:
+    """Those that somebody comes by at this platform."""
+    never = () if world.platform.has_jobs else ("poll.",)
+    never += () if world.platform.dialect.external_id else ("links_save.",)
+    return [step for step in steps if not step.startswith(never)]
+
+
 def _child_at_step(world: World, turn: Turn) -> str | None:
-    return _killed(world, turn.of(TASKS), group=False)
+    return _killed(world, turn.of(_known(world, TASKS)), group=False)
 
 
 def _worker_at_step(world: World, turn: Turn) -> str | None:
-    return _killed(world, turn.of((*SENT, *TICKER, *TASKS[len(SENT) :])), group=True)
+    return _killed(world, turn.of(_known(world, (*SENT, *TICKER, *TASKS[len(SENT) :]))), group=True)
 
 
 def _operator_at_step(world: World, turn: Turn) -> str | None:
@@ -87,7 +93,7 @@ def _terminated(world: World, turn: Turn) -> str | None:
 
 def _stopped_at_step(world: World, turn: Turn) -> str | None:
     group = turn.draw.random() < 0.3
-    strike = _strike(world, turn.of(OVERTAKEN), "STOP", group=group)
+    strike = _strike(world, turn.of(_known(world, OVERTAKEN)), "STOP", group=group)
     if strike is None:
         return None
     with contextlib.suppress(ProcessLookupError):
@@ -129,7 +135,7 @@ def _strike(world: World, step: str, what: str, *, group: bool, ordinal: int = 0
     """Set a trap and see it strike; None if nobody came by."""
     with world.lock(step):
         before = len(_at(world, step))
-        if step in SENT:
+        if step in SENT and world.platform.has_jobs:
             world.append("job_script", [WIDOWED_S] * 2)
         world.traps.set(step, what, group=group)
         script = step.partition(".")[0]
@@ -159,6 +165,11 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
+def _resume_lane(world: World, _: int) -> None:
+    lanes = {sent.lane for sent in world.history.sent[-100:]}
+    world.operator.order("resume", lane=min(lanes, default=None))
+
+
 def _forget_fields(world: World, _: int) -> None:
     """Definitions are fetched when they are not known."""
     world.store.client.delete(world.store.keys("custom_fields"))
@@ -171,20 +182,21 @@ def _replace_one(world: World, ordinal: int) -> None:
 
 
 def _regret(world: World, ordinal: int) -> None:
-    call = Traffic(world.seed, f"regret-{ordinal}-{time.monotonic_ns()}").regretted()
+    call = world.traffic(f"regret-{ordinal}-{time.monotonic_ns()}").regretted()
     lane, first = world.enqueue(call)
     world.operator.order("cancel", lane=lane, first=first, last=first + len(call.made) - 1)
 
 
 def _discard(world: World, ordinal: int) -> None:
-    bad = {sent.id for sent in world.history.sent if sent.may_fail_as}
+    bad = {sent.id for sent in world.history.sent if sent.may_fail_as and not sent.stays}
     failed = [failure.id for failure in world.sampler.look_at_failures() if failure.id in bad]
-    world.operator.order("discard", ids=failed[ordinal % 3 :][:2] or ["sendgrid:0"])
+    world.operator.order("discard", ids=failed[ordinal % 3 :][:2] or [f"{world.platform.name}:0"])
 
 
 def _retry(world: World, ordinal: int) -> None:
     """What was bad fails again; without a failure there would be nothing to do."""
-    world.retry([*sorted(NO_VERDICT), BAD[ordinal % len(BAD)][2], "too_long"])
+    bad = world.platform.dialect.bad
+    world.retry([*sorted(NO_VERDICT), bad[ordinal % len(bad)].code, "too_long"])
 
 
 def _outage(world: World, _: int) -> None:
@@ -206,6 +218,7 @@ PROVOKED: dict[str, Callable[[World, int], Any]] = {
     "failure_discard": _discard,
     "failure_retry": _retry,
     "breaker_reset": _close,
+    "lane_resume": _resume_lane,
     "batch_make_due": _outage,
 }
 

@@ -117,7 +117,7 @@ def _clock_back(world: World, turn: Turn) -> str | None:
 
 def _turn_clock(world: World, seconds: float) -> None:
     """The server's clock, for the destination and its limits, in one step."""
-    account = world.engine.runtime("sendgrid").provider.account
+    account = world.engine.runtime(world.platform.name).provider.account
     prefix = world.store.keys.prefix
     pipe = world.client.pipeline(transaction=True)
     limits = f"{prefix}:{{limit-{account}}}:"

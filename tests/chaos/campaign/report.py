@@ -8,7 +8,7 @@ from typing import Any
 from plan import Kind
 from run import Result
 from support.checker import KINDS as PROMISES
-from support.checker import Breach
+from support.checker import WRONGLY_DELIVERED, Breach
 
 from contact_ingest.failpoints import FAILPOINTS
 
@@ -44,6 +44,14 @@ class Report:
     def steps(self) -> Counter[str]:
         return sum((result.steps for result in self.results), Counter())
 
+    @property
+    def platforms(self) -> list[str]:
+        """Those that had a run, in order."""
+        return list(dict.fromkeys(result.plan.platform for result in self.results))
+
+    def struck_at(self, platform: str) -> Counter[str]:
+        return sum((result.struck for result in self.results if result.plan.platform == platform), Counter())
+
     def totals(self) -> dict[str, Any]:
         verdicts = [result.verdict for result in self.results]
         promises = sum((Counter(verdict.counts) for verdict in verdicts), Counter())
@@ -60,6 +68,7 @@ class Report:
             "records": sum(verdict.records for verdict in verdicts),
             "requests": sum(result.requests for result in self.results),
             **{name: promises[name] for name in PROMISES},
+            "wrongly delivered": sum(promises[name] for name in WRONGLY_DELIVERED),
             "samples of the books": sum(result.samples for result in self.results),
             "recounts": sum(result.recounts for result in self.results),
             "repeated": sum(verdict.repeated for verdict in verdicts),
@@ -70,6 +79,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         return {
             **self.totals(),
+            "platforms": {name: sum(self.struck_at(name).values()) for name in self.platforms},
             "struck": {kind.name: self.struck[kind.name] for kind in self.kinds},
             "planned": {kind.name: self.planned[kind.name] for kind in self.kinds},
             "at steps": dict(sorted(self.steps.items())),
@@ -80,10 +90,14 @@ class Report:
     def __str__(self) -> str:
         struck, totals = self.struck, self.totals()
         width = max(len(kind.title) for kind in self.kinds)
-        lines = [f"{'fault':<{width}}  struck"]
-        lines += [f"{kind.title:<{width}}  {struck[kind.name]:>6,}" for kind in self.kinds if struck[kind.name]]
-        lines += [f"{'-' * width}  ------"]
-        lines += [f"{name:<{width}}  {value:>6,}" for name, value in totals.items()]
+        at = {name: self.struck_at(name) for name in self.platforms}
+        lines = [f"{'fault':<{width}}    struck{''.join(f'{name:>10}' for name in at)}"]
+        for kind in self.kinds:
+            if struck[kind.name]:
+                cells = [counts[kind.name] if kind.belongs_to(name) else "" for name, counts in at.items()]
+                lines.append(f"{kind.title:<{width}}{struck[kind.name]:>10,}{''.join(f'{cell:>10}' for cell in cells)}")
+        lines += [f"{'-' * width}  {'-' * 8}"]
+        lines += [f"{name:<{width}}{value:>10,}" for name, value in totals.items()]
         for lost, of in self.losses:
-            lines.append(f"{'lost by a failover that nobody was asked to acknowledge':<{width}}  {lost:>6,} of {of:,}")
+            lines.append(f"{'lost by a failover that nobody was asked to acknowledge':<{width}}{lost:>10,} of {of:,}")
         return "\n".join(lines)

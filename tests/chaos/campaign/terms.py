@@ -11,9 +11,9 @@ LEASE_S, ORPHAN_WAIT_S, POLL_DEADLINE_S = 3.0, 8.0, 4.0
 JOB_S, DELAY_S, FORWARD_S = 0.4, 1.0, 1.0
 LATE_S, OVERDUE_S, WIDOWED_S = (4.5, 5.5), (8.0, 9.0), 7.0
 MAX_BYTES = 65_536
-#: Requests a second: fewer than there would be if nobody kept to it.
-LIMITS = {f"sendgrid.{name}": {"limit": limit, "window_s": 1} for name, limit in (("upsert", 16), ("imports", 24))}
-DIALS = {"limits": LIMITS, "job_seconds": [0.02, JOB_S], "latency_ms": [0, 20]}
+#: A request that nobody waits for any more: it arrives so long after it was sent, s, which is past its deadline.
+ORPHANED_S = (2.3, 4.5)
+DIALS = {"job_seconds": [0.02, JOB_S], "latency_ms": [0, 20]}
 SETTINGS: dict[str, Any] = {
     "lease_s": LEASE_S,
     "orphan_wait_s": ORPHAN_WAIT_S,

@@ -30,7 +30,9 @@ def label(entry: dict[str, Any]) -> str:
         return str(entry["fate"])
     if entry["note"].startswith("job ") and entry["note"][4:5].isdigit():
         return "job overdue" if float(entry["note"][4:]) >= OVERDUE_S[0] else "job late"
-    if entry["note"] in ("acted", "limit") or (entry["note"].startswith("job ") and entry["note"] != "job ok"):
+    if entry["note"] in ("acted", "limit", "list", "reply code") or (
+        entry["note"].startswith("job ") and entry["note"] != "job ok"
+    ):
         return str(entry["note"])
     if entry["endpoint"] == "sendgrid.error_file" and entry["status"] == 200:
         return f"file {entry['note']}"
@@ -47,6 +49,8 @@ class Journal(Background):
         self._sandbox = sandbox
         self._entries: list[dict[str, Any]] = []
         self.met: Counter[str] = Counter()
+        #: Upserts that had several contacts and were answered.
+        self.bodies = 0
 
     def entries(self) -> list[dict[str, Any]]:
         """All of it, as it is now."""
@@ -58,6 +62,7 @@ class Journal(Background):
                 if entry["fate"] == "open":
                     break  # it is not known yet what becomes of it
                 self._entries.append(entry)
+                self.bodies += entry["contacts"] > 1 and entry["status"] == 200
                 if found := label(entry):
                     self.met[found] += 1
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from account import Account
+from account import open_account
 from crew import Crew
 from operators import Operator
+from platforms import Platform
 from producers import History, MortalProducer, put
 from pydantic import SecretStr
 from redis import Redis
@@ -21,7 +22,7 @@ from support.processes import clean_environment
 from support.proxy import Proxy
 from support.traps import Traps
 from support.waiting import wait_until
-from terms import DIALS, KEY, PREFIX, SERVER, SETTINGS
+from terms import DIALS, PREFIX, SERVER, SETTINGS
 from traffic import JOINED, Call, Traffic
 from watch import Journal, Sampler
 
@@ -40,9 +41,17 @@ class World:
     """As a context manager it runs from `with` to the end of the block."""
 
     def __init__(
-        self, directory: Path, *, seed: int, replicas: int = 0, replicated: bool = False, dials: Any = None
+        self,
+        directory: Path,
+        platform: Platform,
+        *,
+        seed: int,
+        replicas: int = 0,
+        replicated: bool = False,
+        dials: Any = None,
     ) -> None:
         self.directory = directory
+        self.platform = platform
         self.replicated = replicated
         self.history = History()
         self.traps = Traps(directory / "traps")
@@ -53,7 +62,7 @@ class World:
         self.regrets: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
         self.seed = seed
         self._replicas = replicas
-        self._dials = {**DIALS, "seed": seed, **(dials or {})}
+        self._dials = {**DIALS, "limits": platform.limits, "seed": seed, **(dials or {})}
         self._standing = 0
         self._standing_lock = threading.Lock()
         #: When the last fault that holds everybody up was over.
@@ -66,12 +75,14 @@ class World:
             stack.callback(self._close_servers)
             self.redis = stack.enter_context(Proxy(self.primary.url))
             self.link = stack.enter_context(Proxy(self.primary.port))
-            self.sandbox = stack.enter_context(SandboxProcess(key=KEY, dials=self._dials))
+            self.sandbox = stack.enter_context(
+                SandboxProcess(key=self.platform.account.get("api_key"), dials=self._dials)
+            )
             self.http = stack.enter_context(Proxy(self.sandbox.url))
             self.client = Redis.from_url(self.primary.url, socket_timeout=5)
             if self.replicated:
                 self.replica = self.new_replica()
-            self.account = Account(self.sandbox)
+            self.account = open_account(self.platform, self.sandbox)
             self.list_id = self.account.list_id
             self.journal = stack.enter_context(Journal(self.sandbox))
             self.engine = self._wiring()
@@ -92,11 +103,12 @@ class World:
 
     def _staff(self, stack: contextlib.ExitStack) -> None:
         environment = self.environment()
-        self.operator = Operator(environment, self.directory / "operator.log")
+        self.operator = Operator(environment, self.directory / "operator.log", self.platform.name)
         stack.callback(self.operator.stop)
         self.mortal = MortalProducer(
-            environment, self.directory / "producer.log", self.seed, self.list_id, self.accepted
+            environment, self.directory / "producer.log", self.seed, self.platform, self.accepted
         )
+        self.mortal.list_id = self.list_id
         self.crew = Crew(environment, self.directory / "workers")
         stack.callback(self.crew.stop)
 
@@ -104,16 +116,21 @@ class World:
         """What workers, the producer and the person on call are given."""
         ours = {f"CONTACT_INGEST_{name.upper()}": str(value) for name, value in self._settings().items()}
         ours |= {"CONTACT_INGEST_KEY_PREFIX": PREFIX, "CONTACT_INGEST_TRAPS": str(self.traps.directory)}
-        platform = {"SENDGRID_API_KEY": KEY, "SENDGRID_BASE_URL": self.http.url}
-        return clean_environment(REDIS_URL=self.redis.url, **platform, **ours)
+        file = self.directory / "contact-ingest.toml"
+        file.write_text(self.platform.file())
+        ours["CONTACT_INGEST_CONFIG"] = str(file)
+        return clean_environment(REDIS_URL=self.redis.url, **self.platform.variables(self.http.url), **ours)
 
     def _settings(self) -> dict[str, Any]:
         return {**SETTINGS, "store_ack_replicas": self._replicas}
 
     def _wiring(self) -> Engine:
-        to = Destination(platform="sendgrid", api_key=SecretStr(KEY), base_url=self.http.url)
+        name, rate = self.platform.name, self.platform.rate
+        addresses = {setting: self.http.url + path for setting, path in self.platform.addresses.items()}
+        known = {} if rate is None else {"rate_limit": rate[0], "rate_window_s": rate[1]}
+        to = Destination.model_validate({"platform": name, **self.platform.account, **addresses, **known})
         made = Settings.without_environment(
-            redis_url=SecretStr(self.redis.url), key_prefix=PREFIX, destinations={"sendgrid": to}, **self._settings()
+            redis_url=SecretStr(self.redis.url), key_prefix=PREFIX, destinations={name: to}, **self._settings()
         )
         parts = Engine(made)
         set_engine(parts)
@@ -128,7 +145,7 @@ class World:
     def enqueue(self, call: Call) -> tuple[str, int]:
         """Here and now; returns the lane and the place of the first record."""
         at_s = time.monotonic()
-        receipt = put(call, self.list_id)
+        receipt = put(call, self.platform, self.list_id)
         self.accepted(call, receipt.lane, receipt.ranges[0][0], at_s)
         return receipt.lane, receipt.ranges[0][0]
 
@@ -138,13 +155,18 @@ class World:
         since_s = time.monotonic() - RECENT_S
         fields: dict[bool, dict[str, set[str]]] = {False: {}, True: {}}
         for sent in self.history.sent[-RECENT:]:
-            if sent.at_s > since_s and not sent.may_fail_as and not sent.may_vanish and "phone" not in sent.fields:
+            firm = not sent.is_loose and not sent.contact.startswith("id:")
+            if sent.at_s > since_s and firm and "phone" not in sent.fields:
                 listed = JOINED in sent.fields
                 fields[listed].setdefault(sent.contact, set()).update(sent.fields.keys() - {JOINED, "last_name"})
-        traffic = Traffic(self.seed, f"newer-{name}")
+        traffic = self.traffic(f"newer-{name}")
         for listed, names in fields.items():
             if names:
                 self.enqueue(traffic.newer({email: sorted(those) for email, those in names.items()}, listed=listed))
+
+    def traffic(self, name: str) -> Traffic:
+        """Records for this platform, from the run's seed and a name."""
+        return Traffic(self.seed, name, self.platform.dialect)
 
     def retry(self, codes: Iterable[str]) -> int:
         """Have failures of these codes tried again; returns how many there were."""
@@ -168,7 +190,7 @@ class World:
     @property
     def store(self) -> Store:
         """The keys, past all proxies."""
-        return Store(self.client, Keys(PREFIX, "sendgrid"))
+        return Store(self.client, Keys(PREFIX, self.platform.name))
 
     @property
     def queue(self) -> str:

@@ -23,6 +23,16 @@ def test_a_list_that_does_not_exist_refuses_the_request(client, sandbox):
     assert upsert(client, ANN, list_ids=[str(uuid4())]).json()["errors"][0]["field"] == "list_ids"
 
 
+def test_a_list_that_is_gone_refuses_the_request_until_it_is_back(client, sandbox):
+    known, other = make_list(client, "News"), make_list(client, "Offers")
+    sandbox.dials(lists_gone=[known])
+    assert upsert(client, ANN, list_ids=[known]).status_code == 400
+    assert upsert(client, ANN, list_ids=[other]).status_code == 202
+    assert [entry["note"] for entry in sandbox.journal() if entry["endpoint"] == "sendgrid.upsert"] == ["list", ""]
+    sandbox.dials(lists_gone=[])
+    assert upsert(client, ANN, list_ids=[known]).status_code == 202
+
+
 def test_a_trailing_slash_is_a_400_and_an_unknown_path_a_404(client):
     assert client.put(PUT + "/", json={"contacts": [ANN]}).status_code == 400
     assert client.get("/v3/marketing/field_definitions/").status_code == 400

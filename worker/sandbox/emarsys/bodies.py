@@ -5,7 +5,7 @@ Source: the Swagger file of the contacts endpoints, the registry of reply codes 
 request as a whole; upserts.py finds what is wrong with a row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -49,7 +49,7 @@ def read_upsert(request: Request, byte_cap: int | None, dials: EmarsysDials) -> 
         raise Rejected(refusal(400, 1001, "Missing parameter: key_id"))
     list_id, source_id = content.pop("contact_list_id", None), _source(content, dials)
     if list_id is not None and (type(list_id) is not int or list_id not in dials.emarsys_lists):
-        raise Rejected(refusal(400, 1016 if type(list_id) is not int else 2020))
+        raise Rejected(replace(refusal(400, 1016 if type(list_id) is not int else 2020), note="list"))
     single = "contacts" not in content
     rows = [content] if single else _rows(content, dials)
     only_creates = request.method == "POST"

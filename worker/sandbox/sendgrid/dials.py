@@ -73,6 +73,8 @@ class SendGridDials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     missing_identifiers: Literal["row", "accept"] = "row"
     #: The text of the refusal for a list id that does not exist; not documented.
     list_error: Literal["invalid_json", "named"] = "invalid_json"
+    #: Ids of lists that are refused as if they had been deleted.
+    lists_gone: tuple[str, ...] = ()
     #: The items of search/identifiers: texts in the official specification since 2024-10-07, objects for some months
     #: before.
     search_items: Literal["strings", "objects"] = "strings"

@@ -119,11 +119,11 @@ def _envelope(body: bytes, dials: SendGridDials) -> tuple[list[Any], list[str]]:
 def check_lists(list_ids: list[str], existing: Mapping[str, object], dials: SendGridDials) -> None:
     """Raise `Rejected` if a list does not exist."""
     for list_id in list_ids:
-        if list_id not in existing:
+        if list_id not in existing or list_id in dials.lists_gone:
             if dials.list_error == "invalid_json":
-                raise Rejected(nameless_refusal("invalid JSON"))
+                raise Rejected(replace(nameless_refusal("invalid JSON"), note="list"))
             what = "does not exist" if _is_uuid(list_id) else "is not a UUID"
-            raise Rejected(refusal(400, f"list id {what}", "list_ids"))
+            raise Rejected(replace(refusal(400, f"list id {what}", "list_ids"), note="list"))
 
 
 def _is_uuid(text: str) -> bool:
