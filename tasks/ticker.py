@@ -24,16 +24,18 @@ from contact_ingest.engine import DestinationRuntime, Engine, current_engine
 from contact_ingest.errors import SettingError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.operations.doctor import refuse_unsafe_store
+from contact_ingest.operations.doctor.watch import Watch
 from contact_ingest.tasks.local_runner import LocalRunner
 from contact_ingest.tasks.notify import publish
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-#: Longest pause between two ticks, and the intervals of the housekeeping and of the sweep, in seconds.
+#: Longest pause between two ticks, and the intervals of the housekeeping, of the sweep and of the watch, in seconds.
 TICK_S = 0.25
 HOUSEKEEPING_S = 1.0
 SWEEP_S = 60.0
+WATCH_S = 60.0
 #: The shortest pause between two ticks, in seconds.
 SHORTEST_PAUSE_S = 0.01
 #: The exit code of a worker that does not work because of a wrong setting.
@@ -135,6 +137,8 @@ class Housekeeping:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._next_s = 0.0
         self._next_sweep_s = 0.0
+        self._watch = Watch(engine)
+        self._next_watch_s = 0.0
 
     def run(self) -> None:
         """Do what is due; nothing if the last run was less than a second ago."""
@@ -148,6 +152,10 @@ class Housekeeping:
             self._sweep()
         self._engine.workers.heartbeat(self._name, self._slots)
         self._share_workers()
+        if now_s >= self._next_watch_s:
+            look = self._watch.look if self._next_watch_s else self._watch.start
+            self._next_watch_s = now_s + WATCH_S
+            look()
 
     def _sweep(self) -> None:
         settings = self._engine.settings

@@ -19,6 +19,7 @@ from contact_ingest.providers import registry
 from contact_ingest.providers.base import LaneRules
 from contact_ingest.store import lanes as lane_store
 from contact_ingest.store.integrity.epochs import check_receipt
+from contact_ingest.store.integrity.install import register, register_async
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
 from contact_ingest.store.migrations import check_schema, check_schema_async
@@ -182,6 +183,7 @@ class Producer:
         def append(call: EnqueueCall) -> EnqueueReply:
             if not self._schema_checked:
                 check_schema(self.connections.client, self.settings.key_prefix, tuple(self.settings.destinations))
+                register(self.connections.client, self.settings.key_prefix, tuple(self.settings.destinations))
                 self._schema_checked = True
             return lane_store.append(store, call, replicas)
 
@@ -195,6 +197,7 @@ class Producer:
         async def append(call: EnqueueCall) -> EnqueueReply:
             if not self._schema_checked:
                 await check_schema_async(client, self.settings.key_prefix, tuple(self.settings.destinations))
+                await register_async(client, self.settings.key_prefix, tuple(self.settings.destinations))
                 self._schema_checked = True
             return await lane_store.append_async(client, keys, call, replicas)
 

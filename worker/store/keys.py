@@ -144,6 +144,7 @@ _BATCH_FIELDS = (
 INSTALL_KEYS = (
     KeySpec("schema", "string", "number of the schema: see SCHEMA"),
     KeySpec("workers", "hash", "worker -> its last heartbeat", ("<worker>",)),
+    KeySpec("destinations", "hash", "destination -> 1; all that producers and workers ever had", ("<destination>",)),
 )
 
 #: On the clock of a destination and of an account.
@@ -167,11 +168,12 @@ DESTINATION_KEYS = (
         # again; probe_gap: ms between such probes; wait_until: the rate limiter sends nothing before;
         # cap_bytes, cap_at: the largest body a 413 has taught, and when; slots: exchanges at once; doubt: likeness of
         # a refusal that may concern the account, doubt_lane, doubt_root, doubt_at: of which lane and root batch, and
-        # when; trial_at: when the next stopped lane is tried before all else
+        # when; trial_at: when the next stopped lane is tried before all else;
+        # went_back_at: when a worker saw that keys were of an older state, or deleted
         "whether the destination runs, and what it has learned",
         (
             *("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until"),
-            *("cap_bytes", "cap_at", "slots"),
+            *("cap_bytes", "cap_at", "slots", "went_back_at"),
             *("doubt", "doubt_lane", "doubt_root", "doubt_at", "trial_at"),
         ),
     ),
