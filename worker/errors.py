@@ -9,6 +9,7 @@
     │   └── IdempotencyKeyReused    other records than those that the key was first used for
     ├── ForeignReceipt          a receipt's numbers belong to other records now
     ├── StoreFull               Redis has no memory left; nothing was written
+    ├── KeysLost                keys of a batch are gone from Redis
     ├── StaleFence              another worker has taken the batch over; drop the result
     ├── FieldsNeeded            a record names a custom field that the cache does not know
     └── TransportError          an HTTP exchange ended without a readable reply
@@ -22,6 +23,7 @@ Messages end in logs. No message holds an e-mail address, a name, a body, a head
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,15 @@ class ForeignReceipt(IngestError):  # noqa: N818 - says what is known
 
 class StoreFull(IngestError):  # noqa: N818 - says what is known
     """Redis has no memory left. Nothing was written."""
+
+
+class KeysLost(IngestError):  # noqa: N818 - says what is known
+    """Keys of a batch are gone: somebody deleted them, or Redis evicted them. `part` is body (also its offsets or
+    records) or options (those of its lane)."""
+
+    def __init__(self, part: Literal["body", "options"]) -> None:
+        super().__init__(f"{part} gone from Redis")
+        self.part = part
 
 
 class StaleFence(IngestError):  # noqa: N818 - an everyday event, not an error

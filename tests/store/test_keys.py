@@ -16,8 +16,8 @@ from contact_ingest.store.keys import ACCOUNT_KEYS, DESTINATION_KEYS, INSTALL_KE
 
 PREFIX = "contacts"
 #: Listed, and not written below: what no platform says any more, what only a migration or a ticker writes, an error
-#: file that is kept while it is read, the place among thousands of retried records; and what the sandbox does not say of
-#: a request, nor of a job that failed as a whole and has an error file besides.
+#: file that is kept while it is read, the place among thousands of retried records; and what the sandbox does not say
+#: of a request, nor of a job that failed as a whole and has an error file besides.
 NOT_SEEN = {"books:<lane>.unchanged", "batch:<n>:error_file", "lane:<lane>.retry_cursor"}
 NOT_SEEN |= {"links:old", "links:old.<digest>"}  # of a quarter of a million contacts
 NOT_SEEN |= {"wait:<lane>", "room", "room.moved", "state.went_back_at"}

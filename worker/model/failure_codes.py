@@ -81,6 +81,10 @@ class FailureCode(StrEnum):
     )
     NO_VERDICT = "no_verdict", "The import had not ended by the deadline, so its outcome is unknown: retry the record."
     POISON = "poison", "Workers died several times while they sent this record alone: look at it before you retry."
+    KEYS_LOST = (
+        "keys_lost",
+        "The bytes to be sent are gone from Redis, deleted or evicted: see what did that, then retry the record.",
+    )
     INTERNAL = "internal", "A defect of this program or of a platform package stopped the record: please report it."
 
     # A destination that stopped: nothing fails, everything waits until somebody mends the setting.

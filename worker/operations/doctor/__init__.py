@@ -14,7 +14,16 @@ from redis.exceptions import RedisError
 
 from contact_ingest.config.destinations import none_configured
 from contact_ingest.errors import SettingError
-from contact_ingest.operations.doctor import account, broker, deployment, destination, records, redis, strangers
+from contact_ingest.operations.doctor import (
+    account,
+    broker,
+    deployment,
+    destination,
+    lost_keys,
+    records,
+    redis,
+    strangers,
+)
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, live_workers, ok, wrong
 from contact_ingest.operations.doctor.watch import check_marks
 from contact_ingest.store.workers import GONE_S
@@ -58,6 +67,7 @@ def examine(engine: EngineProtocol, *, recount: bool = False) -> Iterator[Findin
                 yield from account.check_lists(runtime, engine.settings.destinations[runtime.name])
             yield from destination.check_state(runtime)
             yield from check_marks(runtime)
+            yield from lost_keys.check_lost(runtime, recount=recount)
             yield destination.check_platform(runtime)
             yield from destination.check_lanes(runtime, engine.settings)
             yield from records.check_late(runtime)

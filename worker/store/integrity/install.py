@@ -74,6 +74,15 @@ def _changes(destinations: Collection[str]) -> list[Arg]:
     return ["none", *(part for name in sorted(destinations) for part in ("HSET", "destinations", name, 1))]
 
 
+def lanes_by_destination(client: Any, prefix: str, most_keys: int | None = SCANNED_KEYS) -> dict[str, set[str]]:
+    """The lanes of each destination under the prefix, by their books. Empty for a server that is not scanned."""
+    lanes: dict[str, set[str]] = {}
+    for owner, destination, lane in _scan(client, f"{_escaped(prefix)}:{{*}}:books:*", most_keys):
+        if owner == prefix:
+            lanes.setdefault(destination, set()).add(lane)
+    return lanes
+
+
 def stranded(
     client: Any, prefix: str, configured: Collection[str], *, most_keys: int | None = SCANNED_KEYS
 ) -> list[Stranded]:
@@ -81,9 +90,7 @@ def stranded(
     is not scanned (None: it always is, 0: it never is), nor one that forbids it; then only names in the register are
     found."""
     lanes: dict[str, set[str]] = {name.decode(): set() for name in client.hkeys(f"{install_base(prefix)}destinations")}
-    for owner, destination, lane in _scan(client, f"{_escaped(prefix)}:{{*}}:books:*", most_keys):
-        if owner == prefix:
-            lanes.setdefault(destination, set()).add(lane)
+    lanes |= lanes_by_destination(client, prefix, most_keys)
     found = (_read(client, prefix, name, lanes[name]) for name in sorted(lanes) if name not in configured)
     return [one for one in found if any(one.counts.values())]
 
