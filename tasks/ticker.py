@@ -24,6 +24,7 @@ from contact_ingest.engine import DestinationRuntime, Engine, current_engine
 from contact_ingest.errors import SettingError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.operations.doctor import refuse_unsafe_store
+from contact_ingest.operations.doctor.accounts import AccountGuard
 from contact_ingest.operations.doctor.watch import Watch
 from contact_ingest.tasks.local_runner import LocalRunner
 from contact_ingest.tasks.notify import publish
@@ -72,6 +73,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2)
+            attempt(AccountGuard(current_engine(), worker_name()).end)
         if self._local_runner is not None:
             self._local_runner.end()
 
@@ -80,6 +82,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
     def _check(self) -> None:
         if not self._checked:
             refuse_unsafe_store(current_engine())
+            AccountGuard(current_engine(), worker_name()).look()  # before the first task
             self._checked = True
 
     def _run(self, slots: int, local_runner: LocalRunner) -> None:
@@ -128,13 +131,19 @@ def notify_what_is_due(runtime: DestinationRuntime, slots: int, local_runner: Lo
     return tick.nearest_ms / 1000
 
 
+def worker_name() -> str:
+    """The name of this worker's main process: `host:4711`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Housekeeping:
     """Work that some worker must do now and then. Every worker does it, and doing it twice does no harm."""
 
     def __init__(self, engine: Engine, slots: int) -> None:
         self._engine = engine
         self._slots = slots
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = worker_name()
+        self._accounts = AccountGuard(engine, self._name)
         self._next_s = 0.0
         self._next_sweep_s = 0.0
         self._watch = Watch(engine)
@@ -151,6 +160,7 @@ class Housekeeping:
             self._next_sweep_s = now_s + SWEEP_S
             self._sweep()
         self._engine.workers.heartbeat(self._name, self._slots)
+        self._accounts.look()
         self._share_workers()
         if now_s >= self._next_watch_s:
             look = self._watch.look if self._next_watch_s else self._watch.start

@@ -20,7 +20,8 @@ PREFIX = "contacts"
 #: of a request, nor of a job that failed as a whole and has an error file besides.
 NOT_SEEN = {"books:<lane>.unchanged", "batch:<n>:error_file", "lane:<lane>.retry_cursor"}
 NOT_SEEN |= {"links:old", "links:old.<digest>"}  # of a quarter of a million contacts
-NOT_SEEN |= {"wait:<lane>", "room", "room.moved", "state.went_back_at"}
+NOT_SEEN |= {"wait:<lane>", "room", "room.moved", "accounts", "accounts.<worker>"}
+NOT_SEEN |= {f"state.{name}" for name in ("went_back_at", "account", "accepted_accounts")}
 NOT_SEEN |= {f"batch:<n>.{name}" for name in ("all_failed", "phase", "reason", "request_id", "retry_after_given")}
 NOT_SEEN |= {"batch:<n>.unvouched"}
 

@@ -11,10 +11,11 @@ from rich.text import Text
 from contact_ingest.cli.options import JsonOption, LaneOption, ToOption, open_engine, runtimes_of
 from contact_ingest.cli.output import EXIT_WRONG, console, examples, show_json, table
 from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.operations.doctor.strangers import strangers_of
 from contact_ingest.operations.doctor.watch import warnings
 from contact_ingest.operations.status import LaneStatus, lanes, span, sums
 from contact_ingest.store.inspect import DestinationView, read_destination
-from contact_ingest.store.integrity.install import Stranded, stranded
+from contact_ingest.store.integrity.install import SCANNED_KEYS, Stranded
 from contact_ingest.store.keys import BOOKS
 from contact_ingest.store.workers import GONE_S
 
@@ -43,7 +44,7 @@ def status(
     """
     engine = open_engine()
     runtimes = runtimes_of(engine, to, lane)
-    strangers = [] if to or lane else stranded(engine.client, engine.settings.key_prefix, engine.destinations)
+    strangers = [] if to or lane else strangers_of(engine, most_keys=SCANNED_KEYS)
     if watch:
         _watch(engine, runtimes, lane, strangers, json=json)
     found = lane_statuses(engine, runtimes, lane)

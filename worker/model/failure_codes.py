@@ -97,6 +97,10 @@ class FailureCode(StrEnum):
         "The platform takes no such request at the path: check base_url, then resume.",
     )
     WRONG_METHOD = "wrong_method", "The platform does not take an update at this path: check base_url, then resume."
+    TWO_ACCOUNTS = (
+        "two_accounts",
+        "Workers that live at the same time have different accounts or keys: give all the same, or accept both.",
+    )
     BAD_LIST = "bad_list", "The platform refuses the lists of a lane: check that they exist, then resume."
     BAD_KEY_FIELD = (
         "bad_key_field",

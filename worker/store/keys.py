@@ -144,6 +144,7 @@ _BATCH_FIELDS = (
 INSTALL_KEYS = (
     KeySpec("schema", "string", "number of the schema: see SCHEMA"),
     KeySpec("workers", "hash", "worker -> its last heartbeat", ("<worker>",)),
+    KeySpec("accounts", "hash", "worker -> {destination: digest of its account} as JSON", ("<worker>",)),
     KeySpec("destinations", "hash", "destination -> 1; all that producers and workers ever had", ("<destination>",)),
 )
 
@@ -169,11 +170,12 @@ DESTINATION_KEYS = (
         # cap_bytes, cap_at: the largest body a 413 has taught, and when; slots: exchanges at once; doubt: likeness of
         # a refusal that may concern the account, doubt_lane, doubt_root, doubt_at: of which lane and root batch, and
         # when; trial_at: when the next stopped lane is tried before all else;
-        # went_back_at: when a worker saw that keys were of an older state, or deleted
+        # went_back_at: when a worker saw that keys were of an older state, or deleted;
+        # account, accepted_accounts: digests of accounts, see integrity/accounts.py
         "whether the destination runs, and what it has learned",
         (
             *("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until"),
-            *("cap_bytes", "cap_at", "slots", "went_back_at"),
+            *("cap_bytes", "cap_at", "slots", "went_back_at", "account", "accepted_accounts"),
             *("doubt", "doubt_lane", "doubt_root", "doubt_at", "trial_at"),
         ),
     ),

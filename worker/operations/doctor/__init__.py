@@ -16,6 +16,7 @@ from contact_ingest.config.destinations import none_configured
 from contact_ingest.errors import SettingError
 from contact_ingest.operations.doctor import (
     account,
+    accounts,
     broker,
     deployment,
     destination,
@@ -56,6 +57,7 @@ def examine(engine: EngineProtocol, *, recount: bool = False) -> Iterator[Findin
         yield wrong("destinations", "none is configured", str(none_configured()))
     try:
         yield from strangers.check_strangers(engine)
+        yield from accounts.check_accounts(engine)
     except RedisError as problem:
         yield _unreachable("destinations", "REDIS_URL", problem)
     for runtime in engine.runtimes():

@@ -4,14 +4,15 @@ is."""
 from collections.abc import Iterator
 
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, note, wrong
+from contact_ingest.store.integrity.accounts import WorkerAccounts
 from contact_ingest.store.integrity.install import Stranded, stranded, stranded_elsewhere
 from contact_ingest.store.workers import GONE_S, Workers
 
 
 def check_strangers(engine: EngineProtocol) -> Iterator[Finding]:
     """Records of destinations that are not configured, and records under another prefix whose workers are silent."""
-    prefix, configured = engine.settings.key_prefix, engine.settings.destinations
-    for found in stranded(engine.client, prefix, configured, most_keys=None):
+    prefix = engine.settings.key_prefix
+    for found in strangers_of(engine, most_keys=None):
         yield wrong(
             f"destination {found.destination}", f"is in no configuration here, and has {found.says}", remedy(found)
         )
@@ -22,6 +23,14 @@ def check_strangers(engine: EngineProtocol) -> Iterator[Finding]:
                 f"destination {found.destination} has {found.says} under this prefix, and no worker of it is alive",
                 f"if CONTACT_INGEST_KEY_PREFIX was changed, start a worker with {found.prefix} until all has left",
             )
+
+
+def strangers_of(engine: EngineProtocol, *, most_keys: int | None) -> list[Stranded]:
+    """Destinations with records that neither this configuration nor a living worker has. `most_keys` as in
+    `stranded`."""
+    client, prefix = engine.client, engine.settings.key_prefix
+    served = WorkerAccounts(client, prefix).alive(engine.workers.members())
+    return stranded(client, prefix, {*engine.settings.destinations, *served}, most_keys=most_keys)
 
 
 def remedy(found: Stranded) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from contact_ingest.model.http_message import utc
 from contact_ingest.operations.doctor import redis
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, RuntimeProtocol, wrong
-from contact_ingest.operations.doctor.strangers import remedy
-from contact_ingest.store.integrity.install import Stranded, register, stranded
+from contact_ingest.operations.doctor.strangers import remedy, strangers_of
+from contact_ingest.store.integrity.install import Stranded, register
 from contact_ingest.store.integrity.marks import Marks, forget_went_back, note_went_back, read_marks
 
 log = logging.getLogger("contact_ingest.watch")
@@ -30,9 +30,7 @@ class Watch:
 
     def start(self) -> None:
         """The first look: also at destinations that nobody is configured for."""
-        settings = self._engine.settings
-        # An ACL need not allow a worker to scan.
-        for found in stranded(self._engine.client, settings.key_prefix, settings.destinations, most_keys=0):
+        for found in strangers_of(self._engine, most_keys=0):  # an ACL need not allow a worker to scan
             log.error(
                 "records of a destination that is not configured",
                 extra={"destination": found.destination, **found.counts, "remedy": remedy(found)},
