@@ -1,9 +1,9 @@
 """Which account each living worker has for each destination, so that two accounts at once are noticed.
 
 A worker writes digests of its accounts (`Provider.account`) into the hash `<prefix>:accounts`: `host:4711` ->
-`{"newsletter": "1f2e3d4c5b6a7980"}`. With SendGrid and Loops the digest covers the key, so a new key of the same
-account cannot be told from another account. Two digests at the same time are refused until a person accepts them; one
-after the other is a new key. The hash `state` of a destination keeps:
+`{"newsletter": "1f2e3d4c5b6a7980"}`. Where a platform does not say which account a key belongs to, the digest covers
+the key, so a new key of the same account cannot be told from another account. Two digests at the same time are refused
+until a person accepts them; one after the other is a new key. The hash `state` of a destination keeps:
 
     account             the digest that was alone last
     accepted_accounts   digests that a person lets work side by side, with a space between
