@@ -49,7 +49,7 @@ class AccountGuard:
                 hold(runtime.store, _says(workers))
             return
         if held:
-            runtime.state.resume(None)
+            runtime.state.go_on()
             log.warning("one account again", extra={"destination": runtime.name})
         before = state.get("account", "")
         if len(workers) == 1 and before not in workers:

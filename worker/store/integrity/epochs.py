@@ -1,8 +1,8 @@
 """Epochs: which state of the server gave out the numbers of a lane.
 
 A server that was emptied (FLUSHALL), restored from an older state, or replaced by a replica that lagged, gives out
-numbers a second time. So every run of numbers belongs to an epoch: a random id that a lane gets with its first record,
-and again with the first record after the server's `run_id` has changed. A receipt carries the epochs of its records.
+numbers a second time. So every run of numbers belongs to an epoch: an id that a lane gets with its first record, and
+again with the first record after the server's `run_id` has changed. A receipt carries the epochs of its records.
 
     epochs:<lane>     1f2e3d4c5b6a7980 -> 120: the numbers from 120 on were given out in that epoch
     Receipt.epoch     1f2e3d4c5b6a7980, or several with a space between where the server restarted in the middle
