@@ -24,16 +24,19 @@ from contact_ingest.engine import DestinationRuntime, Engine, current_engine
 from contact_ingest.errors import SettingError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.operations.doctor import refuse_unsafe_store
+from contact_ingest.operations.doctor.accounts import AccountGuard
+from contact_ingest.operations.doctor.watch import Watch
 from contact_ingest.tasks.local_runner import LocalRunner
 from contact_ingest.tasks.notify import log_redis_problem, publish
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-#: Longest pause between two ticks, and the intervals of the housekeeping and of the sweep, in seconds.
+#: Longest pause between two ticks, and the intervals of the housekeeping, of the sweep and of the watch, in seconds.
 TICK_S = 0.25
 HOUSEKEEPING_S = 1.0
 SWEEP_S = 60.0
+WATCH_S = 60.0
 #: The shortest pause between two ticks, in seconds.
 SHORTEST_PAUSE_S = 0.01
 #: The exit code of a worker that does not work because of a wrong setting.
@@ -70,6 +73,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2)
+            attempt(AccountGuard(current_engine(), worker_name()).end)
         if self._local_runner is not None:
             self._local_runner.end()
 
@@ -78,6 +82,7 @@ class Ticker(bootsteps.StartStopStep):  # type: ignore[misc]
     def _check(self) -> None:
         if not self._checked:
             refuse_unsafe_store(current_engine())
+            AccountGuard(current_engine(), worker_name()).look()  # before the first task
             self._checked = True
 
     def _run(self, slots: int, local_runner: LocalRunner) -> None:
@@ -122,15 +127,23 @@ def notify_what_is_due(runtime: DestinationRuntime, slots: int, local_runner: Lo
     return tick.nearest_ms / 1000
 
 
+def worker_name() -> str:
+    """The name of this worker's main process: `host:4711`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Housekeeping:
     """Work that some worker must do now and then. Every worker does it, and doing it twice does no harm."""
 
     def __init__(self, engine: Engine, slots: int) -> None:
         self._engine = engine
         self._slots = slots
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = worker_name()
+        self._accounts = AccountGuard(engine, self._name)
         self._next_s = 0.0
         self._next_sweep_s = 0.0
+        self._watch = Watch(engine)
+        self._next_watch_s = 0.0
 
     def run(self) -> None:
         """Do what is due; nothing if the last run was less than a second ago."""
@@ -143,7 +156,12 @@ class Housekeeping:
             self._next_sweep_s = now_s + SWEEP_S
             self._sweep()
         self._engine.workers.heartbeat(self._name, self._slots)
+        self._accounts.look()
         self._share_workers()
+        if now_s >= self._next_watch_s:
+            look = self._watch.look if self._next_watch_s else self._watch.start
+            self._next_watch_s = now_s + WATCH_S
+            look()
 
     def _sweep(self) -> None:
         settings = self._engine.settings

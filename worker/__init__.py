@@ -19,7 +19,7 @@ _HOME = {
     **dict.fromkeys(("aclose", "aenqueue", "cancel", "enqueue"), _PRODUCER),
     **dict.fromkeys(("Receipt", "RefusedRecord"), _ENQUEUE),
     **dict.fromkeys(("IdempotencyKeyReused", "IngestError", "IntakeError", "LaneFull"), _ERRORS),
-    **dict.fromkeys(("SettingError", "StoreUnavailable"), _ERRORS),
+    **dict.fromkeys(("ForeignReceipt", "SettingError", "StoreUnavailable"), _ERRORS),
 }
 
 

@@ -1,3 +1,4 @@
+from contact_ingest.errors import ForeignReceipt as ForeignReceipt
 from contact_ingest.errors import IdempotencyKeyReused as IdempotencyKeyReused
 from contact_ingest.errors import IngestError as IngestError
 from contact_ingest.errors import IntakeError as IntakeError

@@ -37,6 +37,7 @@ from contact_ingest.store.aggregation import AggregationStore
 from contact_ingest.store.batches import BatchStore, LeasePolicy
 from contact_ingest.store.clock import Clock
 from contact_ingest.store.failures import Failures
+from contact_ingest.store.integrity.install import register
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.migrations import claim_schema
 from contact_ingest.store.rate_limiter import CircuitBreaker, RateLimiter
@@ -253,6 +254,7 @@ class Engine:
     def check_schema(self) -> None:
         """Old and new workers must mean the same by the same keys. Raises `SettingError` if they do not."""
         claim_schema(self.client, self.settings.key_prefix, self.destinations)
+        register(self.client, self.settings.key_prefix, self.destinations)
 
 
 #: The engine of this process, by process id: after a fork the child makes its own.

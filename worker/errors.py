@@ -7,7 +7,9 @@
     │   ├── LaneFull            the lane, or Redis, has no room
     │   ├── StoreUnavailable    Redis did not answer
     │   └── IdempotencyKeyReused    other records than those that the key was first used for
+    ├── ForeignReceipt          a receipt's numbers belong to other records now
     ├── StoreFull               Redis has no memory left; nothing was written
+    ├── KeysLost                keys of a batch are gone from Redis
     ├── StaleFence              another worker has taken the batch over; drop the result
     ├── FieldsNeeded            a record names a custom field that the cache does not know
     └── TransportError          an HTTP exchange ended without a readable reply
@@ -21,6 +23,7 @@ Messages end in logs. No message holds an e-mail address, a name, a body, a head
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +90,30 @@ class IdempotencyKeyReused(IntakeError):  # noqa: N818 - the word the caller wil
         )
 
 
+class ForeignReceipt(IngestError):  # noqa: N818 - says what is known
+    """The numbers of a receipt belong to other records now, so nothing was cancelled: the server was emptied, restored
+    from an older state, or replaced by a replica that lagged. `old` says that the receipt has no epoch."""
+
+    def __init__(self, lane: str, *, old: bool = False) -> None:
+        why = "it has no epoch, and the lane's records have" if old else "they were given out in another epoch"
+        super().__init__(
+            f"receipt: its numbers in lane {lane} are not known to be its records': {why}; nothing was discarded. Look "
+            f"at what waits, then name the numbers: contact-ingest cancel {lane} FIRST-LAST"
+        )
+        self.lane = lane
+
+
 class StoreFull(IngestError):  # noqa: N818 - says what is known
     """Redis has no memory left. Nothing was written."""
+
+
+class KeysLost(IngestError):  # noqa: N818 - says what is known
+    """Keys of a batch are gone: somebody deleted them, or Redis evicted them. `part` is body (also its offsets or
+    records) or options (those of its lane)."""
+
+    def __init__(self, part: Literal["body", "options"]) -> None:
+        super().__init__(f"{part} gone from Redis")
+        self.part = part
 
 
 class StaleFence(IngestError):  # noqa: N818 - an everyday event, not an error

@@ -65,6 +65,7 @@ def test_the_json_receipt_has_a_fixed_shape_and_cancel_takes_it_back(cli, harnes
         "lane": "sendgrid",
         "accepted": 699,
         "ranges": [[0, 698]],
+        "epoch": receipt["epoch"],
         "repeated_calls": 0,
         "refused": 1,
         "first_refused": [
@@ -76,6 +77,7 @@ def test_the_json_receipt_has_a_fixed_shape_and_cancel_takes_it_back(cli, harnes
         "stopped_before": None,
         "go_on": None,
     }
+    assert len(receipt["epoch"]) == 16
     (tmp_path / "receipt.json").write_text(said.out)
     cancelled = cli("cancel", "--receipt", tmp_path / "receipt.json", "--json")
     assert orjson.loads(cancelled.out) == {"lane": "sendgrid", "discarded": 699}

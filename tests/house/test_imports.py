@@ -27,6 +27,8 @@ GUESTS = {
     "contact_ingest.config.logging": "the workers' log format is configuration; Celery's app is merely who applies it",
     "contact_ingest.packing.links": "it is pure, and says what the packer holds records by",
     "contact_ingest.providers.error_file.reader": "any platform may have such a file; columns.py belongs to it",
+    "contact_ingest.store.integrity.lost_keys": "it reads raw keys, which only the store may know",
+    "contact_ingest.store.integrity.marks": "it reads raw keys, which only the store may know",
     "contact_ingest.store.migrations.schema_3": "it moves raw keys, which only the store may know",
     "contact_ingest.store.scan": "it reads raw keys, which only the store may know",
     "contact_ingest.sync.loader": "the syncs to come resume as the command line does",

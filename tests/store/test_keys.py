@@ -15,12 +15,13 @@ from contact_ingest.pipeline.retry import FailureFilter
 from contact_ingest.store.keys import ACCOUNT_KEYS, DESTINATION_KEYS, INSTALL_KEYS
 
 PREFIX = "contacts"
-#: Listed, and not written below: what no platform says any more, what only a migration writes, an error file that is
-#: kept while it is read, the place among thousands of retried records; and what the sandbox does not say of a request,
-#: nor of a job that failed as a whole and has an error file besides.
+#: Listed, and not written below: what no platform says any more, what only a migration or a ticker writes, an error
+#: file that is kept while it is read, the place among thousands of retried records; and what the sandbox does not say
+#: of a request, nor of a job that failed as a whole and has an error file besides.
 NOT_SEEN = {"books:<lane>.unchanged", "batch:<n>:error_file", "lane:<lane>.retry_cursor"}
 NOT_SEEN |= {"links:old", "links:old.<digest>"}  # of a quarter of a million contacts
-NOT_SEEN |= {"wait:<lane>", "room", "room.moved"}
+NOT_SEEN |= {"wait:<lane>", "room", "room.moved", "accounts", "accounts.<worker>"}
+NOT_SEEN |= {f"state.{name}" for name in ("went_back_at", "account", "accepted_accounts")}
 NOT_SEEN |= {f"batch:<n>.{name}" for name in ("all_failed", "phase", "reason", "request_id", "retry_after_given")}
 NOT_SEEN |= {"batch:<n>.unvouched"}
 

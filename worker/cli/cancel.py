@@ -12,6 +12,7 @@ from contact_ingest.cli.options import JsonOption, open_engine, runtimes_of
 from contact_ingest.cli.output import counted, examples, say, show_json
 from contact_ingest.errors import SettingError
 from contact_ingest.store import books
+from contact_ingest.store.integrity.epochs import check_receipt
 from contact_ingest.store.lanes import cancel as cancel_ranges
 
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
@@ -40,12 +41,14 @@ def cancel(
     if receipt is not None:
         if lane is not None:
             raise SettingError("cancel", "give a lane and sequence numbers, or --receipt, not both")
-        lane, wanted = _receipt(receipt)
+        lane, wanted, epoch = _receipt(receipt)
     elif lane is None or not ranges:
         raise SettingError("cancel", "give a lane and sequence numbers such as 120-419, or --receipt FILE")
     else:
-        wanted = list(map(_range, ranges))
+        wanted, epoch = list(map(_range, ranges)), ""
     (runtime,) = runtimes_of(open_engine(writes=True), None, lane)
+    if receipt is not None and lane is not None:
+        check_receipt(runtime.store, lane, wanted, epoch)
     accepted = next(found.counts["accepted"] for found in books.read(runtime.store) if found.lane == lane)
     existing = [(first, min(last, accepted - 1)) for first, last in wanted]
     discarded = cancel_ranges(runtime.store, lane, existing)
@@ -64,13 +67,15 @@ def _range(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or found[1])
 
 
-def _receipt(file: str) -> tuple[str, Sequence[tuple[int, int]]]:
-    """The lane and the ranges of a receipt: {"lane": "newsletter", "ranges": [[120, 419]], ...}."""
+def _receipt(file: str) -> tuple[str, Sequence[tuple[int, int]], str]:
+    """Lane, ranges and epoch of a receipt: {"lane": "newsletter", "ranges": [[120, 419]], "epoch": "1f2e...", ...}.
+    Receipts of an older release have no epoch."""
     try:
         content = typer.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
         found: Any = orjson.loads(content)
         if isinstance(found, Mapping) and isinstance(found["lane"], str):
-            return found["lane"], [(int(first), int(last)) for first, last in found["ranges"]]
+            ranges = [(int(first), int(last)) for first, last in found["ranges"]]
+            return found["lane"], ranges, str(found.get("epoch", ""))
     except OSError as problem:
         raise SettingError("--receipt", problem.strerror or "cannot be read") from None
     except (KeyError, TypeError, ValueError):

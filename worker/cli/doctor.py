@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from contact_ingest.cli.output import examples
 from contact_ingest.config.redis_url import masked
@@ -18,6 +19,7 @@ from contact_ingest.engine import Engine, current_engine
 from contact_ingest.errors import SettingError
 from contact_ingest.operations.doctor import check_health, examine
 from contact_ingest.operations.doctor.findings import Finding
+from contact_ingest.operations.doctor.lost_keys import repair
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "wrong": "FINDING"}
 _HIDDEN = "********"
@@ -32,6 +34,10 @@ def doctor(
     books: Annotated[
         bool, typer.Option("--books", help="Also recount every key, and compare the sums with the books.")
     ] = False,
+    mends: Annotated[
+        bool,
+        typer.Option("--repair", help="First mend what deleted keys have left behind, where nothing is lost by it."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Look for everything that can be wrong with this install, and say what to do.
@@ -39,11 +45,14 @@ def doctor(
     Exits with 1 if anything is wrong.
     """
     engine = _engine()
+    mended = _repair(engine) if mends else {}
     findings: list[Finding] = []
     if not as_json:
         for line in _settings_lines(engine.settings):
             typer.echo(line)
         typer.echo()
+        for name, count in mended.items():
+            typer.echo(f"repaired {name}: keys: {count} mended")
     for finding in examine(engine, recount=books):
         findings.append(finding)
         if not as_json:
@@ -70,6 +79,17 @@ def health(
     typer.echo(orjson.dumps(asdict(found)).decode() if as_json else f"{mark}: {found.says}")
     if not found.healthy:
         raise typer.Exit(1)
+
+
+def _repair(engine: Engine) -> dict[str, int]:
+    """How much was mended at each destination."""
+    try:
+        engine.check_schema()
+        return {one.name: repair(one, engine.settings.destination(one.name)) for one in engine.runtimes()}
+    except (RedisError, SettingError) as problem:
+        says = str(problem) if isinstance(problem, SettingError) else f"Redis: {type(problem).__name__}"
+        typer.echo(f"nothing was repaired: {says}", err=True)
+        raise typer.Exit(2) from None
 
 
 def _engine() -> Engine:

@@ -237,6 +237,7 @@ def _show_receipt(receipt: Receipt, source: Source, loader: SourceLoader, *, res
                 "lane": receipt.lane,
                 "accepted": receipt.accepted,
                 "ranges": receipt.ranges,
+                "epoch": receipt.epoch,
                 "repeated_calls": receipt.repeated,
                 **_source_summary(source, loader),
                 "stopped_before": str(loader.resume_from) if rest else None,

@@ -6,6 +6,8 @@ import typer
 
 from contact_ingest.cli.options import LaneOption, ToOption, open_engine, runtime_of
 from contact_ingest.cli.output import examples, say
+from contact_ingest.errors import SettingError
+from contact_ingest.operations.doctor.accounts import accept_living, conflicts
 from contact_ingest.store.inspect import read_destination
 
 
@@ -25,13 +27,24 @@ def pause(
     say(f"{lane or runtime.name} is paused.")
 
 
-def resume(to: ToOption = None, lane: LaneOption = None) -> None:
+def resume(
+    to: ToOption = None,
+    lane: LaneOption = None,
+    accepts: Annotated[
+        bool, typer.Option("--accept-accounts", help="The different keys of the living workers are of one account.")
+    ] = False,
+) -> None:
     """Resume a lane or a destination at once.
 
     This ends a pause, the stop of a destination or of its lanes that a refusal causes, and the wait after failures of
     the platform.
     """
-    runtime = runtime_of(open_engine(writes=True), to, lane)
+    engine = open_engine(writes=True)
+    runtime = runtime_of(engine, to, lane)
+    if accepts:
+        say(f"Accounts or keys that may work side by side: {accept_living(engine, runtime)}.")
+    elif lane is None and (conflict := next(conflicts(engine, runtime), None)) is not None:
+        raise SettingError(f"destinations.{runtime.name}", f"{conflict.says}: {conflict.remedy}")
     if lane is None:
         runtime.breaker.reset()
         runtime.schedule.make_due_now()

@@ -11,8 +11,11 @@ from rich.text import Text
 from contact_ingest.cli.options import JsonOption, LaneOption, ToOption, open_engine, runtimes_of
 from contact_ingest.cli.output import EXIT_WRONG, console, examples, show_json, table
 from contact_ingest.engine import DestinationRuntime, Engine
+from contact_ingest.operations.doctor.strangers import strangers_of
+from contact_ingest.operations.doctor.watch import warnings
 from contact_ingest.operations.status import LaneStatus, lanes, span, sums
 from contact_ingest.store.inspect import DestinationView, read_destination
+from contact_ingest.store.integrity.install import SCANNED_KEYS, Stranded
 from contact_ingest.store.keys import BOOKS
 from contact_ingest.store.workers import GONE_S
 
@@ -37,18 +40,20 @@ def status(
 ) -> None:
     """Show every lane: its books (the counts of its records), what it is doing, and why.
 
-    Exits with 1 if the books of a lane do not balance.
+    Exits with 1 if the books of a lane do not balance, or if records wait under a destination that is not configured.
     """
     engine = open_engine()
     runtimes = runtimes_of(engine, to, lane)
+    strangers = [] if to or lane else strangers_of(engine, most_keys=SCANNED_KEYS)
     if watch:
-        _watch(engine, runtimes, lane, json=json)
+        _watch(engine, runtimes, lane, strangers, json=json)
     found = lane_statuses(engine, runtimes, lane)
+    heard = list(warnings(engine, strangers))
     if json:
-        show_json(as_json(found))
+        show_json(_as_json(found, heard, strangers))
     else:
-        console().print(_table(found))
-    if not sums(found)["balanced"]:
+        console().print(_table(found, heard))
+    if not sums(found)["balanced"] or any(one.left for one in strangers):
         raise typer.Exit(EXIT_WRONG)
 
 
@@ -67,21 +72,30 @@ def as_json(found: list[LaneStatus]) -> dict[str, Any]:
     return {"lanes": [status.public() for status in found], "totals": sums(found)}
 
 
-def _watch(engine: Engine, runtimes: list[DestinationRuntime], lane: str | None, *, json: bool) -> None:
+def _as_json(found: list[LaneStatus], heard: list[str], strangers: list[Stranded]) -> dict[str, Any]:
+    return {**as_json(found), "warnings": heard, "unconfigured": [one.public() for one in strangers]}
+
+
+def _watch(
+    engine: Engine, runtimes: list[DestinationRuntime], lane: str | None, strangers: list[Stranded], *, json: bool
+) -> None:
     """Show the status every second. Ctrl-C ends the command with exit code 130."""
     if json:
         while True:
-            show_json(as_json(lane_statuses(engine, runtimes, lane)))
+            found = lane_statuses(engine, runtimes, lane)
+            show_json(_as_json(found, list(warnings(engine, strangers)), strangers))
             time.sleep(WATCH_EVERY_S)
     with Live(console=console(), auto_refresh=False, screen=False) as live:
         while True:
-            live.update(_table(lane_statuses(engine, runtimes, lane)), refresh=True)
+            found = lane_statuses(engine, runtimes, lane)
+            live.update(_table(found, list(warnings(engine, strangers))), refresh=True)
             time.sleep(WATCH_EVERY_S)
 
 
-def _table(found: list[LaneStatus]) -> RenderableType:
+def _table(found: list[LaneStatus], heard: list[str]) -> RenderableType:
+    warned = [part for line in heard for part in (Text(), Text(line))]
     if not found:
-        return Text("No lane has been used yet.")
+        return Group(Text("No lane has been used yet."), *warned)
     totals = sums(found)
     counts = tuple(name for name in BOOKS if totals[name] or name not in _SELDOM)
     rows = [_row(status, counts) for status in found]
@@ -92,7 +106,7 @@ def _table(found: list[LaneStatus]) -> RenderableType:
     wrong = [status.view.books.lane for status in found if not status.view.books.balanced]
     if wrong:
         shown += [Text(), Text(f"The books do not balance: {', '.join(wrong)}")]
-    return Group(*shown)
+    return Group(*shown, *warned)
 
 
 def _row(status: LaneStatus, counts: tuple[str, ...]) -> list[object]:

@@ -81,6 +81,10 @@ class FailureCode(StrEnum):
     )
     NO_VERDICT = "no_verdict", "The import had not ended by the deadline, so its outcome is unknown: retry the record."
     POISON = "poison", "Workers died several times while they sent this record alone: look at it before you retry."
+    KEYS_LOST = (
+        "keys_lost",
+        "The bytes to be sent are gone from Redis, deleted or evicted: see what did that, then retry the record.",
+    )
     INTERNAL = "internal", "A defect of this program or of a platform package stopped the record: please report it."
 
     # A destination that stopped: nothing fails, everything waits until somebody mends the setting.
@@ -93,6 +97,10 @@ class FailureCode(StrEnum):
         "The platform takes no such request at the path: check base_url, then resume.",
     )
     WRONG_METHOD = "wrong_method", "The platform does not take an update at this path: check base_url, then resume."
+    TWO_ACCOUNTS = (
+        "two_accounts",
+        "Workers that live at the same time have different accounts or keys: give all the same, or accept both.",
+    )
     BAD_LIST = "bad_list", "The platform refuses the lists of a lane: check that they exist, then resume."
     BAD_KEY_FIELD = (
         "bad_key_field",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contact_ingest.errors import BUGS, FateUnknown, NoToken, StaleFence, TransportError
+from contact_ingest.errors import BUGS, FateUnknown, KeysLost, NoToken, StaleFence, TransportError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model import verdicts
 from contact_ingest.model.failure_codes import FailureCode
@@ -71,6 +71,9 @@ class Dispatcher:
                 self.settler.settle(claim.batch, settlement, claim.now_ms, answer.sent_bytes)
         except StaleFence:
             return ()  # the lease lapsed, and the worker that took the batch over goes on with it
+        except KeysLost as lost:
+            limiter.release(permit)  # no harm where it was reported
+            self._settle_lost(claim, lost)
         except BUGS as problem:
             limiter.release(permit)  # no harm where it was reported
             self._survive_bug(claim, problem)
@@ -127,6 +130,12 @@ class Dispatcher:
         if isinstance(reply, NoToken) and reply.refused:
             return verdicts.Stop(FailureCode.UNAUTHORIZED, "the credentials were refused a token")
         return verdicts.Retry(reply.reason, unknown=isinstance(reply, FateUnknown))
+
+    def _settle_lost(self, claim: Claim, lost: KeysLost) -> None:
+        try:
+            self.settler.settle_lost(claim.batch, lost, claim.now_ms)
+        except StaleFence:
+            return  # the worker that took the batch over goes on with it
 
     def _survive_bug(self, claim: Claim, problem: Exception) -> None:
         """Our own code, or the provider's, failed over the request or its reply. That is no crash of a worker, so it

@@ -60,12 +60,15 @@ OnRefused = Callable[[RefusedRecord], None]
 class Receipt:
     """What became of an enqueue into one lane.
 
-        Receipt(lane="crm", accepted=3, ranges=[(7, 9)], refused=[], refused_count=0, repeated=0, position=3)
+        Receipt(lane="crm", accepted=3, ranges=[(7, 9)], refused=[], refused_count=0, repeated=0, position=3,
+                epoch="1f2e3d4c5b6a7980")
 
     `ranges` are the accepted records as closed ranges of sequence numbers; a record's id is `lane:seq`, here `crm:7` to
     `crm:9`. `repeated` is the number of calls that had been counted before. `position` is the index of the next record
     of the input: after an error, the one to go on from. Of the records before it each is accepted or refused:
     `accepted + refused_count == position`.
+    `epoch` tells these records from others that may get the same numbers, after a server was restored: see
+    store/integrity/epochs.py.
     """
 
     lane: str
@@ -75,6 +78,7 @@ class Receipt:
     refused_count: int = 0
     repeated: int = 0
     position: int = 0
+    epoch: str = ""
 
     @property
     def record_ids(self) -> Iterator[str]:
@@ -85,6 +89,8 @@ class Receipt:
         self.accepted += reply.count
         self.position = position
         self.repeated += reply.what == "again"
+        if reply.epoch not in self.epoch.split():
+            self.epoch = f"{self.epoch} {reply.epoch}".strip()
         last = reply.first + reply.count - 1
         if self.ranges and self.ranges[-1][1] + 1 == reply.first:
             self.ranges[-1] = (self.ranges[-1][0], last)

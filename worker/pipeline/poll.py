@@ -8,7 +8,7 @@ had only once. What the answers mean is in decide.py.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contact_ingest.errors import BUGS, StaleFence, TransportError
+from contact_ingest.errors import BUGS, KeysLost, StaleFence, TransportError
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model import verdicts
 from contact_ingest.model.batch import Batch, BatchState
@@ -68,6 +68,9 @@ class Poller:
             self._settle(claim, report)
         except StaleFence:
             return ()  # the lease lapsed, and the worker that took the batch over goes on with it
+        except KeysLost as lost:
+            limiter.release(permit)  # no harm where it was reported
+            self._settle_lost(claim, lost)
         except BUGS as problem:
             limiter.release(permit)  # no harm where it was reported
             self._survive_bug(claim, problem)
@@ -121,6 +124,12 @@ class Poller:
         breaker = self.exchanger.breaker.state() if is_old else BreakerState()
         settlement = decide_poll(claim.batch, report, breaker, claim.now_ms, self.limits)
         self.settler.settle(claim.batch, settlement, claim.now_ms)
+
+    def _settle_lost(self, claim: Claim, lost: KeysLost) -> None:
+        try:
+            self.settler.settle_lost(claim.batch, lost, claim.now_ms)
+        except StaleFence:
+            return  # the worker that took the batch over goes on with it
 
     def _survive_bug(self, claim: Claim, problem: Exception) -> None:
         """Our own code, or the provider's, failed over a reply: the job is polled again later."""

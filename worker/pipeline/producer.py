@@ -18,6 +18,8 @@ from contact_ingest.pipeline.enqueue import EnqueueOptions, OnRefused, Receipt, 
 from contact_ingest.providers import registry
 from contact_ingest.providers.base import LaneRules
 from contact_ingest.store import lanes as lane_store
+from contact_ingest.store.integrity.epochs import check_receipt
+from contact_ingest.store.integrity.install import register, register_async
 from contact_ingest.store.keys import Keys
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply, LaneLimits
 from contact_ingest.store.migrations import check_schema, check_schema_async
@@ -111,11 +113,13 @@ class Producer:
         return await intake.aenqueue(records, calls, wait_s)
 
     def cancel(self, receipt: Receipt) -> int:
-        """Discard the records of a receipt that still wait; returns how many that were."""
+        """Discard the records of a receipt that still wait; returns how many that were. Raises `ForeignReceipt`."""
         if not isinstance(receipt, Receipt):
             several = ": cancel the receipt of each destination" if isinstance(receipt, Mapping) else ""
             raise TypeError(f"receipt must be the Receipt of an enqueue, not {type(receipt).__name__}{several}")
-        return lane_store.cancel(self._store(LaneName(receipt.lane).destination), receipt.lane, receipt.ranges)
+        store = self._store(LaneName(receipt.lane).destination)
+        check_receipt(store, receipt.lane, receipt.ranges, receipt.epoch)
+        return lane_store.cancel(store, receipt.lane, receipt.ranges)
 
     def lane(self, to: str | None, /, **options: Any) -> Lane:
         """The lane of a destination with these options: `lane("crm", list_ids=["..."])`. Every door comes through here.
@@ -179,6 +183,7 @@ class Producer:
         def append(call: EnqueueCall) -> EnqueueReply:
             if not self._schema_checked:
                 check_schema(self.connections.client, self.settings.key_prefix, tuple(self.settings.destinations))
+                register(self.connections.client, self.settings.key_prefix, tuple(self.settings.destinations))
                 self._schema_checked = True
             return lane_store.append(store, call, replicas)
 
@@ -192,6 +197,7 @@ class Producer:
         async def append(call: EnqueueCall) -> EnqueueReply:
             if not self._schema_checked:
                 await check_schema_async(client, self.settings.key_prefix, tuple(self.settings.destinations))
+                await register_async(client, self.settings.key_prefix, tuple(self.settings.destinations))
                 self._schema_checked = True
             return await lane_store.append_async(client, keys, call, replicas)
 
@@ -354,7 +360,9 @@ async def aclose() -> None:
 
 
 def cancel(receipt: Receipt) -> int:
-    """Discard the records of a receipt that still wait; returns how many that were. What is in flight goes on."""
+    """Discard the records of a receipt that still wait; returns how many that were. What is in flight goes on.
+
+    Raises `ForeignReceipt`, and discards nothing, if the receipt's numbers belong to other records now."""
     return current_producer().cancel(receipt)
 
 

@@ -4,13 +4,15 @@ More failed rows than one script may carry are written in several steps, each of
 """
 
 import logging
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from contact_ingest.errors import describe_bug
+from contact_ingest.errors import KeysLost, describe_bug
 from contact_ingest.model.batch import Batch, BatchState, Settlement
-from contact_ingest.model.failure import FailureReason
+from contact_ingest.model.failure import FailureReason, FailureStage
+from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.identity import digests
 from contact_ingest.model.row_ranges import rows, size, without
@@ -27,6 +29,11 @@ log = logging.getLogger("contact_ingest.batches")
 FAILURES_AT_ONCE = 1_000
 #: A task goes on to the next batch as long as this: small exchanges follow each other without a wake-up for each.
 SLICE_S = 1.0
+#: Why a lane is paused whose options are gone.
+OPTIONS_LOST = (
+    "the options of the lane, such as its lists, are gone from Redis: `contact-ingest doctor --repair`, or enqueue one "
+    "record with the same options; then resume the lane"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,25 @@ class Settler:
         if settlement.ended and not settlement.children:
             _log_end(batch, settlement, now_ms, sent_bytes)
 
+    def settle_lost(self, batch: Batch, lost: KeysLost, now_ms: int) -> None:
+        """Keys of a claimed batch are gone. Without the options of its lane it would reach the wrong lists, so the lane
+        is paused. Without its bytes its rows fail, or end as unattributed where the records are gone too.
+
+        Raises `StaleFence`."""
+        log.critical("keys of a batch are gone", extra={"lane": batch.lane, "batch": batch.number, "part": lost.part})
+        if lost.part == "options":
+            self.state.pause(batch.lane, OPTIONS_LOST)
+            self.batch_store.hand_back(batch)
+            return
+        left = tuple(rows(batch.bisect.all))
+        stage = FailureStage.DISPATCH if batch.state is BatchState.SENDING else FailureStage.POLL
+        why = FailureReason(FailureCode.KEYS_LOST, FailureCode.KEYS_LOST.sentence, stage, batch.number)
+        ended = replace(batch, state=BatchState.DONE, code=FailureCode.KEYS_LOST)
+        try:
+            self.settle(batch, Settlement(ended, reasons_by_row=dict.fromkeys(left, why)), now_ms)
+        except KeysLost:
+            self.settle(batch, Settlement(ended, delivered=len(left), unattributed=len(left)), now_ms)
+
     def log_bug(self, batch: Batch, problem: Exception) -> None:
         """A mistake of our own is told by its type and place: its text may quote the platform, or a contact."""
         log.error("internal", extra={"lane": batch.lane, "batch": batch.number, "problem": describe_bug(problem)})
@@ -79,11 +105,14 @@ class Settler:
     def _failed_records(
         self, batch: Batch, reasons: Mapping[int, FailureReason], now_ms: int
     ) -> dict[int, FailedRecord]:
-        body, offsets = self.batch_store.body(batch)
+        try:
+            body, offsets = self.batch_store.body(batch)
+        except KeysLost:
+            body, offsets = b"", array("I")
         salt = self.batch_store.identity_salt()
         found = {}
         for row, record in self.batch_store.records(batch, reasons).items():
-            mapped = body[offsets[row] : offsets[row + 1] - 1]
+            mapped = body[offsets[row] : offsets[row + 1] - 1] if offsets else b""
             keys = b"".join(digests(salt, identities_of(record.raw, self.provider, self.field_mapping)))
             found[row] = failure(batch.lane, record, reasons[row], now_ms, keys, mapped)
         return found

@@ -15,7 +15,7 @@ from uuid import uuid4
 import orjson
 from redis.exceptions import OutOfMemoryError
 
-from contact_ingest.errors import StaleFence
+from contact_ingest.errors import KeysLost, StaleFence
 from contact_ingest.model.batch import Batch, BatchState, Settlement
 from contact_ingest.model.merge import with_packed_version
 from contact_ingest.model.record import QueuedRecord
@@ -97,7 +97,7 @@ class BatchStore:
         if acknowledged:
             return Claim(batch, now_ms, LaneHistory.read(answer[5]))
         log.warning("nothing is sent: too few replicas answer", extra={"wanted": terms.replicas})
-        self.settle(batch, _handed_back(batch))
+        self.hand_back(batch)
         return NoClaim("unacknowledged", token)
 
     def claim_without_batch(self) -> str | None:
@@ -147,23 +147,24 @@ class BatchStore:
         self._store.run("write", "none", "HSET", f"batch:{batch.number}", "phase", phase)
 
     def body(self, batch: Batch) -> tuple[bytes, "array[int]"]:
-        """The root's body and its row offsets. Raises `StaleFence` if the root has ended meanwhile."""
-        body, offsets = self._blobs(batch.root, "body", "offsets")
+        """The root's body and its row offsets. Raises `StaleFence` if the root has ended meanwhile,
+        `KeysLost` if its keys are gone."""
+        body, offsets = self._blobs(batch, "body", "offsets")
         return body, read_offsets(offsets)
 
     def contacts(self, batch: Batch, ranges: Ranges) -> list[bytes]:
         """The bytes of some rows, as `slices` has them. The body is read from the first of them to the last, no more: a
         search asks for a few rows at a time. Raises `StaleFence` if the root has ended meanwhile."""
-        offsets = read_offsets(self._blobs(batch.root, "offsets")[0])
+        offsets = read_offsets(self._blobs(batch, "offsets")[0])
         first, last = offsets[ranges[0][0]], offsets[ranges[-1][1]] - 1
         body = self._store.client.getrange(self._store.keys(f"batch:{batch.root}:body"), first, last - 1)
         if len(body) != last - first:
-            raise StaleFence(f"batch {batch.root} has ended")
+            raise self._gone(batch)
         return slices(body, offsets, ranges, first)
 
     def records(self, batch: Batch, rows: Iterable[int]) -> dict[int, QueuedRecord]:
         """The records behind some rows, as of when they left their lane."""
-        lines = self._blobs(batch.root, "records")[0].split(b"\n")
+        lines = self._blobs(batch, "records")[0].split(b"\n")
         return {row: with_packed_version(QueuedRecord.from_bytes(lines[row]), batch.packed_version) for row in rows}
 
     def keep(self, batch: Batch, part: str, content: bytes, ttl_ms: int) -> None:
@@ -183,14 +184,32 @@ class BatchStore:
         return bytes(self._store.client.get(self._store.keys("identity_salt")) or b"")
 
     def options(self, lane: str) -> dict[str, Any]:
-        """What the platform takes per request for this lane."""
-        return lane_options(self._store, lane)
+        """What the platform takes per request for this lane. Raises `KeysLost` if the lane's name says that it has
+        options, and there are none."""
+        found = lane_options(self._store, lane)
+        if not found and "+" in lane:
+            raise KeysLost("options")
+        return found
 
-    def _blobs(self, root: int, *parts: str) -> list[bytes]:
-        values = self._store.client.mget([self._store.keys(f"batch:{root}:{part}") for part in parts])
+    def hand_back(self, batch: Batch) -> None:
+        """End a claim as if it had not been made."""
+        self.settle(batch, _handed_back(batch))
+
+    def _blobs(self, batch: Batch, *parts: str) -> list[bytes]:
+        values = self._store.client.mget([self._store.keys(f"batch:{batch.root}:{part}") for part in parts])
         if any(value is None for value in values):
-            raise StaleFence(f"batch {root} has ended")
+            raise self._gone(batch)
         return [bytes(value) for value in values]
+
+    def _gone(self, batch: Batch) -> StaleFence | KeysLost:
+        """Why parts of a body are not there: the root has ended, another worker has the batch, or keys are lost."""
+        pipe = self._store.client.pipeline(transaction=False)
+        pipe.hget(self._store.keys(f"batch:{batch.root}"), "parts")
+        pipe.hget(self._store.keys(f"batch:{batch.number}"), "token")
+        parts, token = pipe.execute()
+        if token == batch.token.encode() and (parts is None or int(parts) > 0):
+            return KeysLost("body")
+        return StaleFence(f"batch {batch.root} has ended")
 
 
 def _handed_back(batch: Batch) -> Settlement:

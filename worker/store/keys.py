@@ -18,6 +18,7 @@ written as decimal text. Examples of the formats:
     held:<lane>       17<TAB>{"email":...}; where records were merged into it, or where it has failed before:
                       [17,[12,15],1,1790000000000,9,[["city",15,9]]]<TAB>{"email":...}, which is
                       [number, merged, attempts, first_ms, packed_version, field_versions] (see model/record.py)
+    epochs:<lane>     1f2e3d4c5b6a7980 -> 17: numbers from 17 on were given out in that epoch; the last 64 are kept
     arrivals:<lane>   17:1790000000000: the record 17 came at that moment; at most one element a second
     idempotency:<id>  17:3:<digest>: the call appended 3 records from number 17 on; the digest is theirs
                       <id> is <lane>:<key or random id>:<number of the call>
@@ -143,6 +144,8 @@ _BATCH_FIELDS = (
 INSTALL_KEYS = (
     KeySpec("schema", "string", "number of the schema: see SCHEMA"),
     KeySpec("workers", "hash", "worker -> its last heartbeat", ("<worker>",)),
+    KeySpec("accounts", "hash", "worker -> {destination: digest of its account} as JSON", ("<worker>",)),
+    KeySpec("destinations", "hash", "destination -> 1; all that producers and workers ever had", ("<destination>",)),
 )
 
 #: On the clock of a destination and of an account.
@@ -156,6 +159,7 @@ DESTINATION_KEYS = (
     KeySpec("version", "string", "grows with every commit, settle, retry and cancel"),
     KeySpec("batch_seq", "string", "the last batch number given out"),
     KeySpec("identity_salt", "string", "secret of the identity digests: 16 bytes"),
+    KeySpec("epoch", "hash", "which epoch numbers are given out in, and the server's run_id then", ("id", "run_id")),
     *_CLOCK_KEYS,
     KeySpec("lanes", "hash", "lane -> its options as JSON", ("<lane>",)),
     KeySpec(
@@ -165,11 +169,13 @@ DESTINATION_KEYS = (
         # again; probe_gap: ms between such probes; wait_until: the rate limiter sends nothing before;
         # cap_bytes, cap_at: the largest body a 413 has taught, and when; slots: exchanges at once; doubt: likeness of
         # a refusal that may concern the account, doubt_lane, doubt_root, doubt_at: of which lane and root batch, and
-        # when; trial_at: when the next stopped lane is tried before all else
+        # when; trial_at: when the next stopped lane is tried before all else;
+        # went_back_at: when a worker saw that keys were of an older state, or deleted;
+        # account, accepted_accounts: digests of accounts, see integrity/accounts.py
         "whether the destination runs, and what it has learned",
         (
             *("state", "why", "code", "probe_at", "probe_gap", "wait_until", "poll_wait_until"),
-            *("cap_bytes", "cap_at", "slots"),
+            *("cap_bytes", "cap_at", "slots", "went_back_at", "account", "accepted_accounts"),
             *("doubt", "doubt_lane", "doubt_root", "doubt_at", "trial_at"),
         ),
     ),
@@ -195,6 +201,7 @@ DESTINATION_KEYS = (
     KeySpec("retry:<lane>", "zset", "number of a retried failure -> the same number; the record lies in failures"),
     KeySpec("held:<lane>", "list", "records of contacts in flight, oldest first"),
     KeySpec("arrivals:<lane>", "list", "when records came"),
+    KeySpec("epochs:<lane>", "zset", "epoch -> the first number that was given out in it"),
     KeySpec("books:<lane>", "hash", "counters of the lane's records", (*BOOKS, *EXTRA_COUNTERS)),
     KeySpec("due:aggregate", "zset", "lane -> when it is aggregated"),
     KeySpec("due:dispatch", "zset", "batch -> when it is sent"),

@@ -73,16 +73,22 @@ class EnqueueCall:
 @dataclass(frozen=True, slots=True)
 class EnqueueReply:
     """The answer. `what` is ok; again (the call was counted before); reused (a call of this id had other records); lane
-    (the lane is full); or memory (Redis is). The records have `count` numbers from `first` on."""
+    (the lane is full); or memory (Redis is). The records have `count` numbers from `first` on. `epoch` is theirs;
+    empty if a release without epochs gave them out."""
 
     what: str
     first: int
     count: int
+    epoch: str = ""
 
     @classmethod
     def read(cls, answer: Sequence[bytes | int]) -> "EnqueueReply":
-        what, first, count = answer
-        return cls(bytes(what).decode() if isinstance(what, bytes) else str(what), int(first), int(count))
+        what, first, count, *epoch = answer
+        return cls(_text(what), int(first), int(count), *map(_text, epoch))
+
+
+def _text(value: bytes | int) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def lane_names(store: Store) -> list[str]:

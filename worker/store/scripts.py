@@ -44,7 +44,12 @@ _LIBRARIES = {
     **dict.fromkeys(("limiter_acquire", "limiter_report", "breaker_reset"), ("breaker.lua",)),
     **dict.fromkeys(("batch_claim", "batch_settle", "lane_resume"), ("lane_stop.lua",)),
     "aggregate_commit": ("retries.lua",),
+    "lane_append": ("epoch.lua",),
 }
+
+#: Keys that a server which does not know the script must not go by. It has just started, or was a replica until now:
+#: `intake_allowance` would keep it for a second from asking who it is (see lua/epoch.lua).
+_STALE_AFTER_START = {"lane_append": "intake_allowance"}
 
 
 @cache
@@ -95,6 +100,8 @@ class Store:
             return self.client.evalsha(digest, 1, base, *args)
         except NoScriptError:
             # The server restarted, or its cache was flushed: send the text, which also loads it.
+            if name in _STALE_AFTER_START:
+                self.client.delete(base + _STALE_AFTER_START[name])
             return self.client.eval(text, 1, base, *args)
 
 
@@ -183,4 +190,6 @@ async def run_async(client: aio.Redis, name: str, base: str, args: Sequence[Arg]
     try:
         return await evalsha(digest, 1, base, *args)
     except NoScriptError:
+        if name in _STALE_AFTER_START:
+            await client.delete(base + _STALE_AFTER_START[name])
         return await evaluate(text, 1, base, *args)

@@ -14,8 +14,19 @@ from redis.exceptions import RedisError
 
 from contact_ingest.config.destinations import none_configured
 from contact_ingest.errors import SettingError
-from contact_ingest.operations.doctor import account, broker, deployment, destination, records, redis
+from contact_ingest.operations.doctor import (
+    account,
+    accounts,
+    broker,
+    deployment,
+    destination,
+    lost_keys,
+    records,
+    redis,
+    strangers,
+)
 from contact_ingest.operations.doctor.findings import EngineProtocol, Finding, live_workers, ok, wrong
+from contact_ingest.operations.doctor.watch import check_marks
 from contact_ingest.store.redis_server import describe_problem
 from contact_ingest.store.workers import GONE_S
 
@@ -45,6 +56,11 @@ def examine(engine: EngineProtocol, *, recount: bool = False) -> Iterator[Findin
         yield _unreachable("broker", "CELERY_BROKER_URL", problem)
     if not engine.settings.destinations:
         yield wrong("destinations", "none is configured", str(none_configured()))
+    try:
+        yield from strangers.check_strangers(engine)
+        yield from accounts.check_accounts(engine)
+    except RedisError as problem:
+        yield _unreachable("destinations", "REDIS_URL", problem)
     for runtime in engine.runtimes():
         answers, table = destination.check_account(runtime)
         yield answers
@@ -53,6 +69,8 @@ def examine(engine: EngineProtocol, *, recount: bool = False) -> Iterator[Findin
             if answers.level == "ok":
                 yield from account.check_lists(runtime, engine.settings.destinations[runtime.name])
             yield from destination.check_state(runtime)
+            yield from check_marks(runtime)
+            yield from lost_keys.check_lost(runtime, recount=recount)
             yield destination.check_platform(runtime)
             yield from destination.check_lanes(runtime, engine.settings)
             yield from records.check_late(runtime)
@@ -81,6 +99,9 @@ def check_health(engine: EngineProtocol, *, fleet: bool = False) -> Health:
         return Health(
             healthy=False, says=f"Redis answers; no worker{of_host} has been heard of for {GONE_S:g} s{others}"
         )
+    policy = redis.policy_of(engine.client)
+    if policy.level == "wrong":
+        return Health(healthy=False, says=policy.says)
     heard_s = min(worker.silent_s for worker in counted)
     return Health(healthy=True, says=f"Redis answers; workers: {len(counted)}, last heard of {heard_s:.1f} s ago")
 
