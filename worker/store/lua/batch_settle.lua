@@ -89,7 +89,7 @@ if not plan.ended then
   redis.call('ZADD', k(plan.zset), now + delay_ms, n)
   if stop then
     stop_lane(n, lane, stop, now)
-  elseif is_trial and redis.call('HEXISTS', k('lane:' .. lane), 'stop_code') == 1 then
+  elseif is_trial and redis.call('HGET', k('lane:' .. lane), 'stop_code') then
     redis.call('HSET', k('lane:' .. lane), 'try_at', now) -- the trial goes on
   end
   return answer

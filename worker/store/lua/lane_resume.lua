@@ -9,7 +9,7 @@ for at = 2, #ARGV do
   redis.call('DEL', k('wakeup:aggregate:' .. lane))
   redis.call('HDEL', name, 'doubt', 'doubts')
   if ARGV[1] == 'paused' then redis.call('HDEL', name, 'paused') end
-  if redis.call('HEXISTS', name, 'paused') == 1 then
+  if redis.call('HGET', name, 'paused') then
     -- The pause lasts, so the batches stay aside.
     redis.call('HDEL', name, 'stop_code', 'stop_why', 'stop_kind', 'try_gap', 'try_at', 'trial', 'trials')
   else

@@ -96,7 +96,7 @@ local function lane_accepted(lane, now)
   redis.call('HSET', name, 'accepted_at', now)
   redis.call('HDEL', name, 'doubt', 'doubts')
   redis.call('HDEL', k('state'), 'doubt', 'doubt_lane', 'doubt_root', 'doubt_at', 'probe_gap')
-  if redis.call('HEXISTS', name, 'stop_code') == 1 then release_lane(lane, now) end
+  if redis.call('HGET', name, 'stop_code') then release_lane(lane, now) end
 end
 
 -- The trial of a stopped lane has ended, and proved nothing: another batch is tried in its place.
