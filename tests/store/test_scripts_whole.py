@@ -144,3 +144,23 @@ def test_a_lane_goes_on_however_much_of_it_was_cancelled(stage, sandbox, cancell
 
     assert harness.books()["delivered"] + harness.books()["merged"] == {"none": 4, "first": 3, "all": 1}[cancelled]
     harness.assert_books_balance()
+
+
+@pytest.mark.parametrize("broken", ["gone", "of another type", "a counter is no number", "the root is gone"])
+def test_a_batch_that_is_broken_keeps_no_other_from_being_claimed(stage, sandbox, broken):
+    harness, keys = Harness(stage.engine), stage.runtime.store.keys
+    for number in (1, 2):
+        stage.enqueue([person(number)])
+        stage.follow("aggregate", "sendgrid")
+    if broken in ("gone", "of another type"):
+        stage.client.delete(keys("batch:1"))
+    if broken == "of another type":
+        stage.client.rpush(keys("batch:1"), "x")
+    if broken == "a counter is no number":
+        stage.client.hset(keys("batch:1"), "fence", "x")
+    if broken == "the root is gone":
+        stage.client.hdel(keys("batch:1"), "root")
+
+    harness.run_until(lambda: harness.books()["delivered"] == 1, 10)
+
+    assert [contact["email"] for contact in sandbox.contacts()] == [person(2)["email"]]

@@ -10,7 +10,7 @@ local lease_ms, orphan_ms, most, silence_ms = whole(ARGV[2], 1), whole(ARGV[4], 
 local PAGE, PAGES = 50, 40
 -- Of many stopped lanes, so often is one tried before all else, ms; the others are tried when nothing else is due.
 local TRIAL_PACE_MS = 1000
--- For so long a batch without all its fields is left alone, ms. It is no reason to fail for others; the doctor tells of it.
+-- For so long a batch without all its fields is left alone, ms: it must not keep others from being claimed.
 local BROKEN_MS = 60000
 check_type('hash', 'state', 'lanes')
 check_type('zset', 'claims', unpack(DUE_BATCHES))
