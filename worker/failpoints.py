@@ -28,6 +28,7 @@ SCRIPTS = (
     "lane_append",
     "links_save",
     "lane_resume",
+    "repair",
     "batch_make_due",
     "limiter_report",
     "failure_retry",

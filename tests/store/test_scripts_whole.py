@@ -16,7 +16,7 @@ from contact_ingest.store import books
 from contact_ingest.store.inspect import newest_batches
 
 #: Parts of scripts.
-LIBRARIES = {"checks", "common", "breaker", "lane_stop", "retries"}
+LIBRARIES = {"checks", "common", "breaker", "epoch", "lane_stop", "retries"}
 SCRIPTS = sorted(
     name.removesuffix(".lua")
     for name in (file.name for file in files("contact_ingest.store").joinpath("lua").iterdir())
@@ -74,6 +74,8 @@ def journey(stage, sandbox):
     stage.enqueue([person(60, last_name="x" * 60)])
     harness.run_until_settled()
     runtime.failures.discard([failed.id for failed in runtime.failures][:1])
+    for repair in (("batch", 1), ("contact", b"12345678", 1), ("lane", "sendgrid", ""), ("failure", "sendgrid:99", 1)):
+        runtime.store.run("repair", *repair)
     runtime.schedule.sweep(-1, -1)
     runtime.store.run("read", "waiting:sendgrid", 0, 10, 1_000)
     small_body(stage)

@@ -4,6 +4,23 @@
 --       and its options as JSON; failure: record id and when it failed last, ms.
 -- Returns 1 if something was mended, else 0.
 local what, now = ARGV[1], clock()
+check_type('zset', 'batches', 'quarantine', 'due:aggregate', unpack(DUE_BATCHES))
+check_type('hash', 'inflight', 'lanes')
+check_failures()
+check_counters('version')
+if what == 'batch' then
+  check_type('hash', 'batch:' .. digits(whole(ARGV[2], 1)))
+elseif what == 'contact' then
+  check_type('hash', 'batch:' .. digits(whole(ARGV[3], 1)))
+elseif what == 'lane' then
+  check_texts({ARGV[2], ARGV[3]}, 2)
+  check_type('list', 'waiting:' .. ARGV[2])
+elseif what == 'failure' then
+  check_ids({ARGV[2]})
+  ARGV[3] = digits(whole(ARGV[3], 0))
+else
+  refuse('there is no such repair')
+end
 redis.call('DEL', k('wakeup:dispatch'), k('wakeup:poll')) -- runs with full memory, and lets what follows run
 
 local function is_due(n)
