@@ -36,6 +36,7 @@ SCRIPTS = (
     "claim_without_batch",
     "aggregate_stage",
     "retention_sweep",
+    "held_lanes_mend",
     "schedule_tick",
     "write",
 )

@@ -14,6 +14,7 @@ from contact_ingest.engine import set_engine
 from contact_ingest.pipeline.retry import FailureFilter
 from contact_ingest.store import books
 from contact_ingest.store.inspect import newest_batches
+from contact_ingest.store.lanes import mend_held_lanes
 
 #: Parts of scripts.
 LIBRARIES = {"checks", "common", "breaker", "lane_stop", "retries"}
@@ -75,6 +76,7 @@ def journey(stage, sandbox):
     harness.run_until_settled()
     runtime.failures.discard([failed.id for failed in runtime.failures][:1])
     runtime.schedule.sweep(-1, -1)
+    mend_held_lanes(runtime.store)
     runtime.store.run("read", "waiting:sendgrid", 0, 10, 1_000)
     small_body(stage)
 

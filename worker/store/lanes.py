@@ -25,6 +25,8 @@ CALL_TTL_MS = 60_000
 KEYED_CALL_TTL_MS = 86_400_000
 #: Numbers that one script cancels: it looks at each of them.
 CANCEL_AT_ONCE = 1_000
+#: About how many lanes one script compares with `held_lanes`.
+MEND_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,18 @@ class EnqueueReply:
 def lane_names(store: Store) -> list[str]:
     """Every lane of the destination that ever had a record, in alphabetical order."""
     return sorted(name.decode() for name in store.client.hkeys(store.keys("lanes")))
+
+
+def mend_held_lanes(store: Store) -> int:
+    """Compare `held_lanes` with the lanes, and mend it, a part at a time; returns how many lanes were wrong.
+
+    Scripts keep it right. Workers of an earlier release of the same schema do not, and do not miss it."""
+    cursor, wrong = 0, 0
+    while True:
+        found = store.run("held_lanes_mend", cursor, MEND_AT_ONCE)
+        cursor, wrong = int(found[0]), wrong + int(found[1])
+        if cursor == 0:
+            return wrong
 
 
 def lane_options(store: Store, lane: str) -> dict[str, Any]:

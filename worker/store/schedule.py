@@ -4,6 +4,7 @@ Due times are scores of sorted sets on the destination's clock. A wake-up (`Wake
 one costs at most `WAKEUP_SILENCE_MS`, after which the next tick sends another.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -22,8 +23,9 @@ PROBE_FIRST_MS = 60_000
 PROBE_LAST_MS = 600_000
 #: What is suspected of the account, and the gap that grows while it stays suspected.
 _DOUBT = ("doubt", "doubt_lane", "doubt_root", "doubt_at", "probe_gap")
-#: Settled batches and failures that one sweep takes at most.
+#: Settled batches and failures that one script of a sweep takes at most, and how long a sweep takes at most, seconds.
 SWEEP_MOST = 500
+SWEEP_FOR_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,18 @@ class Schedule:
         self.arm(lane, 0)
 
     def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
-        """Forget settled batches and discard failures older than so many ms; returns how many of each."""
-        batches, failures = self._store.run("retention_sweep", batches_ms, failures_ms, SWEEP_MOST)
-        return int(batches), int(failures)
+        """Forget settled batches and discard failures older than so many ms; returns how many of each.
+
+        One sweep takes what is due in parts of `SWEEP_MOST`, for `SWEEP_FOR_S` at most: a tick must not wait for long.
+        The next one goes on. Whatever has to stay is passed over, so it stands in nobody's way."""
+        forgotten = stay = discarded = stuck = 0
+        until_s = time.monotonic() + SWEEP_FOR_S
+        while True:
+            found = self._store.run("retention_sweep", batches_ms, failures_ms, SWEEP_MOST, stay, stuck)
+            gone, kept, lost, left = map(int, found)
+            forgotten, stay, discarded, stuck = forgotten + gone, stay + kept, discarded + lost, stuck + left
+            if max(gone + kept, lost + left) < SWEEP_MOST or time.monotonic() > until_s:
+                return forgotten, discarded
 
 
 class DestinationState:
