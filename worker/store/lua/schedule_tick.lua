@@ -5,8 +5,9 @@
 -- pending wake-ups already is left out.
 local silence, most = digits(whole(ARGV[1], 1)), whole(ARGV[2], 0)
 local nearest = 60000
--- Lanes of `held_lanes` that one tick makes due: 0.3 ms of the server's time.
-local HELD_AT_ONCE = 100
+-- Lanes of `held_lanes` that one tick makes due, a fraction of a millisecond of the server's time, and the pause to the
+-- next tick while there are more of them.
+local HELD_AT_ONCE, HELD_PAUSE_MS = 100, 50
 check_type('hash', 'state')
 check_type('zset', 'claims', 'quarantine', 'due:aggregate', 'held_lanes', unpack(DUE_BATCHES))
 check_counters('version', 'released')
@@ -32,16 +33,21 @@ end
 
 -- Lanes in which something was held or retried when contacts were last released become due, a few with each tick.
 local function make_held_lanes_due()
-  local released = number_in(redis.call('GET', k('released'))) or 0
-  local lanes = redis.call('ZRANGEBYSCORE', k('held_lanes'), '-inf', '(' .. digits(released), 'LIMIT', 0, HELD_AT_ONCE)
+  local released = digits(number_in(redis.call('GET', k('released'))) or 0)
+  local lanes = redis.call('ZRANGEBYSCORE', k('held_lanes'), '-inf', '(' .. released, 'LIMIT', 0, HELD_AT_ONCE)
+  local due, told = {}, {}
   for _, lane in ipairs(lanes) do
     -- With pcall, since lanes are not looked at twice: a lane without readable fields is due at once.
-    local since = number_in(redis.pcall('HGET', k('lane:' .. lane), 'held_at')) or now
-    local wait = number_in(redis.pcall('HGET', k('lane:' .. lane), 'max_wait')) or 0
-    redis.call('ZADD', k('due:aggregate'), 'LT', math.max(now, since + wait), lane)
-    redis.call('ZADD', k('held_lanes'), digits(released), lane)
+    local since, wait = unpack(redis.pcall('HMGET', k('lane:' .. lane), 'held_at', 'max_wait'))
+    due[#due + 1] = digits(math.max(now, (number_in(since) or now) + (number_in(wait) or 0)))
+    due[#due + 1] = lane
+    told[#told + 1] = released
+    told[#told + 1] = lane
   end
-  if #lanes == HELD_AT_ONCE then nearest = 0 end
+  if #lanes == 0 then return end
+  redis.call('ZADD', k('due:aggregate'), 'LT', unpack(due))
+  redis.call('ZADD', k('held_lanes'), unpack(told))
+  if #lanes == HELD_AT_ONCE then nearest = math.min(nearest, HELD_PAUSE_MS) end
 end
 
 for _, root in ipairs(redis.call('ZRANGEBYSCORE', k('quarantine'), '-inf', now, 'LIMIT', 0, 2)) do
