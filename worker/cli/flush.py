@@ -39,8 +39,7 @@ def flush(
     """
     engine = open_engine(writes=True)
     chosen = lanes_of(engine, to, lane)
-    for runtime, name in chosen:
-        runtime.schedule.flush(name)
+    _flush(chosen)
     if not wait:
         found = _read(engine, chosen)
         _show(found, {"timed_out": False}, json=json)
@@ -94,9 +93,15 @@ def _warn_of_halted(found: list[LaneStatus], warned: set[str]) -> None:
 
 def _flush_again(chosen: list[tuple[DestinationRuntime, str]], found: list[LaneStatus]) -> None:
     counts = {status.view.books.lane: status.view.books.counts for status in found}
+    _flush([(runtime, name) for runtime, name in chosen if counts[name]["waiting"] or counts[name]["held"]])
+
+
+def _flush(chosen: list[tuple[DestinationRuntime, str]]) -> None:
+    lanes: dict[DestinationRuntime, list[str]] = {}
     for runtime, name in chosen:
-        if counts[name]["waiting"] or counts[name]["held"]:
-            runtime.schedule.flush(name)
+        lanes.setdefault(runtime, []).append(name)
+    for runtime, names in lanes.items():
+        runtime.schedule.flush(*names)
 
 
 def _left(found: list[LaneStatus]) -> int:
