@@ -211,7 +211,7 @@ def check_books(runtime: RuntimeProtocol, *, recount: bool) -> Iterator[Finding]
     how = ", as recounted" if recount else ""
     if len(right) > MANY_LANES:
         accepted = sum(lane.counts["accepted"] for lane in right)
-        yield ok(f"books of {len(right):,} lanes", f"each balances; {accepted:,} records in all{how}")
+        yield ok(f"books of {runtime.name}", f"those of {len(right):,} lanes balance over {accepted:,} records{how}")
         return
     for lane in right:
         yield ok(f"books of {lane.lane}", f"balance over {lane.counts['accepted']:,} records{how}")
