@@ -138,22 +138,6 @@ def test_retried_failures_are_held_and_listed_until_they_leave_or_are_cancelled(
     slow.assert_books_balance()
 
 
-def test_a_lane_leaves_the_list_when_another_lane_supersedes_the_last_record_that_it_retries(slow):
-    enqueue(person(1, last_name="x" * 51))
-    slow.runtime.schedule.flush("sendgrid")
-    slow.runtime.aggregator.aggregate("sendgrid")
-    slow.runtime.failures.retry(slow.runtime.failures)
-    assert listed(slow) == ["sendgrid"]
-
-    lane = enqueue(person(1, last_name="short"), list_ids=lists(1)[0]).lane
-    slow.runtime.schedule.flush(lane)
-    slow.runtime.aggregator.aggregate(lane)
-
-    assert slow.books() | {"held": 0, "merged": 1, "batched": 1} == slow.books()
-    assert listed(slow) == []
-    slow.assert_books_balance()
-
-
 @pytest.mark.parametrize("count", [1, 30, 450])
 def test_keys_of_an_earlier_release_get_the_list_from_the_first_worker(slow, count):
     ended = in_flight(slow, person(1))

@@ -55,7 +55,7 @@ check_counters('version', 'clock_offset')
 check_fields('lane:' .. lane, 'bytes', 'head')
 check_books(lane)
 check_type('list', 'held:' .. lane, 'arrivals:' .. lane)
-check_type('zset', 'retry:' .. lane, 'due:aggregate', 'due:dispatch', 'batches')
+check_type('zset', 'retry:' .. lane, 'held_lanes', 'due:aggregate', 'due:dispatch', 'batches')
 check_type('hash', 'inflight')
 check_failures()
 local ids, lanes_seen = {}, {[lane] = true}

@@ -65,7 +65,7 @@ local function check_books(lane) check_fields('books:' .. lane, unpack(COUNTERS)
 -- The keys of failed records, for record_failure() and forget_failure().
 local function check_failures()
   check_type('hash', 'failures', 'failures:digests', 'failures:by_digest')
-  check_type('zset', 'failures:by_time', 'held_lanes')
+  check_type('zset', 'failures:by_time')
 end
 
 -- Record ids such as `newsletter:17`, and the keys of their lanes. `checked` are lanes that need no further look.
