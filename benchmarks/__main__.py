@@ -6,6 +6,7 @@
     backlog        a waiting backlog drained by a real worker: speed, fill of the bodies, memory
     hot_contacts   a lane some of whose contacts are updated again and again
     bad_records    bad records that no reply names, at random places of a backlog
+    lanes          thousands of lanes: what a batch and a tick cost Redis, and how long books take
 
 Each prints a table, or JSON with `--json`. `python -m benchmarks NAME --help` lists its options.
 """
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("packing", "enqueue", "aggregate", "backlog", "hot_contacts", "bad_records")
+NAMES = ("packing", "enqueue", "aggregate", "backlog", "hot_contacts", "bad_records", "lanes")
 
 
 def main(arguments: Sequence[str]) -> int:

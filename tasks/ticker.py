@@ -26,6 +26,7 @@ from contact_ingest.failpoints import failpoint
 from contact_ingest.operations.doctor import refuse_unsafe_store
 from contact_ingest.operations.doctor.accounts import AccountGuard
 from contact_ingest.operations.doctor.watch import Watch
+from contact_ingest.store.lanes import mend_held_lanes
 from contact_ingest.tasks.local_runner import LocalRunner
 from contact_ingest.tasks.notify import log_redis_problem, publish
 
@@ -167,6 +168,7 @@ class Housekeeping:
         settings = self._engine.settings
         for runtime in self._engine.runtimes():
             runtime.schedule.sweep(round(settings.keep_batches_s * 1000), round(settings.keep_failures_s * 1000))
+            mend_held_lanes(runtime.store)
 
     def _share_workers(self) -> None:
         """Say how many exchanges each destination may have under way. With several destinations one slot stays free,

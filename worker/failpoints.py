@@ -37,6 +37,7 @@ SCRIPTS = (
     "claim_without_batch",
     "aggregate_stage",
     "retention_sweep",
+    "held_lanes_mend",
     "schedule_tick",
     "write",
 )

@@ -14,6 +14,7 @@ from contact_ingest.engine import set_engine
 from contact_ingest.pipeline.retry import FailureFilter
 from contact_ingest.store import books
 from contact_ingest.store.inspect import newest_batches
+from contact_ingest.store.lanes import mend_held_lanes
 
 #: Parts of scripts.
 LIBRARIES = {"checks", "common", "breaker", "epoch", "lane_stop", "retries"}
@@ -77,6 +78,7 @@ def journey(stage, sandbox):
     for repair in (("batch", 1), ("contact", b"12345678", 1), ("lane", "sendgrid", ""), ("failure", "sendgrid:99", 1)):
         runtime.store.run("repair", *repair)
     runtime.schedule.sweep(-1, -1)
+    mend_held_lanes(runtime.store)
     runtime.store.run("read", "waiting:sendgrid", 0, 10, 1_000)
     small_body(stage)
 

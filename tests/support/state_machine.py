@@ -294,6 +294,16 @@ class StoreMachine(StoreDriver):
                 assert self.client.zscore(k("due:aggregate"), lane) is not None, f"{lane} is not armed"
 
     @invariant()
+    def every_lane_in_which_something_is_held_is_known_and_will_be_told_of_a_release(self):
+        k, client = self.store.keys if self.lanes() else str, self.client
+        held = {lane for lane in self.lanes() if client.exists(k(f"held:{lane}"), k(f"retry:{lane}"))}
+        listed = dict(client.zrange(k("held_lanes"), 0, -1, withscores=True)) if self.lanes() else {}
+        assert {lane.decode() for lane in listed} == held
+        version = int(client.get(k("version")) or 0) if self.lanes() else 0
+        # At the next release, `released` is the version after this one: larger than every score.
+        assert all(score <= version for score in listed.values())
+
+    @invariant()
     def what_is_not_listed_as_permanent_expires(self):
         base = self.store.keys.base if self.lanes() else ""
         for key in self.client.scan_iter(match="*", count=1000) if base else ():

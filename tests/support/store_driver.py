@@ -56,7 +56,7 @@ NOBODY = ("gave_up", "no_verdict", "poison")
 #: Everything that may be there for ever, as keys.py lists it.
 PERMANENT = re.compile(
     r"version|batch_seq|epoch|identity_salt|clock_offset|clock_last|clock_setback|lanes|state|due:aggregate|due:(?:dispatch|poll)(?::low|:stopped|:trial)?"
-    r"|quarantine|inflight|claims|batches|failures(?::by_time|:digests|:by_digest)?"
+    r"|quarantine|inflight|claims|batches|held_lanes|released|failures(?::by_time|:digests|:by_digest)?"
     r"|(?:lane|waiting|retry|held|arrivals|epochs|books):.+|batch:\d+|batch:\d+:(?:body|offsets|records|digests)"
 )
 

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "enqueue": (50, ("bare RPUSH, 1,000 at a time", "enqueue(record)", "Celery send_task, one a record")),
     "hot_contacts": (200, ("without updates", "hot contacts updated")),
     "bad_records": (150, ("requests a bad record", "slowest fresh record, s")),
+    "lanes": (40, ("end of a batch, ms of Redis", "tick after it, ms of Redis", "recount of the books, s")),
     "backlog": (200, ("largest body, bytes / 6,000,000", "drained in, s")),
 }
 

@@ -1,6 +1,7 @@
 """`flush`: sends what waits now; with --wait, until every record has ended."""
 
 import time
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -39,8 +40,7 @@ def flush(
     """
     engine = open_engine(writes=True)
     chosen = lanes_of(engine, to, lane)
-    for runtime, name in chosen:
-        runtime.schedule.flush(name)
+    _flush(chosen)
     if not wait:
         found = _read(engine, chosen)
         _show(found, {"timed_out": False}, json=json)
@@ -94,9 +94,13 @@ def _warn_of_halted(found: list[LaneStatus], warned: set[str]) -> None:
 
 def _flush_again(chosen: list[tuple[DestinationRuntime, str]], found: list[LaneStatus]) -> None:
     counts = {status.view.books.lane: status.view.books.counts for status in found}
-    for runtime, name in chosen:
-        if counts[name]["waiting"] or counts[name]["held"]:
-            runtime.schedule.flush(name)
+    _flush([(runtime, name) for runtime, name in chosen if counts[name]["waiting"] or counts[name]["held"]])
+
+
+def _flush(chosen: list[tuple[DestinationRuntime, str]]) -> None:
+    for _, group in groupby(chosen, key=lambda pair: pair[0].name):
+        pairs = list(group)  # the lanes of a destination follow one another
+        pairs[0][0].schedule.flush(*(name for _, name in pairs))
 
 
 def _left(found: list[LaneStatus]) -> int:

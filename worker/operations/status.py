@@ -81,7 +81,18 @@ class LaneStatus:
 
 def lanes(view: DestinationView, *, attended: bool) -> list[LaneStatus]:
     """The status of every lane of a destination. `attended` says whether a worker lives."""
-    return [_lane(view, lane, attended=attended) for lane in view.lanes]
+    open_, recent = _by_lane(view.open), _by_lane(view.recent)
+    return [
+        _lane(view, lane, open_.get(lane.books.lane, ()), recent.get(lane.books.lane, ()), attended=attended)
+        for lane in view.lanes
+    ]
+
+
+def _by_lane(batches: Iterable[BatchView]) -> dict[str, list[BatchView]]:
+    found: dict[str, list[BatchView]] = {}
+    for batch in batches:
+        found.setdefault(batch.lane, []).append(batch)
+    return found
 
 
 def sums(statuses: Sequence[LaneStatus]) -> dict[str, Any]:
@@ -149,14 +160,16 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _lane(view: DestinationView, lane: LaneView, *, attended: bool) -> LaneStatus:
-    mine = [batch for batch in view.open if batch.lane == lane.books.lane]
+def _lane(
+    view: DestinationView, lane: LaneView, mine: Sequence[BatchView], recent: Sequence[BatchView], *, attended: bool
+) -> LaneStatus:
+    """The status of a lane. `mine` are its batches in flight, `recent` its batches among the newest."""
     idle = (LaneState.IDLE, "idle")
     state, why = _stopped_or_paused(view, lane) or (_moving(view, lane, mine) if lane.left else idle)
     if not attended and lane.left and state not in (LaneState.STOPPED, LaneState.PAUSED):
         state, why = LaneState.UNATTENDED, "no worker is running"
     oldest_s = None if lane.oldest_ms is None else round(max(0, view.now_ms - lane.oldest_ms) / 1000, 1)
-    return LaneStatus(lane, view.destination, state, why, oldest_s, _rate(view, lane), _next(view, lane, mine, state))
+    return LaneStatus(lane, view.destination, state, why, oldest_s, _rate(view, recent), _next(view, lane, mine, state))
 
 
 def _stopped_or_paused(view: DestinationView, lane: LaneView) -> tuple[LaneState, str] | None:
@@ -245,10 +258,10 @@ def _due_later(view: DestinationView, lane: LaneView, due_ms: int) -> str:
     return f"waiting for a fuller body, {left} more"
 
 
-def _rate(view: DestinationView, lane: LaneView) -> float | None:
-    """Rows delivered a second by the batches that ended within the window."""
+def _rate(view: DestinationView, recent: Sequence[BatchView]) -> float | None:
+    """Rows delivered a second by those of a lane's newest batches that ended within the window."""
     since_ms = view.now_ms - RATE_WINDOW_MS
-    ended = [b for b in view.recent if b.lane == lane.books.lane and b.count("ended_ms") >= since_ms]
+    ended = [batch for batch in recent if batch.count("ended_ms") >= since_ms]
     if not (delivered := sum(batch.count("delivered") for batch in ended)):
         return None
     began_ms = max(since_ms, min(batch.count("created_ms") for batch in ended))

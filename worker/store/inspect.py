@@ -1,6 +1,6 @@
 """Reads a destination without changing it, for status, batches and doctor.
 
-The books of all lanes, and what explains them, are read in one moment, so that shown books balance. Neither the
+The books of a lane are read in one moment, so that shown books balance; those of many lanes in parts. Neither the
 contents of records nor the address of an error file is read; `first_waiting` is the exception.
 """
 
@@ -13,8 +13,8 @@ import orjson
 from contact_ingest.model.http_message import utc
 from contact_ingest.store.books import LaneBooks
 from contact_ingest.store.clock import now_of, request_now
-from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, DUE_DISPATCH, EXTRA_COUNTERS
-from contact_ingest.store.lanes import lane_names
+from contact_ingest.store.keys import BODY_PARTS, BOOKS, DUE_BATCHES, DUE_DISPATCH, EXTRA_COUNTERS, Keys
+from contact_ingest.store.lanes import lane_names, lanes_in_use
 from contact_ingest.store.rate_limiter import BreakerState
 from contact_ingest.store.redis_server import Memory
 from contact_ingest.store.redis_server import read_memory as look_at_memory
@@ -23,6 +23,8 @@ from contact_ingest.store.scripts import ReadsTogether, Store
 #: How many of the newest batches are read: enough to tell the pace of a lane.
 RECENT = 300
 PAGE = 200
+#: Lanes read by one script. The first ones are read in the same moment as what explains them.
+LANES_AT_ONCE = 200
 _COUNTS = ("rows", "attempts", "claims_count", "delivered", "failed", "unattributed")
 _TEXTS = ("job", "code", "request_id")
 _MOMENTS = {"created_at": "created_ms", "first_at": "first_ms", "sent_at": "sent_ms", "ended_at": "ended_ms"}
@@ -143,11 +145,7 @@ def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
     pipe.zrevrange(k("batches"), 0, RECENT - 1)
     for name in DUE_BATCHES:
         pipe.zrange(k(name), 0, -1)
-    for lane in lanes:
-        pipe.hgetall(k(f"books:{lane}"))
-        pipe.hgetall(k(f"lane:{lane}"))
-        pipe.lindex(k(f"arrivals:{lane}"), 0)
-        pipe.zscore(k("due:aggregate"), lane)
+    _ask_for_lanes(pipe, k, lanes[:LANES_AT_ONCE])
     time, offset, state, knows, free, newest, *each = pipe.execute()
     queues, each = each[: len(DUE_BATCHES)], each[len(DUE_BATCHES) :]
     due_at = _due_of(queues)
@@ -156,7 +154,7 @@ def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
         destination=k.destination,
         now_ms=now_of(time, offset),
         state=_texts(state),
-        lanes=[_lane(lane, *each[at * 4 : at * 4 + 4]) for at, lane in enumerate(lanes)],
+        lanes=[*_lane_views(lanes[:LANES_AT_ONCE], each), *_more_lanes(store, lanes[LANES_AT_ONCE:])],
         open=[found[number] for number in due_at if number in found],
         recent=[found[number] for number in map(int, newest) if number in found],
         breaker=breaker,
@@ -166,11 +164,33 @@ def read_destination(store: Store, breaker: BreakerState) -> DestinationView:
     )
 
 
+def _ask_for_lanes(pipe: ReadsTogether, k: Keys, lanes: Iterable[str]) -> None:
+    """Add the reads of these lanes, four each."""
+    for lane in lanes:
+        pipe.hgetall(k(f"books:{lane}"))
+        pipe.hgetall(k(f"lane:{lane}"))
+        pipe.lindex(k(f"arrivals:{lane}"), 0)
+        pipe.zscore(k("due:aggregate"), lane)
+
+
+def _lane_views(lanes: Iterable[str], answers: Sequence[Any]) -> Iterator[LaneView]:
+    for at, lane in enumerate(lanes):
+        yield _lane(lane, *answers[at * 4 : at * 4 + 4])
+
+
+def _more_lanes(store: Store, lanes: Sequence[str]) -> Iterator[LaneView]:
+    """Lanes beyond the first ones, in parts, so that no script holds the server for long."""
+    for start in range(0, len(lanes), LANES_AT_ONCE):
+        pipe = ReadsTogether(store)
+        _ask_for_lanes(pipe, store.keys, lanes[start : start + LANES_AT_ONCE])
+        yield from _lane_views(lanes[start : start + LANES_AT_ONCE], pipe.execute())
+
+
 def newest_batches(store: Store) -> Iterator[BatchView]:
     """All batches that retention has left, newest first."""
-    start = 0
+    start, due = 0, queued(store)
     while numbers := store.client.zrevrange(store.keys("batches"), start, start + PAGE - 1):
-        yield from _batches(store, map(int, numbers), queued(store))
+        yield from _batches(store, map(int, numbers), due)
         start += PAGE
 
 
@@ -182,8 +202,9 @@ def batch(store: Store, number: int) -> BatchView | None:
 def children(store: Store, parent: BatchView) -> list[int]:
     """The numbers of the batches that this one was split into."""
     k = store.keys
-    since_ms = parent.count("created_ms")
-    later = list(map(int, store.client.zrangebyscore(k("batches"), since_ms, "+inf")))
+    # A batch has no children from before it was made, nor from after it has ended.
+    last_ms = parent.count("ended_ms") or "+inf"
+    later = list(map(int, store.client.zrangebyscore(k("batches"), parent.count("created_ms"), last_ms)))
     found = []
     for start in range(0, len(later), PAGE):
         numbers = later[start : start + PAGE]
@@ -286,11 +307,15 @@ def waiting_bytes(store: Store) -> dict[str, int]:
     return {lane: int(size or 0) for lane, size in zip(lanes, pipe.execute(), strict=True)}
 
 
-def first_waiting(store: Store, lane: str, most: int) -> Iterator[bytes]:
-    """The records of a lane that have waited longest, without cancelled ones: at most so many."""
-    for start in range(0, most, PAGE):
-        found = store.client.lrange(store.keys(f"waiting:{lane}"), start, min(start + PAGE, most) - 1)
-        yield from filter(None, found)
+def first_waiting(store: Store, most: int) -> Iterator[bytes]:
+    """The records of each lane that have waited longest, without cancelled ones: at most so many of each."""
+    client, k = store.client, store.keys
+    for lane in lanes_in_use(store):
+        for start in range(0, most, PAGE):
+            found = client.lrange(k(f"waiting:{lane}"), start, min(start + PAGE, most) - 1)
+            yield from filter(None, found)
+            if len(found) < PAGE:
+                break
 
 
 def stray_bodies(store: Store, latest: int) -> int:

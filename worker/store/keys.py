@@ -200,6 +200,9 @@ DESTINATION_KEYS = (
     KeySpec("waiting:<lane>", "list", "records as enqueued, oldest first"),
     KeySpec("retry:<lane>", "zset", "number of a retried failure -> the same number; the record lies in failures"),
     KeySpec("held:<lane>", "list", "records of contacts in flight, oldest first"),
+    # Keys that an earlier release of this schema wrote lack both; the first sweep of a worker adds the lanes.
+    KeySpec("held_lanes", "zset", "lane in which something is held or retried -> version since which it waits"),
+    KeySpec("released", "string", "the version at which contacts last left `inflight`"),
     KeySpec("arrivals:<lane>", "list", "when records came"),
     KeySpec("epochs:<lane>", "zset", "epoch -> the first number that was given out in it"),
     KeySpec("books:<lane>", "hash", "counters of the lane's records", (*BOOKS, *EXTRA_COUNTERS)),

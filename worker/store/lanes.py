@@ -25,6 +25,10 @@ CALL_TTL_MS = 60_000
 KEYED_CALL_TTL_MS = 86_400_000
 #: Numbers that one script cancels: it looks at each of them.
 CANCEL_AT_ONCE = 1_000
+#: Lanes that are looked at in one round trip.
+LOOK_AT_ONCE = 1_000
+#: About how many lanes one script compares with `held_lanes`.
+MEND_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,35 @@ def _text(value: bytes | int) -> str:
 def lane_names(store: Store) -> list[str]:
     """Every lane of the destination that ever had a record, in alphabetical order."""
     return sorted(name.decode() for name in store.client.hkeys(store.keys("lanes")))
+
+
+def lanes_in_use(store: Store) -> list[str]:
+    """The lanes in which something waits, is held or is to be tried again, in alphabetical order."""
+    lanes, found = lane_names(store), []
+    for start in range(0, len(lanes), LOOK_AT_ONCE):
+        few = lanes[start : start + LOOK_AT_ONCE]
+        pipe = store.client.pipeline(transaction=False)
+        for lane in few:
+            pipe.exists(*(store.keys(f"{what}:{lane}") for what in ("waiting", "held", "retry")))
+        found += [lane for lane, there in zip(few, pipe.execute(), strict=True) if there]
+    return found
+
+
+def all_lane_options(store: Store) -> list[dict[str, Any]]:
+    """What the platform takes per request for each lane: see `lane_options`."""
+    return [dict(orjson.loads(text or b"{}")) for text in store.client.hvals(store.keys("lanes"))]
+
+
+def mend_held_lanes(store: Store) -> int:
+    """Compare `held_lanes` with the lanes, and mend it, a part at a time; returns how many lanes were wrong.
+
+    Scripts keep it right. Workers of an earlier release of the same schema do not, and do not miss it."""
+    cursor, wrong = 0, 0
+    while True:
+        found = store.run("held_lanes_mend", cursor, MEND_AT_ONCE)
+        cursor, wrong = int(found[0]), wrong + int(found[1])
+        if cursor == 0:
+            return wrong
 
 
 def lane_options(store: Store, lane: str) -> dict[str, Any]:

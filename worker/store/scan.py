@@ -11,7 +11,7 @@ from contact_ingest.model.lane import format_record_id
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.store.failures import FailedRecord
 from contact_ingest.store.keys import DUE_BATCHES, DUE_DISPATCH
-from contact_ingest.store.lanes import lane_names
+from contact_ingest.store.lanes import lanes_in_use
 from contact_ingest.store.scripts import Store
 
 #: Records read at a time, and about how many bytes they may have together.
@@ -41,8 +41,8 @@ class RecordScan:
         return bytes(self._client.get(self._keys("identity_salt")) or b"")
 
     def lanes(self) -> list[str]:
-        """All lanes of the destination."""
-        return lane_names(self._store)
+        """All lanes in which records lie outside of bodies."""
+        return lanes_in_use(self._store)
 
     def length(self, lane: str) -> int:
         """How many elements wait in a lane, cancelled ones included."""

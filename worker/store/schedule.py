@@ -4,9 +4,11 @@ Due times are scores of sorted sets on the destination's clock. A wake-up (`Wake
 one costs at most `WAKEUP_SILENCE_MS`, after which the next tick sends another.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 
 from contact_ingest.store.clock import Clock
 from contact_ingest.store.lanes import lane_names
@@ -22,8 +24,11 @@ PROBE_FIRST_MS = 60_000
 PROBE_LAST_MS = 600_000
 #: What is suspected of the account, and the gap that grows while it stays suspected.
 _DOUBT = ("doubt", "doubt_lane", "doubt_root", "doubt_at", "probe_gap")
-#: Settled batches and failures that one sweep takes at most.
+#: Lanes that one script makes due.
+LANES_AT_ONCE = 200
+#: Settled batches and failures that one script of a sweep takes at most, and how long a sweep takes at most, seconds.
 SWEEP_MOST = 500
+SWEEP_FOR_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +82,43 @@ class Schedule:
         """Make batches due that wait after passing trouble; returns how many."""
         return int(self._store.run("batch_make_due"))
 
-    def flush(self, lane: str) -> None:
-        """Let everything leave now that waits now, however few records these are."""
-        pipe = ReadsTogether(self._store)
-        pipe.hget(self._keys(f"lane:{lane}"), "head")
-        pipe.llen(self._keys(f"waiting:{lane}"))
-        head, length = pipe.execute()
-        _set_fields(self._store, f"lane:{lane}", {"flush": int(head or 0) + length, "held_at": 0})
-        self.arm(lane, 0)
+    def arm_all(self, lanes: Sequence[str]) -> None:
+        """Aggregate lanes now."""
+        now_ms = self._clock.now_ms()
+        for start in range(0, len(lanes), LANES_AT_ONCE):
+            self._write([_due(lane, now_ms) for lane in lanes[start : start + LANES_AT_ONCE]])
+
+    def flush(self, *lanes: str) -> None:
+        """Let everything leave now that waits now in these lanes, however few records these are."""
+        for start in range(0, len(lanes), LANES_AT_ONCE):
+            few, now_ms = lanes[start : start + LANES_AT_ONCE], self._clock.now_ms()
+            pipe = ReadsTogether(self._store)
+            for lane in few:
+                pipe.hget(self._keys(f"lane:{lane}"), "head")
+                pipe.llen(self._keys(f"waiting:{lane}"))
+            answers = pipe.execute()
+            changes = []
+            for lane, head, length in zip(few, answers[::2], answers[1::2], strict=True):
+                fields = {"flush": int(head or 0) + int(length), "held_at": 0}
+                changes.append([*_field_changes(f"lane:{lane}", fields), *_due(lane, now_ms)])
+            self._write(changes)
+
+    def _write(self, changes: Iterable[Sequence[Arg]]) -> None:
+        self._store.run("write", "none", *chain.from_iterable(changes))
 
     def sweep(self, batches_ms: int, failures_ms: int) -> tuple[int, int]:
-        """Forget settled batches and discard failures older than so many ms; returns how many of each."""
-        batches, failures = self._store.run("retention_sweep", batches_ms, failures_ms, SWEEP_MOST)
-        return int(batches), int(failures)
+        """Forget settled batches and discard failures older than so many ms; returns how many of each.
+
+        One sweep takes what is due in parts of `SWEEP_MOST`, for `SWEEP_FOR_S` at most: a tick must not wait for long.
+        The next one goes on. Whatever has to stay is passed over, so it stands in nobody's way."""
+        forgotten = stay = discarded = stuck = 0
+        until_s = time.monotonic() + SWEEP_FOR_S
+        while True:
+            found = self._store.run("retention_sweep", batches_ms, failures_ms, SWEEP_MOST, stay, stuck)
+            gone, kept, lost, left = map(int, found)
+            forgotten, stay, discarded, stuck = forgotten + gone, stay + kept, discarded + lost, stuck + left
+            if max(gone + kept, lost + left) < SWEEP_MOST or time.monotonic() > until_s:
+                return forgotten, discarded
 
 
 class DestinationState:
@@ -137,8 +166,9 @@ class DestinationState:
             self._schedule.arm(lane, 0)
             return
         self._store.client.hdel(self._keys("state"), *_DOUBT)
-        if stopped := list(self.stopped_lanes()):
-            self._store.run("lane_resume", "stopped", *stopped)
+        stopped = list(self.stopped_lanes())
+        for start in range(0, len(stopped), LANES_AT_ONCE):
+            self._store.run("lane_resume", "stopped", *stopped[start : start + LANES_AT_ONCE])
         self.go_on()
 
     def go_on(self) -> None:
@@ -146,8 +176,7 @@ class DestinationState:
         account stays until something is accepted."""
         names = ("state", "why", "code", "probe_at", "wait_until", "poll_wait_until")
         self._store.client.hdel(self._keys("state"), *names)
-        for name in lane_names(self._store):
-            self._schedule.arm(name, 0)
+        self._schedule.arm_all(lane_names(self._store))
 
     def stop(self, code: str, why: str, *, probed: bool = False) -> None:
         """Stop the destination, since the platform refuses us: nothing is sent until a probe succeeds or a person
@@ -181,5 +210,15 @@ def lane_score(lane: str) -> int:
 
 def _set_fields(store: Store, key: str, fields: Mapping[str, Arg], wakeup: str = "none") -> None:
     """Set fields of a hash, with full memory too. `wakeup` names a kind of wake-up that may be sent again at once."""
-    changes = [part for name, value in fields.items() for part in ("HSET", key, name, value)]
-    store.run("write", wakeup, *changes)
+    store.run("write", wakeup, *_field_changes(key, fields))
+
+
+def _field_changes(key: str, fields: Mapping[str, Arg]) -> list[Arg]:
+    """The changes of the script `write` that set fields of a hash."""
+    return [part for name, value in fields.items() for part in ("HSET", key, name, value)]
+
+
+def _due(lane: str, at_ms: int) -> list[Arg]:
+    """The changes of the script `write` that make a lane due. No wake-up counts as pending any more: one may be sent at
+    once."""
+    return ["ZADD", "due:aggregate", at_ms, lane, "PSETEX", f"wakeup:aggregate:{lane}", 1, 0]

@@ -12,7 +12,7 @@ from contact_ingest.model.http_message import Request
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, note, ok, wrong
 from contact_ingest.providers.base import AccountLists, FieldsInSettings
-from contact_ingest.store.lanes import lane_names, lane_options
+from contact_ingest.store.lanes import all_lane_options
 
 #: Most lists of one destination that are asked for.
 MOST_LISTS = 50
@@ -62,5 +62,4 @@ def _lanes(runtime: RuntimeProtocol, configured: Destination) -> Iterator[Mappin
     """The options of the configured lane, and of every lane that ever had a record."""
     lists = {"list_ids": configured.list_ids} if configured.list_ids else {}
     yield runtime.provider.lane_options(**configured.lane, **lists)
-    for lane in lane_names(runtime.store):
-        yield lane_options(runtime.store, lane)
+    yield from all_lane_options(runtime.store)

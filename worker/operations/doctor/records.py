@@ -13,7 +13,6 @@ from contact_ingest.operations.doctor.findings import Finding, RuntimeProtocol, 
 from contact_ingest.operations.status import HALTED, lanes, span
 from contact_ingest.store import books
 from contact_ingest.store.inspect import LaneView, first_waiting, read_destination
-from contact_ingest.store.lanes import lane_names
 
 #: A lane that has been due for longer than this is aggregated by nobody. The same holds if its records have waited for
 #: longer than they should by this much, while no batch of the destination is in flight.
@@ -21,7 +20,6 @@ LATE_MS = 60_000
 #: Custom fields are looked for in this many of the first waiting records of each lane, and of the newest failures.
 SAMPLE = 200
 NEWEST = 1_000
-#: Number of records or failures that are read at a time.
 #: Failures that are older than this share of their retention are a finding.
 OLD_SHARE = 0.9
 _CUSTOM = "custom_fields."
@@ -113,11 +111,10 @@ def _named_by_failures(runtime: RuntimeProtocol) -> Counter[str]:
 def _named_by_waiting(runtime: RuntimeProtocol, table: FieldTable) -> Counter[str]:
     """How many of the first waiting records would be refused for each unknown field."""
     named: Counter[str] = Counter()
-    for lane in lane_names(runtime.store):
-        for raw in first_waiting(runtime.store, lane, SAMPLE):
-            field = _lacking(runtime, raw, table)
-            if field.startswith(_CUSTOM):
-                named[field.removeprefix(_CUSTOM)] += 1
+    for raw in first_waiting(runtime.store, SAMPLE):
+        field = _lacking(runtime, raw, table)
+        if field.startswith(_CUSTOM):
+            named[field.removeprefix(_CUSTOM)] += 1
     return named
 
 

@@ -55,7 +55,7 @@ check_counters('version', 'clock_offset')
 check_fields('lane:' .. lane, 'bytes', 'head')
 check_books(lane)
 check_type('list', 'held:' .. lane, 'arrivals:' .. lane)
-check_type('zset', 'retry:' .. lane, 'due:aggregate', 'due:dispatch', 'batches')
+check_type('zset', 'retry:' .. lane, 'held_lanes', 'due:aggregate', 'due:dispatch', 'batches')
 check_type('hash', 'inflight')
 check_failures()
 local ids, lanes_seen = {}, {[lane] = true}
@@ -119,8 +119,10 @@ book(lane, 'waiting', cancelled - consumed, 'held', held_delta, 'batched', rows,
   'dropped', dropped)
 if redis.call('EXISTS', k('held:' .. lane)) == 1 or redis.call('EXISTS', k('retry:' .. lane)) == 1 then
   redis.call('HSET', k('lane:' .. lane), 'held_at', now)
+  redis.call('ZADD', k('held_lanes'), digits(version + 1), lane)
 else
   redis.call('HDEL', k('lane:' .. lane), 'held_at')
+  redis.call('ZREM', k('held_lanes'), lane)
 end
 redis.call('INCR', k('version'))
 if due_ms < 0 then

@@ -101,8 +101,12 @@ redis.call('HDEL', name, 'errors_url')
 redis.call('HSET', name, 'state', 'done', 'ended_ms', now)
 if redis.call('HINCRBY', rootname, 'parts', -1) == 0 then
   for _, part in ipairs({':body', ':offsets', ':records'}) do redis.call('DEL', rootname .. part) end
-  redis.call('INCR', k('version'))
   local orphan = number_in(redis.call('HGET', rootname, 'orphan_until')) or 0
-  if orphan > now then redis.call('ZADD', k('quarantine'), orphan, root) else release(root, now) end
+  if orphan > now then
+    redis.call('INCR', k('version'))
+    redis.call('ZADD', k('quarantine'), orphan, root)
+  else
+    release(root)
+  end
 end
 return answer

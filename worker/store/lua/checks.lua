@@ -91,6 +91,7 @@ end
 -- What release() needs.
 local function check_release(root)
   check_type('string', 'batch:' .. root .. ':digests')
-  check_type('hash', 'inflight', 'lanes')
-  check_type('zset', 'quarantine', 'due:aggregate')
+  check_type('hash', 'inflight')
+  check_type('zset', 'quarantine')
+  check_counters('version', 'released')
 end

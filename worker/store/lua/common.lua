@@ -95,18 +95,13 @@ local function record_failure(id, keys, blob, now)
   end
 end
 
--- The contacts of an ended root leave `inflight`; lanes in which something is held or retried become due.
-local function release(root, now)
+-- The contacts of an ended root leave `inflight`, and the version grows. Lanes in which something is held or retried
+-- become due by the next tick, which looks for those that were put into `held_lanes` at a version before `released`.
+-- So the end of a batch costs the same however many lanes there are.
+local function release(root)
   local keys = redis.call('GET', k('batch:' .. root .. ':digests'))
   if keys then each('HDEL', k('inflight'), digests_of(keys)) end
   redis.call('DEL', k('batch:' .. root .. ':digests'))
   redis.call('ZREM', k('quarantine'), root)
-  for _, lane in ipairs(redis.call('HKEYS', k('lanes'))) do
-    if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) > 0 then
-      -- With pcall, since all lanes are not looked at twice: a lane without readable fields is due at once.
-      local since = number_in(redis.pcall('HGET', k('lane:' .. lane), 'held_at')) or now
-      local wait = number_in(redis.pcall('HGET', k('lane:' .. lane), 'max_wait')) or 0
-      redis.call('ZADD', k('due:aggregate'), 'LT', math.max(now, since + wait), lane)
-    end
-  end
+  redis.call('SET', k('released'), digits(redis.call('INCR', k('version'))))
 end

@@ -4,7 +4,7 @@
 -- Returns how many were still failed.
 local lane, moved = ARGV[1], 0
 for at = 2, #ARGV do whole(ARGV[at], 0) end
-check_type('zset', 'failures:by_time', 'retry:' .. lane, 'due:aggregate')
+check_type('zset', 'failures:by_time', 'retry:' .. lane, 'due:aggregate', 'held_lanes')
 check_type('hash', 'lane:' .. lane)
 check_books(lane)
 check_counters('version')
@@ -20,6 +20,6 @@ if moved > 0 then
   book(lane, 'failed', -moved, 'held', moved)
   redis.call('HSET', k('lane:' .. lane), 'held_at', 0)
   redis.call('ZADD', k('due:aggregate'), 'LT', now, lane)
-  redis.call('INCR', k('version'))
+  redis.call('ZADD', k('held_lanes'), 'NX', digits(redis.call('INCR', k('version'))), lane)
 end
 return moved

@@ -7,7 +7,7 @@ for at = 2, #ARGV do whole(ARGV[at]) end
 check_fields('lane:' .. lane, 'head', 'bytes')
 check_books(lane)
 check_type('list', 'waiting:' .. lane, 'held:' .. lane)
-check_type('zset', 'retry:' .. lane)
+check_type('zset', 'retry:' .. lane, 'held_lanes')
 check_failures()
 check_counters('version')
 redis.call('DEL', k('wakeup:aggregate:' .. lane)) -- runs with full memory, and lets what follows run
@@ -38,6 +38,7 @@ end
 if gone + left_held > 0 then
   add('lane:' .. lane, 'bytes', -freed)
   book(lane, 'waiting', -gone, 'held', -left_held, 'discarded', gone + left_held)
+  if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) == 0 then redis.call('ZREM', k('held_lanes'), lane) end
   redis.call('INCR', k('version'))
 end
 return gone + left_held

@@ -5,9 +5,12 @@
 -- pending wake-ups already is left out.
 local silence, most = digits(whole(ARGV[1], 1)), whole(ARGV[2], 0)
 local nearest = 60000
+-- Lanes of `held_lanes` that one tick makes due, a fraction of a millisecond of the server's time, and the pause to the
+-- next tick while there are more of them.
+local HELD_AT_ONCE, HELD_PAUSE_MS = 100, 50
 check_type('hash', 'state')
-check_type('zset', 'claims', 'quarantine', 'due:aggregate', unpack(DUE_BATCHES))
-check_counters('version')
+check_type('zset', 'claims', 'quarantine', 'due:aggregate', 'held_lanes', unpack(DUE_BATCHES))
+check_counters('version', 'released')
 for _, root in ipairs(redis.call('ZRANGE', k('quarantine'), 0, 1)) do check_release(root) end
 local now = steady()
 redis.call('ZREMRANGEBYSCORE', k('claims'), '-inf', now) -- runs with full memory, and lets what follows run
@@ -28,10 +31,29 @@ local function count_due(zset)
   return due
 end
 
-for _, root in ipairs(redis.call('ZRANGEBYSCORE', k('quarantine'), '-inf', now, 'LIMIT', 0, 2)) do
-  release(root, now)
-  redis.call('INCR', k('version'))
+-- Lanes in which something was held or retried when contacts were last released become due, a few with each tick.
+local function make_held_lanes_due()
+  local released = digits(number_in(redis.call('GET', k('released'))) or 0)
+  local lanes = redis.call('ZRANGEBYSCORE', k('held_lanes'), '-inf', '(' .. released, 'LIMIT', 0, HELD_AT_ONCE)
+  local due, told = {}, {}
+  for _, lane in ipairs(lanes) do
+    -- With pcall, since lanes are not looked at twice: a lane without readable fields is due at once.
+    local since, wait = unpack(redis.pcall('HMGET', k('lane:' .. lane), 'held_at', 'max_wait'))
+    due[#due + 1] = digits(math.max(now, (number_in(since) or now) + (number_in(wait) or 0)))
+    due[#due + 1] = lane
+    told[#told + 1] = released
+    told[#told + 1] = lane
+  end
+  if #lanes == 0 then return end
+  redis.call('ZADD', k('due:aggregate'), 'LT', unpack(due))
+  redis.call('ZADD', k('held_lanes'), unpack(told))
+  if #lanes == HELD_AT_ONCE then nearest = math.min(nearest, HELD_PAUSE_MS) end
 end
+
+for _, root in ipairs(redis.call('ZRANGEBYSCORE', k('quarantine'), '-inf', now, 'LIMIT', 0, 2)) do
+  release(root)
+end
+make_held_lanes_due()
 local state = redis.call('HMGET', k('state'), 'state', 'probe_at', 'wait_until', 'poll_wait_until', 'slots')
 local answer = {0, 0, 0}
 most = number_in(state[5]) or most

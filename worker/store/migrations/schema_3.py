@@ -14,7 +14,8 @@ memory is bounded, and no command holds the server for long. In order:
    A producer of the old release fails on them (its LLEN and its GET are refused) before it has written anything, so it
    appends nothing where no worker reads.
 3. All other keys, fields and failures are renamed, until a pass finds nothing old.
-4. `schema` becomes 3.
+4. Lanes in which something is held or retried are put into `held_lanes`.
+5. `schema` becomes 3.
 """
 
 import re
@@ -27,6 +28,7 @@ from redis.exceptions import WatchError
 
 from contact_ingest.errors import IngestError
 from contact_ingest.store.keys import SCHEMA, Keys, install_base
+from contact_ingest.store.lanes import mend_held_lanes
 from contact_ingest.store.migrations import MIGRATING, read_schema
 from contact_ingest.store.migrations.schema_3_names import (
     BATCH_FIELDS,
@@ -36,6 +38,7 @@ from contact_ingest.store.migrations.schema_3_names import (
     new_failure,
     new_name,
 )
+from contact_ingest.store.scripts import Store
 from contact_ingest.store.workers import GONE_S, Workers
 
 #: Keys read, and keys renamed, at a time.
@@ -146,6 +149,7 @@ class Migration:
             pass
         for name in sorted(found.destinations):
             self._rewrite_failures(Keys(self._prefix, name))
+            mend_held_lanes(Store(self._client, Keys(self._prefix, name)))
         self._client.set(schema, SCHEMA)
         self._progress("done", 1)
         return found
