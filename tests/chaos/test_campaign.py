@@ -11,14 +11,23 @@ from typing import Any
 import pytest
 from support.processes import clean_environment
 from support.product import ROOT
+from support.servers import SWITCH
+
+from contact_ingest.sandbox.redis_server import EmbeddedServer
 
 COMMAND = [sys.executable, str(ROOT / "tests" / "chaos" / "campaign"), "--json", "--no-loss", "--runs", "1"]
 
 
 def campaign(*more: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*COMMAND, *more], env=clean_environment(), cwd=ROOT, capture_output=True, text=True, check=False
+        [*COMMAND, *more], env=clean_environment(**_server()), cwd=ROOT, capture_output=True, text=True, check=False
     )
+
+
+def _server() -> dict[str, str]:
+    """The server that this run of the tests has chosen."""
+    program = EmbeddedServer.default_program
+    return {} if program is None else {SWITCH: str(program)}
 
 
 #: A refusal of everything alike that begins in the middle of a search, or comes back a few seconds later, is blamed on
