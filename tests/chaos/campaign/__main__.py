@@ -2,6 +2,7 @@
 
 Runs with real workers, a real Redis and the sandbox, each with its share of faults from a seeded schedule; a checker
 that knows what was enqueued compares it with what arrived. See command.py for the options.
+CONTACT_INGEST_TEST_REDIS=/usr/bin/redis-server runs it on another server, as it does with the tests.
 """
 
 import sys
@@ -26,7 +27,9 @@ def _main(arguments: list[str]) -> int:
             operate(platform)
         case _:
             from command import main  # noqa: PLC0415
+            from support.servers import choose_server  # noqa: PLC0415
 
+            choose_server()
             return main(arguments)
     return 0
 

@@ -30,6 +30,7 @@ KINDS: Sequence[Kind] = (
     *gateway_faults.KINDS,
     *record_faults.KINDS,
 )
+NAMES = [kind.name for kind in KINDS]
 #: What a full campaign is: so many runs, so long each, so many faults in all.
 RUNS, SECONDS, FAULTS = 9, 60.0, 1_476
 #: Starting and coming to rest, a run.
@@ -38,7 +39,7 @@ BESIDE_S = 18.0
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    kinds = [kind for kind in KINDS if not options.only or kind.name in options.only]
+    kinds = [kind for kind in KINDS if kind.name in (options.only or NAMES) and kind.name not in options.without]
     seconds = options.seconds
     if options.minutes is not None:
         seconds = max(10.0, options.minutes * 60 / options.runs - BESIDE_S)
@@ -125,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of faults, each run (default {SECONDS:.0f})")
     parser.add_argument("--minutes", type=float, help="about so long in all, instead of --seconds")
     parser.add_argument("--faults", type=int, help=f"planned in all (default {FAULTS:,} of all kinds)")
-    parser.add_argument("--only", action="append", choices=[kind.name for kind in KINDS], help="faults of this kind")
+    parser.add_argument("--only", action="append", choices=NAMES, help="faults of this kind")
+    parser.add_argument("--without", action="append", choices=NAMES, default=[], help="no faults of this kind")
     parser.add_argument("--sabotage", action="store_true", help="break promises on purpose; the checker must see it")
     parser.add_argument("--dry-run", action="store_true", help="print the schedule, and do nothing")
     parser.add_argument("--no-loss", action="store_true", help="do not measure what a failover may lose")

@@ -260,9 +260,16 @@ class Traffic:
 
 def fingerprint(seed: int, dialect: Dialect, calls: int = 500) -> dict[str, str]:
     """What tells the beginning of one producer's traffic from another's."""
-    return {
-        name: sha256("".join(f"{call}" for call in islice(Traffic(seed, name, dialect), calls)).encode()).hexdigest()[
-            :16
-        ]
-        for name in PRODUCERS
-    }
+    found = {}
+    for name in PRODUCERS:
+        digest = sha256()
+        for call in islice(Traffic(seed, name, dialect), calls):
+            told = (
+                call.key,
+                call.listed,
+                call.cancelled,
+                [(made.record, sorted(made.may_fail_as)) for made in call.made],
+            )
+            digest.update(repr(told).encode())
+        found[name] = digest.hexdigest()[:16]
+    return found
