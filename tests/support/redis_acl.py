@@ -5,11 +5,11 @@ from typing import Any
 
 #: What an ACL user needs: the commands of the scripts, of the engine and of Celery's broker. README lists the same.
 COMMANDS_LISTED = """
-    append brpop client|setname decrby del eval evalsha exec exists get getrange hdel hello hget hgetall hincrby
+    append brpop client|setname decrby del eval evalsha exec exists get getrange hdel hello hget hgetall hscan hincrby
     hkeys hlen hmget hset hsetnx incr incrby info lindex llen lpop lpush lrange lrem lset ltrim mget multi persist
     pexpire ping psetex psubscribe publish punsubscribe rename rpop rpush sadd script|exists script|load set setrange
     smembers srem strlen time ttl unwatch watch zadd zcard zcount zrange zrangebyscore zrem zremrangebyscore
-    zrevrange zscore
+    zrevrange zscan zscore
 """
 COMMANDS = frozenset(COMMANDS_LISTED.split())
 #: Channels: Celery's remote control. A subscription to a pattern is allowed by its very words only; 0 is the database.

@@ -54,6 +54,7 @@ OPERATORS = {
     "write": "runtime.schedule.arm('sendgrid', 0)",
     "retention_sweep": "runtime.schedule.sweep(0, 10**12)",
     "held_lanes_mend": "mend_held_lanes(runtime.store)",
+    "repair": "runtime.store.run('repair', 'lane', 'sendgrid', '')",
     "breaker_reset": "runtime.breaker.reset()",
     "batch_make_due": "runtime.schedule.make_due_now()",
     # A worker does this only while memory is full.

@@ -35,7 +35,9 @@ SENT = ("dispatch.sent", "limiter_report.before", "batch_settle.before", "limite
 TICKER = ("tick.found", *_around("schedule_tick", "retention_sweep"))
 ON_CALL = _around("lane_cancel", "failure_discard", "failure_retry", "breaker_reset", "lane_resume")
 DOOR = _around("lane_append")
-TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR}))
+#: What nobody comes by in a run: a repair by hand, and what a ticker does once a minute.
+RARE = _around("repair", "held_lanes_mend")
+TASKS = (*SENT, *(step for step in FAILPOINTS if step not in {*SENT, *TICKER, *ON_CALL, *DOOR, *RARE}))
 
 #: Who stands still here is overtaken, and goes on with what is no longer his.
 OVERTAKEN = tuple(

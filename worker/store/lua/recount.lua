@@ -28,7 +28,7 @@ once(at, at + batches - 1, 'batches', function(n)
 end)
 once(at + batches, #ARGV, 'failures:by_time', function(id)
   local count = counts[lane_of(id) or '']
-  if count and redis.call('ZSCORE', k('failures:by_time'), id) and redis.call('HEXISTS', k('failures'), id) == 1 then
+  if count and redis.call('ZSCORE', k('failures:by_time'), id) and redis.call('HGET', k('failures'), id) then
     count.failed = count.failed + 1
   end
 end)
@@ -46,7 +46,7 @@ end
 local function held_in(lane)
   local held = redis.call('LLEN', k('held:' .. lane))
   for _, seq in ipairs(redis.call('ZRANGE', k('retry:' .. lane), 0, -1)) do
-    held = held + redis.call('HEXISTS', k('failures'), lane .. ':' .. seq)
+    if redis.call('HGET', k('failures'), lane .. ':' .. seq) then held = held + 1 end
   end
   return held
 end

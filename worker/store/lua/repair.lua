@@ -4,7 +4,7 @@
 --       and its options as JSON; failure: record id and when it failed last, ms.
 -- Returns 1 if something was mended, else 0.
 local what, now = ARGV[1], clock()
-check_type('zset', 'batches', 'quarantine', 'due:aggregate', unpack(DUE_BATCHES))
+check_type('zset', 'batches', 'quarantine', 'due:aggregate', 'held_lanes', unpack(DUE_BATCHES))
 check_type('hash', 'inflight', 'lanes')
 check_failures()
 check_counters('version')
@@ -75,6 +75,7 @@ local function mend_failure(id, at_ms)
   if not place then return 0 end
   redis.call('ZREM', k('failures:by_time'), id)
   redis.call('ZREM', k('retry:' .. lane), seq)
+  if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) == 0 then redis.call('ZREM', k('held_lanes'), lane) end
   book(lane, place, -1, 'discarded', 1)
   redis.call('INCR', k('version'))
   return 1
