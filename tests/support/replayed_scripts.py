@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from contact_ingest.store.scripts import _source
 
 #: Recorded runs of a script: those with the most different numbers of arguments.
-RUNS = 3
+RUNS = 4
 #: What a restored key lives for at least, ms, where it expires.
 LIVES_MS = 600_000
 #: What an argument, or a number in a plan, may be instead.
@@ -22,6 +22,9 @@ WRONG_ARGUMENTS: tuple[Any, ...] = ("", "-0", "1.5", "-1", "x", "1e400", "999999
 WRONG_NUMBERS: tuple[Any, ...] = (-0.0, 1.5, -1, "x", None, [], 2**60, True)
 #: What a field or a string may hold instead of a number.
 WRONG_VALUES = (b"x", b"1.5", b"-0", b"9223372036854775807", b"")
+
+#: The place of the plan among the arguments of a script that takes one, as JSON.
+PLANS = {"aggregate_commit": 0, "batch_settle": 3}
 
 Keyspace = dict[bytes, tuple[bytes, int]]
 
@@ -49,7 +52,7 @@ class Recorder:
 
     def evalsha(self, digest: str, number: int, base: str, *args: Any) -> Any:
         name = self._names[digest]
-        answer_shape = (len(args), args[0] if name in ("write", "batch_claim") else "", len(str(args)) // 200)
+        answer_shape = (len(args), args[0] if name in ("write", "batch_claim", "repair") else "", len(str(args)) // 200)
         if len(self.runs[name]) < RUNS and answer_shape not in self.runs[name]:
             self.runs[name][answer_shape] = Run(name, base, args, keyspace(self._client))
         return self._evalsha(digest, number, base, *args)
@@ -115,11 +118,10 @@ def with_wrong_arguments(run: Run) -> Iterator[Run]:
     for at in range(min(len(args), 12)):
         for wrong in WRONG_ARGUMENTS:
             yield replace(run, args=(*args[:at], wrong, *args[at + 1 :]), what=f"argument {at + 1} is {wrong!r}")
-    for at, arg in enumerate(args):
-        if isinstance(arg, bytes) and arg.startswith(b"{"):
-            for name, plan in _wrong_plans(orjson.loads(arg)):
-                yield replace(run, args=(*args[:at], orjson.dumps(plan), *args[at + 1 :]), what=name)
-            return
+    place = PLANS.get(run.script)
+    if place is not None:
+        for name, plan in _wrong_plans(orjson.loads(args[place])):
+            yield replace(run, args=(*args[:place], orjson.dumps(plan), *args[place + 1 :]), what=name)
 
 
 def _wrong_plans(plan: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -102,7 +102,7 @@ def prepared(stage, sandbox):
 def test_every_command_works(stage, sandbox, cli, tmp_path):
     receipt = prepared(stage, sandbox)
     receipts = tmp_path / "receipt.json"
-    receipts.write_bytes(orjson.dumps({"lane": receipt.lane, "ranges": receipt.ranges}))
+    receipts.write_bytes(orjson.dumps({"lane": receipt.lane, "ranges": receipt.ranges, "epoch": receipt.epoch}))
     first, last = receipt.ranges[0]
     calls = {
         ("status",): 0,

@@ -49,7 +49,7 @@ end
 local function mend_contact(digest, root)
   local found = redis.call('HMGET', k('batch:' .. root), 'parts', 'orphan_until')
   if redis.call('HGET', k('inflight'), digest) ~= root or redis.call('ZSCORE', k('quarantine'), root) then return 0 end
-  if tonumber(found[1] or 0) > 0 or tonumber(found[2] or 0) > now then return 0 end
+  if (number_in(found[1]) or 0) > 0 or (number_in(found[2]) or 0) > now then return 0 end
   return redis.call('HDEL', k('inflight'), digest)
 end
 
