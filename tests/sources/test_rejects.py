@@ -8,6 +8,8 @@ import orjson
 import pytest
 from support.source_files import read, rejects, rows
 
+from contact_ingest.sources.cells import CellOptions
+from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.private_file import open_private
 from contact_ingest.sources.rows import RejectedRow, SourceError, SourceRow, open_rejects, write_reject
 
@@ -148,3 +150,46 @@ def test_rejects_and_exports_refuse_a_link(tmp_path):
     with pytest.raises(SourceError, match="is a link: name the file itself"):
         open_rejects(str(link), source="-")
     assert not (tmp_path / "elsewhere").exists()
+
+
+CONSENT = ["sub=subscribed", "News=mailing_lists.cl1", "Tips=mailing_lists.cl2"]
+
+
+def given_back(tmp_path, path, **options):
+    """The records in the rejects file of a table, and what is read when the file is given back as it is."""
+    target = str(tmp_path / "rejects.jsonl")
+    with open_rejects(target, source=path) as out:
+        for item in read(path, **options):
+            assert isinstance(item, RejectedRow)
+            write_reject(out, item)
+    records = [orjson.loads(line)["record"] for line in Path(target).read_bytes().splitlines()]
+    return records, [(item.field, item.code) for item in read(target) if isinstance(item, RejectedRow)]
+
+
+@pytest.mark.parametrize(
+    ("row", "record", "fields"),
+    [
+        ("no,nein,", {"subscribed": False, "mailing_lists": {"cl1": "nein"}}, "mailing_lists.cl1"),
+        ("no,yes,ja", {"subscribed": False, "mailing_lists": {"cl1": True, "cl2": "ja"}}, "mailing_lists.cl2"),
+        ("ja,nein,0", {"subscribed": "ja", "mailing_lists": {"cl1": "nein", "cl2": False}}, "subscribed"),
+        (",NULL,1", {"mailing_lists": {"cl1": "NULL", "cl2": True}}, "mailing_lists.cl1"),
+        ("NULL,NULL,NULL", {"subscribed": "NULL", "mailing_lists": {"cl1": "NULL", "cl2": "NULL"}}, "subscribed"),
+        ("\ufffd,\ufffd,on", {"subscribed": "\ufffd", "mailing_lists": {"cl1": "\ufffd", "cl2": "on"}}, "subscribed"),
+    ],
+)
+def test_a_refused_cell_of_consent_is_kept_in_its_place_and_refused_again(put, tmp_path, row, record, fields):
+    table = put("people.csv", f"email,sub,News,Tips\na@example.com,{row}\n")
+    options = {"mapping": parse_mapping(CONSENT), "cells": CellOptions(clear="NULL", cleared=None)}
+
+    records, refused = given_back(tmp_path, table, **options)
+
+    assert records == [{"email": "a@example.com", **record}]
+    assert [field for field, _ in refused] == [fields]
+
+
+def test_a_repaired_word_of_consent_is_read_as_in_the_table(put):
+    line = '{"line":2,"field":"subscribed","rule":"r","record":{"email":"a@example.com","subscribed":"yes",'
+    path = put("repaired.jsonl", line + '"opt_in":"no","mailing_lists":{"cl1":"no","cl2":true}}}')
+
+    record = {"email": "a@example.com", "subscribed": True, "opt_in": 2, "mailing_lists": {"cl1": False, "cl2": True}}
+    assert rows(read(path)) == [(1, record)]

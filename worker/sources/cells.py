@@ -31,6 +31,7 @@ from contact_ingest.sources.rows import SourceError
 
 CUSTOM: Final = "custom_fields"
 LISTS: Final = "mailing_lists"
+LIST_PREFIX: Final = LISTS + "."
 #: Consent fields that one cell says, and what each takes.
 CONSENT_KINDS: Mapping[str, CellKind] = {"subscribed": "boolean", "opt_in": "opt_in"}
 #: Fields whose text consists of codes. A number that a spreadsheet has rounded is refused in these.
@@ -98,7 +99,7 @@ class CellOptions:
 
     def check(self, columns: Mapping[str, str]) -> None:
         """Raise `SourceError` for a column whose cells can never be sent. `columns` is {field: column}."""
-        if LISTS in columns and any(field.startswith(f"{LISTS}.") for field in columns):
+        if LISTS in columns and any(field.startswith(LIST_PREFIX) for field in columns):
             raise SourceError(f"column '{columns[LISTS]}'", f"{LISTS} has all lists: map either it or single lists")
         for field, column in columns.items():
             if problem := self.problem(field):
@@ -122,7 +123,7 @@ class CellReader:
         """Note the columns of the file, {field: column}. Raises `SourceError` if one of them can never be sent."""
         self._options.check(columns)
         always = {CUSTOM, LISTS, *LIST_FIELDS, *CODES, *CONSENT_KINDS}
-        self._special = frozenset(always | {field for field in columns if field.startswith(f"{LISTS}.")})
+        self._special = frozenset(always | {field for field in columns if field.startswith(LIST_PREFIX)})
 
     def read(self, record: dict[str, Any]) -> None:
         """`record` is {field: text}, a list of texts for a list field, {name: text} for custom fields.
@@ -151,6 +152,8 @@ class CellReader:
         elif field in LIST_FIELDS:
             is_emptied = value == [self._clear]
             record[field] = self._emptied(field) if is_emptied else [without_mark(field, item) for item in value]
+        elif field.startswith(LIST_PREFIX):
+            self._read_list_cell(record, field, value)
         elif value == self._clear:
             record[field] = self._emptied(field)
         elif text := without_mark(field, value):
@@ -171,6 +174,16 @@ class CellReader:
         if not custom:
             del record[CUSTOM]
 
+    def _read_list_cell(self, record: dict[str, Any], field: str, value: str) -> None:
+        """A cell of one mailing list, `mailing_lists.ID`. A refused cell is in its place as text: {"ID": "maybe"}."""
+        del record[field]
+        if text := without_mark(field, value):
+            lists, list_id = record.setdefault(LISTS, {}), field.removeprefix(LIST_PREFIX)
+            lists[list_id] = text
+            if value == self._clear:
+                self._emptied(field)
+            lists[list_id] = convert(field, text, "boolean", None)
+
     def _read_text(self, record: dict[str, Any], field: str, text: str) -> None:
         if field in CODES:
             if is_rounded(text):
@@ -179,8 +192,8 @@ class CellReader:
                 record[field] = self._phones.to_e164(field, text.lstrip("'"))
         elif field in CONSENT_KINDS:
             record[field] = convert(field, text, CONSENT_KINDS[field], None)
-        elif field.startswith(LISTS):
-            _read_list(record, field, text)
+        elif field == LISTS:
+            record[LISTS] = _all_lists(text)
 
     def _emptied(self, field: str) -> object:
         if field in IDENTIFIERS:
@@ -190,13 +203,25 @@ class CellReader:
         return self._cleared
 
 
-def _read_list(record: dict[str, Any], field: str, text: str) -> None:
-    """A cell of one mailing list, `mailing_lists.ID`; or of all lists, as an export writes them: `{"ID": true}`."""
-    _, dot, list_id = field.partition(".")
-    if dot:
-        del record[field]
-        record.setdefault(LISTS, {})[list_id] = convert(field, text, "boolean", None)
-        return
+def read_given_back(record: dict[str, Any]) -> None:
+    """Read the text of a record that a rejects file gives back, in place. Raises `Refused` as for cells of a table.
+
+    A refused cell of consent is text there: {"subscribed": "maybe", "mailing_lists": {"cl1": "no"}}.
+    """
+    for field, kind in CONSENT_KINDS.items():
+        if isinstance(text := record.get(field), str) and text:
+            record[field] = convert(field, text, kind, None)
+    lists = record.get(LISTS)
+    if isinstance(lists, dict):
+        for list_id, word in lists.items():
+            if isinstance(word, str):
+                lists[list_id] = convert(LIST_PREFIX + list_id, word, "boolean", None)
+    elif isinstance(lists, str) and lists:
+        record[LISTS] = _all_lists(lists)
+
+
+def _all_lists(text: str) -> dict[str, Any]:
+    """A cell of all mailing lists, as an export writes them: `{"ID": true}`."""
     try:
         lists = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -207,4 +232,4 @@ def _read_list(record: dict[str, Any], field: str, text: str) -> None:
             "a cell says yes or no for one list: map its column to mailing_lists.ID. An exported cell has all lists",
             FailureCode.WRONG_TYPE,
         )
-    record[LISTS] = lists
+    return lists

@@ -177,12 +177,13 @@ class CsvReader:
             if flaw:
                 return self._rejected(flaw)
         record = self._plan.record(cells)
+        wrong = _replacement_in(record) if lines.replaced else None
         try:
-            if lines.replaced:
-                _refuse_replacement(record)
             self._cells.read(record)
         except Refused as refused:
-            return RejectedRow(lines.first_line, refused.field, refused.rule, record, refused.code)
+            wrong = wrong or refused
+        if wrong is not None:
+            return RejectedRow(lines.first_line, wrong.field, wrong.rule, record, wrong.code)
         return SourceRow(lines.first_line, record)
 
     def _fit(self, cells: list[str]) -> str:
@@ -259,11 +260,12 @@ def _name(column: str) -> str:
     return trim(name[1:-1]) if name != column and len(name) > 2 and name[0] == name[-1] == '"' else name
 
 
-def _refuse_replacement(record: dict[str, Any]) -> None:
-    """Raise `Refused` with the field that has U+FFFD; columns that are left out may have it."""
+def _replacement_in(record: dict[str, Any]) -> Refused | None:
+    """The refusal of the first field that has U+FFFD; columns that are left out may have it."""
     for field, value in record.items():
         if any(REPLACEMENT in text for text in (value.values() if isinstance(value, dict) else value)):
-            raise Refused(field, DECODED_WRONGLY, FailureCode.UNREADABLE)
+            return Refused(field, DECODED_WRONGLY, FailureCode.UNREADABLE)
+    return None
 
 
 def _is_utf8(text: str) -> bool:

@@ -30,6 +30,7 @@ from contact_ingest.sources.byte_stream import (
     ByteStream,
     without_bom,
 )
+from contact_ingest.sources.cells import read_given_back
 from contact_ingest.sources.json_keys import TOO_DEEP, KeyNames, refuse_key_given_twice
 from contact_ingest.sources.json_layout import entries_beside, find_array, has_objects, place_of_records, skip_blanks
 from contact_ingest.sources.names import safe_label, visible
@@ -166,10 +167,13 @@ class JsonReader:
             return RejectedRow(line, WHOLE_RECORD, f"an object is expected, {type(record).__name__} found", _text(data))
         try:
             refuse_key_given_twice(data, record)
+            is_reject = record.keys() == _OF_A_REJECT
             if not _are_fields(record):
-                record = self._named(record)
+                record = self._named(_given_back(record) if is_reject else record)
             if self._mapping:
                 self._keys.apply_mapping(record)
+            if is_reject:
+                read_given_back(record)
             self._check(record)
             if _has_replacement(data):
                 _refuse_replacement(record)
@@ -179,8 +183,6 @@ class JsonReader:
 
     def _named(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record of an object with keys that are no field's own name."""
-        if record.keys() == _OF_A_REJECT:
-            record = _given_back(record)
         self._keys.name_fields(record)
         if is_exported(record):
             self._read_only |= take_out_what_is_not_written(record, self._mapping)
