@@ -193,3 +193,22 @@ def test_a_repaired_word_of_consent_is_read_as_in_the_table(put):
 
     record = {"email": "a@example.com", "subscribed": True, "opt_in": 2, "mailing_lists": {"cl1": False, "cl2": True}}
     assert rows(read(path)) == [(1, record)]
+
+
+@pytest.mark.parametrize("field", ["external_id", "anonymous_id", "postal_code", "phone", "whatsapp", "unique_name"])
+@pytest.mark.parametrize("cell", ["7.01E+12", "7,01235E+12", "1E+05"])
+def test_a_rounded_code_that_is_given_back_unrepaired_is_refused_again(put, tmp_path, field, cell):
+    table = put("people.csv", f'email,{field}\na@example.com,"{cell}"\n')
+
+    records, refused = given_back(tmp_path, table)
+
+    assert records == [{"email": "a@example.com", field: cell}]
+    assert refused == [(field, "invalid")]
+
+
+def test_a_code_that_was_repaired_is_taken_and_a_line_that_is_no_reject_is_read_as_json(put):
+    record = '{"email":"a@example.com","external_id":"7012345678901"}'
+    line = f'{{"line":2,"field":"external_id","rule":"r","record":{record}}}\n'
+    path = put("mixed.jsonl", line + '{"email":"b@example.com","external_id":"1E+05"}\n')
+
+    assert [row["external_id"] for _, row in rows(read(path))] == ["7012345678901", "1E+05"]

@@ -186,8 +186,7 @@ class CellReader:
 
     def _read_text(self, record: dict[str, Any], field: str, text: str) -> None:
         if field in CODES:
-            if is_rounded(text):
-                raise Refused(field, _ROUNDED_CODE, FailureCode.INVALID)
+            _check_code(field, text)
             if field in PHONE_FIELDS:
                 record[field] = self._phones.to_e164(field, text.lstrip("'"))
         elif field in CONSENT_KINDS:
@@ -208,6 +207,9 @@ def read_given_back(record: dict[str, Any]) -> None:
 
     A refused cell of consent is text there: {"subscribed": "maybe", "mailing_lists": {"cl1": "no"}}.
     """
+    for field, text in record.items():
+        if field in CODES and isinstance(text, str):
+            _check_code(field, text)
     for field, kind in CONSENT_KINDS.items():
         if isinstance(text := record.get(field), str) and text:
             record[field] = convert(field, text, kind, None)
@@ -218,6 +220,11 @@ def read_given_back(record: dict[str, Any]) -> None:
                 lists[list_id] = convert(LIST_PREFIX + list_id, word, "boolean", None)
     elif isinstance(lists, str) and lists:
         record[LISTS] = _all_lists(lists)
+
+
+def _check_code(field: str, text: str) -> None:
+    if is_rounded(text):
+        raise Refused(field, _ROUNDED_CODE, FailureCode.INVALID)
 
 
 def _all_lists(text: str) -> dict[str, Any]:
