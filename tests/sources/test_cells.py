@@ -3,6 +3,7 @@
 import csv
 import io
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from support.source_files import read, rows
 
 from contact_ingest.cli.csv_export import harmless
 from contact_ingest.model.cell import unmarked
-from contact_ingest.sources.cells import CellOptions, without_mark
+from contact_ingest.sources.cells import CellOptions, is_error_value, without_mark
 from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.rows import RejectedRow, SourceError
 
@@ -125,6 +126,58 @@ def test_a_code_that_a_spreadsheet_has_rounded_is_refused_with_the_remedy(put, f
     assert cell not in rule
 
 
+ERROR_VALUES = [
+    "#N/A",
+    "#REF!",
+    "#VALUE!",
+    "#NAME?",
+    "#DIV/0!",
+    "#NULL!",
+    "#NUM!",
+    "####",
+    "##########",
+    "#n/a",
+    '="#N/A"',
+]
+
+
+@pytest.mark.parametrize("field", ["email", "external_id", "postal_code", "phone", "alternate_emails", "city", CUSTOM])
+@pytest.mark.parametrize("cell", ERROR_VALUES)
+def test_an_error_value_of_a_spreadsheet_is_no_content(put, field, cell):
+    refused = read(put("people.csv", line(["anonymous_id", field], "u1", cell)), region="US")[0]
+
+    assert isinstance(refused, RejectedRow)
+    assert (refused.field, refused.code) == (field, "invalid")
+    assert "export it again" in refused.rule
+    reject = {"line": 2, "field": field, "rule": refused.rule, "record": refused.raw}
+    again = read(put("rejects.jsonl", orjson.dumps(reject).decode()))[0]
+    assert isinstance(again, RejectedRow)
+    assert again.field == field
+
+
+@pytest.mark.parametrize("field", ["external_id", "postal_code", "phone_number", "email"])
+@pytest.mark.parametrize("cell", ["#BEZUG!", "#NV", "#N/D", "#¡VALOR!", "#NOM?", "#WERT!"])
+def test_an_error_value_in_another_language_is_no_code(put, field, cell):
+    assert one(put, ["anonymous_id", field], "u1", cell)[0] == field
+
+
+@pytest.mark.parametrize("cell", ["#1", "#12 Main St", "###", "C#", "#N/A today", "N/A", "#REF", "x ####", "#yes!"])
+def test_other_text_with_a_number_sign_is_content(put, cell):
+    record = one(put, ["email", "address_line_1", CUSTOM], "a@example.com", cell, cell)
+
+    assert (record["address_line_1"], record["custom_fields"]["code"]) == (cell, cell)
+
+
+def test_an_error_value_may_be_the_text_that_empties_a_field(put):
+    cells = CellOptions(clear="#N/A", cleared="")
+
+    assert one(put, ["email", "city", CUSTOM], "a@example.com", "#N/A", "#N/A", cells=cells) == {
+        "email": "a@example.com",
+        "city": "",
+        "custom_fields": {"code": ""},
+    }
+
+
 def test_the_same_form_in_a_name_or_a_text_is_content(put):
     assert one(put, ["email", "city", CUSTOM], "a@example.com", "1E5", "1E+05") == {
         "email": "a@example.com",
@@ -232,7 +285,7 @@ def test_json_stays_as_it_is(put):
     values=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=3, max_size=3)
 )
 def test_a_row_of_the_safe_export_is_read_back_whole(put, values):
-    values = [value.strip() or "x" for value in values]
+    values = ["x" if is_error_value(value.strip()) else value.strip() or "x" for value in values]
     cells = [harmless(value) for value in values]
 
     record = one(put, ["last_name", "city", CUSTOM], *cells)

@@ -10,6 +10,8 @@ Neither is content. A formula of this form is its text in every field. An apostr
 
 Everywhere else it is content: `'t Hart`, `'s-Gravenhage`, `'90s Radio` as a name.
 
+**Error values** of spreadsheets, such as `#N/A`, are refused in every field.
+
 **Consent** that the user has mapped takes a closed list of words (`cell.WORDS`); every other word is refused.
 """
 
@@ -26,6 +28,7 @@ from contact_ingest.model.cell import CellKind, DateOrder, convert, is_rounded, 
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.identity import IDENTIFIERS
 from contact_ingest.model.record import CONSENT
+from contact_ingest.sources.names import safe_label
 from contact_ingest.sources.phones import PHONE_FIELDS, PhoneParser
 from contact_ingest.sources.rows import SourceError
 
@@ -44,12 +47,25 @@ LIST_FIELDS = ("alternate_emails",)
 
 #: First characters of cells that may have a text mark.
 _MARKS = frozenset("'=")
+#: The same, and that of error values.
+_LOOKED_AT = _MARKS | {"#"}
+# Error values of spreadsheets, in every field. A row of # stands for what did not fit into its column.
+# Source: CellError in [MS-EXSPWS3] (Excel), the data type Error of sheets.wiki (Google Sheets), checked 2026-11-25.
+_ERROR_VALUE = re.compile(
+    r"#(?:N/A|(?:REF|VALUE|DIV/0|NULL|NUM|ERROR)!|NAME\?|GETTING_DATA|#{3,})", re.IGNORECASE
+).fullmatch
+# Any text of this form, for codes: spreadsheets write error values in their user's language, as #BEZUG! or #N/D.
+_ERROR_CODE = re.compile(r"#(?:NV|N/[A-Z]|[^\s#]+[!?])", re.IGNORECASE).fullmatch
 _BEGINS_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b")
 _BREAKS = frozenset("\t\r\n")
 _QUOTES = frozenset("\"'`")
 _MARKS_BEFORE_DIGIT = re.compile(r"'+[0-9]").match
 _DIGITS_ALONE = re.compile(r"'[0-9][0-9 .,:/()+-]*").fullmatch
 _TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"').fullmatch
+_ERROR_RULE = (
+    "is an error value of a spreadsheet (such as #N/A, #REF! or ####), not content: "
+    "correct the formula, or widen the column, and export it again"
+)
 _ROUNDED_CODE = (
     "a spreadsheet has rounded this number (as in 7.01235E+12), and its other digits are gone: "
     "format the column as text and export it again"
@@ -136,7 +152,7 @@ class CellReader:
         odd = [
             field
             for field, text in record.items()
-            if field in special or (type(text) is str and (text[0] in _MARKS or text == clear))
+            if field in special or (type(text) is str and (text[0] in _LOOKED_AT or text == clear))
         ]
         for field in odd:
             try:
@@ -152,6 +168,8 @@ class CellReader:
         elif field in LIST_FIELDS:
             is_emptied = value == [self._clear]
             record[field] = self._emptied(field) if is_emptied else [without_mark(field, item) for item in value]
+            if not is_emptied:
+                _check_value(field, record[field])
         elif field.startswith(LIST_PREFIX):
             self._read_list_cell(record, field, value)
         elif value == self._clear:
@@ -164,15 +182,20 @@ class CellReader:
 
     def _read_custom(self, record: dict[str, Any]) -> None:
         custom, clear, dates = record[CUSTOM], self._clear, self._dates
+        wrong = ""
         for name, text in list(custom.items()):
             if text == clear:
                 custom[name] = self._cleared
             elif content := without_mark(CUSTOM, text) if text[0] in _MARKS else text:
                 custom[name] = marked(content, dates)
+                if content[0] == "#" and not wrong and is_error_value(content):
+                    wrong = name
             else:
                 del custom[name]
         if not custom:
             del record[CUSTOM]
+        if wrong:
+            raise Refused(f"{CUSTOM}.{wrong}", _ERROR_RULE, FailureCode.INVALID)
 
     def _read_list_cell(self, record: dict[str, Any], field: str, value: str) -> None:
         """A cell of one mailing list, `mailing_lists.ID`. A refused cell is in its place as text: {"ID": "maybe"}."""
@@ -182,11 +205,12 @@ class CellReader:
             lists[list_id] = text
             if value == self._clear:
                 self._emptied(field)
+            _check_text(field, text)
             lists[list_id] = convert(field, text, "boolean", None)
 
     def _read_text(self, record: dict[str, Any], field: str, text: str) -> None:
+        _check_text(field, text)
         if field in CODES:
-            _check_code(field, text)
             if field in PHONE_FIELDS:
                 record[field] = self._phones.to_e164(field, text.lstrip("'"))
         elif field in CONSENT_KINDS:
@@ -207,9 +231,8 @@ def read_given_back(record: dict[str, Any]) -> None:
 
     A refused cell of consent is text there: {"subscribed": "maybe", "mailing_lists": {"cl1": "no"}}.
     """
-    for field, text in record.items():
-        if field in CODES and isinstance(text, str):
-            _check_code(field, text)
+    for field, value in record.items():
+        _check_value(field, value)
     for field, kind in CONSENT_KINDS.items():
         if isinstance(text := record.get(field), str) and text:
             record[field] = convert(field, text, kind, None)
@@ -217,14 +240,35 @@ def read_given_back(record: dict[str, Any]) -> None:
     if isinstance(lists, dict):
         for list_id, word in lists.items():
             if isinstance(word, str):
-                lists[list_id] = convert(LIST_PREFIX + list_id, word, "boolean", None)
+                lists[list_id] = convert(safe_label(LIST_PREFIX + list_id), word, "boolean", None)
     elif isinstance(lists, str) and lists:
         record[LISTS] = _all_lists(lists)
 
 
-def _check_code(field: str, text: str) -> None:
-    if is_rounded(text):
+def is_error_value(text: str) -> bool:
+    """Whether a spreadsheet has put an error value in the place of content: `#N/A`, `#REF!`, `####`."""
+    return text.startswith("#") and _ERROR_VALUE(text) is not None
+
+
+def _check_text(field: str, text: str) -> None:
+    """Raise `Refused` for text that a spreadsheet has put in the place of content."""
+    is_code = field in CODES or field == "email"
+    if is_error_value(text) or (is_code and text.startswith("#") and _ERROR_CODE(text) is not None):
+        raise Refused(field, _ERROR_RULE, FailureCode.INVALID)
+    if field in CODES and is_rounded(text):
         raise Refused(field, _ROUNDED_CODE, FailureCode.INVALID)
+
+
+def _check_value(field: str, value: Any) -> None:
+    """`_check_text` for a text, for each text of a list, and for each text of a map."""
+    entries = [(field, value)]
+    if isinstance(value, list):
+        entries = [(field, item) for item in value]
+    elif isinstance(value, dict):
+        entries = [(safe_label(f"{field}.{name}"), item) for name, item in value.items()]
+    for name, text in entries:
+        if isinstance(text, str):
+            _check_text(name, text)
 
 
 def _all_lists(text: str) -> dict[str, Any]:
