@@ -1,6 +1,7 @@
 """`contact-ingest enqueue` of files from elsewhere: what it suggests, what its summary says, and rejects given back."""
 
 import orjson
+import pytest
 
 
 def waiting(client):
@@ -43,3 +44,39 @@ def test_a_rejects_file_is_given_back_and_a_dry_run_says_the_same(cli, harness, 
     assert cli("enqueue", tmp_path / "repaired.jsonl", "--dry-run").code == 0
     assert cli("enqueue", tmp_path / "repaired.jsonl").code == 0
     assert waiting(client) == ["a@example.com", "b@example.com"]
+
+
+FILES = {
+    "people.csv": "email\na@example.com\nb@example.com\n",
+    "people.jsonl": '{"email": "a@example.com"}\n{"email": "b@example.com"}\n\n',
+    "people.json": '[{"email": "a@example.com"},\n{"email": "b@example.com"}\n]',
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("start", ["5", "900", "17:3"])
+def test_a_start_beyond_the_end_of_the_file_is_an_error(cli, harness, tmp_path, name, start):
+    path = tmp_path / name
+    path.write_text(FILES[name])
+
+    for options in ((), ("--dry-run",)):
+        said = cli("enqueue", path, "--from-line", start, *options)
+
+        assert (said.code, said.out) == (2, "")
+        assert f"--from-line {start}: the file has 3 lines" in said.err
+
+
+def test_a_start_behind_the_records_of_a_line_is_an_error(cli, harness, tmp_path):
+    path = tmp_path / "people.json"
+    path.write_text('[{"email": "a@example.com"}, {"email": "b@example.com"}]')
+
+    assert "line 1 of the file has 2 records" in cli("enqueue", path, "--from-line", "1:3").err
+    assert cli("enqueue", path, "--from-line", "1:2").code == 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_that_stopped_after_its_last_record_can_go_on(cli, harness, tmp_path, name):
+    path = tmp_path / name
+    path.write_text(FILES[name])
+
+    assert cli("enqueue", path, "--from-line", "4").code == 0

@@ -133,6 +133,10 @@ class CsvReader:
         self.ignored_columns = self._plan.ignored
 
     @property
+    def lines(self) -> int:
+        return self._lines.number
+
+    @property
     def notices(self) -> tuple[str, ...]:
         found = []
         if self._short_rows:

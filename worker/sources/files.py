@@ -42,6 +42,11 @@ class Source:
         return self._stream.position_bytes
 
     @property
+    def lines(self) -> int:
+        """How many lines have been read so far: all lines of the file after the last row."""
+        return self._reader.lines
+
+    @property
     def ignored_columns(self) -> tuple[str, ...]:
         """Columns of a CSV file that are neither named like a field nor mapped; keys that only a platform writes."""
         return self._reader.ignored_columns

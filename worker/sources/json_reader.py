@@ -70,10 +70,14 @@ class JsonReader:
         self._keys = KeyNames(mapping)
         self._read_only: set[str] = set()
         self._notices: list[str] = []
+        #: How many lines have been read so far.
+        self.lines = 0
         if not array and stream.head == b"{":
             raise SourceError(stream.name, "one object over several lines: write an array, or each object on one line")
         self._text = _read_array(stream) if array else None
         self._array, self._array_key = (0, None) if self._text is None else find_array(stream.name, self._text)
+        if self._text is not None:
+            self.lines = self._text.count("\n") + (not self._text.endswith("\n"))
         if self._array_key is not None:
             self._notices.append(f"the records were read from the list '{visible(self._array_key)}' of the object")
 
@@ -98,7 +102,7 @@ class JsonReader:
         readline = self._stream.body.readline
         number = 0
         while data := readline(MAX_LINE):
-            number += 1
+            self.lines = number = number + 1
             if data.startswith(BOM):
                 data = without_bom(data)
             if not data.endswith(b"\n"):

@@ -21,7 +21,7 @@ from contact_ingest.model.record import validate_record
 from contact_ingest.pipeline.encode import prepare
 from contact_ingest.pipeline.enqueue import EnqueueBuffer, RefusedRecord, answer_to
 from contact_ingest.sources.files import Source
-from contact_ingest.sources.rows import RejectedRow, SourceRow, write_reject
+from contact_ingest.sources.rows import RejectedRow, SourceError, SourceRow, write_reject
 from contact_ingest.store.lanes import EnqueueCall, EnqueueReply
 from contact_ingest.sync.destination_fields import DestinationFields
 
@@ -191,6 +191,22 @@ class SourceLoader:
                 self.records_read += 1
                 self._line, self._records = line, records
                 yield item
+        if not self.records_read:
+            self._check_start(line, records)
+
+    def _check_start(self, line: int, records: int) -> None:
+        """Raise `SourceError` for a start beyond the end of the file, whose last `records` begin on `line`.
+
+        The line behind the last one is a start: a run that stopped after its last record has printed it.
+        """
+        start, lines = self._start, self._source.lines
+        if start.line > lines + 1:
+            raise SourceError(
+                f"--from-line {start}", "the file has 1 line" if lines == 1 else f"the file has {lines} lines"
+            )
+        if start.line == line and start.records > records:
+            found = "1 record" if records == 1 else f"{records} records"
+            raise SourceError(f"--from-line {start}", f"line {line} of the file has {found}")
 
     def _next_position(self) -> SourcePosition:
         """The position after the current record. Only a JSON array can have two records on one line."""
