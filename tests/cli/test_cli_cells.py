@@ -210,3 +210,22 @@ def test_a_failed_record_comes_back_through_the_safe_export(cli, make_harness, a
     [contact] = account.contacts()
     assert (contact["phone_number"], contact["last_name"]) == ("+12015550123", "'t Hart")
     assert sorted(map(str, contact["custom_fields"].values())) == ["12", "=cmd"]
+
+
+def test_an_export_of_failures_as_json_lines_is_read_as_its_contacts(cli, make_harness, account, tmp_path):
+    harness = make_harness()
+    cells = f"email,phone,custom_fields.visits,last_name\na@example.com,+12015550123,12,{'x' * 51}\n"
+    cli("enqueue", put(tmp_path, cells))
+    harness.run_until_settled()
+    out = tmp_path / "failed.jsonl"
+    assert cli("failures", "export", out).code == 0
+    out.write_text(out.read_text().replace("x" * 51, "Short"))
+
+    said = cli("enqueue", out)
+    harness.run_until_settled()
+
+    assert said.code == 0
+    assert "contact-ingest retry sends them again" in said.out
+    [contact] = account.contacts()
+    assert (contact["phone_number"], contact["last_name"]) == ("+12015550123", "Short")
+    assert list(contact["custom_fields"].values()) == [12]

@@ -212,3 +212,21 @@ def test_a_code_that_was_repaired_is_taken_and_a_line_that_is_no_reject_is_read_
     path = put("mixed.jsonl", line + '{"email":"b@example.com","external_id":"1E+05"}\n')
 
     assert [row["external_id"] for _, row in rows(read(path))] == ["7012345678901", "1E+05"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "field"),
+    [
+        ('{"email":"a@example.com","external_id":"7.01E+12"}', "external_id"),
+        ('{"email":"a@example.com","mailing_lists":{"cl1":"nein"}}', "mailing_lists.cl1"),
+        ('{"email":"a@example.com","postal_code":"#REF!"}', "postal_code"),
+        ("null", "record"),
+    ],
+)
+def test_a_line_of_exported_failures_is_checked_as_a_rejects_line(put, contact, field):
+    about = '{"record":"sendgrid:7","lane":"sendgrid","code":"bad_email","stage":"aggregate"'
+
+    (refused,) = read(put("failed.jsonl", f'{about},"contact":{contact},"mapped":null}}'))
+
+    assert isinstance(refused, RejectedRow)
+    assert refused.field == field

@@ -4,6 +4,7 @@
     [{"email": "ann@example.com"}, ...]                  an array
     {"contacts": [{"email": "ann@example.com"}, ...]}    an object around an array
     {"line": 7, "field": "email", "rule": "...", "record": {...}}    a line of a rejects file: its record is read
+    {"record": "news:7", "code": "...", "contact": {...}, ...}    a line of `failures export`: its contact is read
 
 Keys that mean no field and that no mapping names stay as they are. A broken line is rejected by itself, and so is a
 broken element of an array whose end can be found; the others are read. This module checks keys, telephone numbers,
@@ -53,6 +54,11 @@ _are_fields = FIELDS.issuperset
 DEEPEST = 200
 #: The keys of a line of a rejects file, as `write_reject` writes it.
 _OF_A_REJECT = {"line", "field", "rule", "record"}
+#: Keys of a line of `failures export`, among others, as `Failure.public` gives them.
+_OF_A_FAILURE = {"record", "lane", "code", "stage", "contact", "mapped"}
+_FAILURES_STAY = (
+    "the contacts of failed records were read: the failures stay recorded, and contact-ingest retry sends them again"
+)
 # Finds where an element of an array ends, and nothing else: orjson decodes the element and judges it.
 _ELEMENT_END = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str, strict=False)
 
@@ -171,12 +177,14 @@ class JsonReader:
             return RejectedRow(line, WHOLE_RECORD, f"an object is expected, {type(record).__name__} found", _text(data))
         try:
             refuse_key_given_twice(data, record)
-            is_reject = record.keys() == _OF_A_REJECT
+            is_given_back = False
             if not _are_fields(record):
-                record = self._named(_given_back(record) if is_reject else record)
+                holder = _holder(record)
+                is_given_back = holder is not None
+                record = self._named(record if holder is None else self._given_back(record, holder))
             if self._mapping:
                 self._keys.apply_mapping(record)
-            if is_reject:
+            if is_given_back:
                 read_given_back(record)
             self._check(record)
             if _has_replacement(data):
@@ -184,6 +192,12 @@ class JsonReader:
         except Refused as refused:
             return RejectedRow(line, refused.field, refused.rule, _text(data), refused.code)
         return SourceRow(line, record)
+
+    def _given_back(self, line: dict[str, Any], holder: str) -> dict[str, Any]:
+        """The record of a line of a rejects file or of `failures export`. Raises `Refused` if it is no object."""
+        if holder == "contact" and _FAILURES_STAY not in self._notices:
+            self._notices.append(_FAILURES_STAY)
+        return _object_in(line[holder])
 
     def _named(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record of an object with keys that are no field's own name."""
@@ -218,9 +232,15 @@ def _loads(data: bytes | str) -> Any:
         return orjson.loads(without_bom(data))
 
 
-def _given_back(reject: dict[str, Any]) -> dict[str, Any]:
-    """The record of a line of a rejects file. Raises `Refused` if it is text that holds no object."""
-    record = reject["record"]
+def _holder(line: dict[str, Any]) -> str | None:
+    """The key that holds the record, in a line of a rejects file or of `failures export`. None for other objects."""
+    if line.keys() == _OF_A_REJECT:
+        return "record"
+    return "contact" if line.keys() >= _OF_A_FAILURE else None
+
+
+def _object_in(record: Any) -> dict[str, Any]:
+    """The record that was written down, also as text. Raises `Refused` if it is text that holds no object."""
     if isinstance(record, str):
         try:
             text, record = record, orjson.loads(record)
