@@ -80,3 +80,14 @@ def test_a_run_that_stopped_after_its_last_record_can_go_on(cli, harness, tmp_pa
     path.write_text(FILES[name])
 
     assert cli("enqueue", path, "--from-line", "4").code == 0
+
+
+def test_a_field_of_another_platform_is_not_suggested(cli, harness, tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("email,Opt-in,User Group\na@example.com,1,x\n")
+
+    said = cli("enqueue", path)
+
+    assert "--map 'Opt-in=custom_fields.Opt-in'" in said.out
+    for field in ("opt_in", "user_group"):
+        assert f"={field}'" not in said.out

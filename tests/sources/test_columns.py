@@ -6,6 +6,7 @@ import pytest
 from support.source_files import mail, read, rows
 
 from contact_ingest.model.record import FIELDS
+from contact_ingest.sources.cells import CellOptions
 from contact_ingest.sources.columns import parse_mapping
 from contact_ingest.sources.files import open_source
 from contact_ingest.sources.names import BY_NAME_ONLY
@@ -131,3 +132,26 @@ def test_a_column_mapped_twice_is_refused_and_one_with_an_equals_sign_is_not():
     with pytest.raises(SourceError, match="mapped already"):
         parse_mapping(["a=email", "a=phone"])
     assert parse_mapping(["a=b=email"]) == {"a=b": "email"}
+
+
+@pytest.mark.parametrize("lacking", ["opt_in", "subscribed", "unique_name"])
+def test_no_message_suggests_a_field_that_the_destination_lacks(put, lacking):
+    column = lacking.replace("_", "").upper()
+    path = put("people.csv", f"email,{column},nick,pet\na@example.com,1,x,y\n")
+    lacks = {lacking, "custom_fields.pet"}
+
+    def suggested(cells: CellOptions) -> str:
+        with open_source(path, cells=cells) as source:
+            return source.notices[0]
+
+    assert f"--map '{column}={lacking}'" in suggested(CellOptions())
+    assert suggested(CellOptions(lambda field: "there is no such field" if field in lacks else "")).endswith(
+        f"give for example --map '{column}=custom_fields.{column}' --map 'nick=custom_fields.nick'"
+    )
+
+
+def test_a_table_without_a_field_that_the_destination_takes_gets_no_example(put):
+    cells = CellOptions(lambda _field: "there is no such field")
+
+    with pytest.raises(SourceError, match=r"with --map column=field; it has: E-mail, nick"):
+        read(put("people.csv", "E-mail,nick\na,x\n"), cells=cells)

@@ -132,6 +132,7 @@ class CellReader:
     def __init__(self, options: CellOptions, phones: PhoneParser) -> None:
         self._clear, self._cleared, self._dates = options.clear, options.cleared, options.dates
         self._options, self._phones = options, phones
+        self.problem = options.problem
         #: Fields of the file whose every cell has to be looked at.
         self._special: frozenset[str] = frozenset()
 

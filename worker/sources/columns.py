@@ -5,8 +5,9 @@ module checks no values; `validate_record` does.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from contact_ingest.model.record import FIELDS, MAP_FIELDS
@@ -96,19 +97,22 @@ class ColumnPlan:
         return next((index for index, name in self.plain if name == field), None)
 
 
-def plan_columns(name: str, header: Sequence[str], mapping: Mapping[str, str]) -> ColumnPlan:
+def plan_columns(
+    name: str, header: Sequence[str], mapping: Mapping[str, str], problem: Callable[[str], str]
+) -> ColumnPlan:
     """Decide the field of every column. Raises `SourceError` with the column that cannot be decided.
 
-    `name` is the file's name, for messages. `header` has trimmed names. `mapping` is what --map said.
+    `name` is the file's name, for messages. `header` has trimmed names. `mapping` is what --map said. `problem` says
+    why the destination never takes a field, or empty text: no message suggests such a field.
     """
     mapped = _mapped(header, mapping)
     targets = [mapped[index] if index in mapped else field_of_column(column) for index, column in enumerate(header)]
     if not any(targets) and any(map(_DATA.search, header)):
         raise SourceError(name, "the first line looks like data: it must name the columns")
-    suggestions = tuple(_suggestions(header, targets))
+    suggestions = tuple(islice(_suggestions(header, targets, problem), _SUGGESTED))
     if not any(targets):
         likely = any(likely_field(column) for column in header)
-        example = f", such as {suggestions[0]}" if likely else ""
+        example = f", such as {suggestions[0]}" if likely and suggestions else ""
         raise SourceError(
             name,
             f"no column is named like a field: say which is which with --map column=field{example}; {_has(header)}",
@@ -190,22 +194,22 @@ def _check_targets_differ(name: str, header: Sequence[str], targets: Sequence[st
         owners[field] = index
 
 
-def _suggestions(header: Sequence[str], targets: Sequence[str | None]) -> Iterator[str]:
+def _suggestions(header: Sequence[str], targets: Sequence[str | None], problem: Callable[[str], str]) -> Iterator[str]:
     """The words of a --map for columns that are ignored, likely fields first: `--map 'E-mail=email'`."""
     taken = set(targets)
-    likely: list[tuple[int, str]] = []
-    custom: list[tuple[int, str]] = []
+    others: list[tuple[int, str]] = []
     for index, column in enumerate(header):
         if targets[index] is not None or not column:
             continue
         field = likely_field(column)
-        if field is not None and field not in taken:
+        if field is not None and field not in taken and not problem(field):
             taken.add(field)
-            likely.append((index, field))
+            yield _option(header, index, field)
         elif field_of_column(column) is None and column.lower() not in READ_ONLY:
-            custom.append((index, CUSTOM_PREFIX + visible(column)))
-    for index, target in (likely + custom)[:_SUGGESTED]:
-        yield _option(header, index, target)
+            others.append((index, CUSTOM_PREFIX + visible(column)))
+    for index, target in others:
+        if not problem(target):
+            yield _option(header, index, target)
 
 
 def _option(header: Sequence[str], index: int, target: str) -> str:

@@ -124,7 +124,7 @@ class CsvReader:
         header_cells = self._read_header(skip_first=named is not None)
         self._header_start = header_cells[0]
         self._header = [_name(column) for column in header_cells]
-        self._plan: ColumnPlan = plan_columns(stream.name, self._header, mapping)
+        self._plan: ColumnPlan = plan_columns(stream.name, self._header, mapping, cells.problem)
         cells.take_columns(self._plan.fields(self._header))
         self._width = len(self._header)
         self._email = self._plan.index_of("email")
