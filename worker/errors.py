@@ -27,10 +27,12 @@ from typing import Literal
 
 log = logging.getLogger(__name__)
 
-#: Exceptions that a mistake in this package or in a provider raises for an unforeseen input. The record or the reply
-#: that caused one is given up, and the rest goes on. Errors of Redis, of the system, and signals that end a task are
-#: not among them.
+#: Exceptions that a mistake in this package raises most often. Where nothing is called but our own code and a
+#: provider's, any other exception is a defect as well: `is_defect` tells.
 BUGS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+#: Packages whose exceptions are no defects of ours: a server that does not answer, and a signal that ends a task, such
+#: as Celery's `SoftTimeLimitExceeded`. They are known by name, because few modules may load these packages.
+_NOT_OURS = frozenset({"redis", "billiard", "celery", "kombu"})
 
 
 class IngestError(Exception):
@@ -152,6 +154,15 @@ class NoToken(NotSent):
 
 class FateUnknown(TransportError):  # noqa: N818 - says what is known
     """Bytes went out and no readable reply came back. The platform may have acted on the request."""
+
+
+def is_defect(problem: Exception) -> bool:
+    """Whether an exception is a defect of this package or of a provider, such as an ImportError or an OSError where no
+    socket is used. The batch, the record or the reply that caused it is set aside, and the rest goes on. Errors of
+    Redis, of a Redis without memory, and signals that end a task are no defects: who catches one raises it again."""
+    if isinstance(problem, StoreFull):
+        return False
+    return all(kind.__module__.partition(".")[0] not in _NOT_OURS for kind in type(problem).__mro__)
 
 
 def describe_bug(problem: BaseException) -> str:

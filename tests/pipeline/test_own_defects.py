@@ -8,21 +8,30 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from support.diagnosis import run, wrong
 from support.peer import Peer, advance, reply, with_http_client
 from support.people import person
 
 from contact_ingest import enqueue
-from contact_ingest.errors import BUGS, FateUnknown
+from contact_ingest.errors import BUGS, FateUnknown, StoreFull
 from contact_ingest.model.failure_codes import FailureCode, is_own_reason, token_code
 from contact_ingest.providers import registry
 from contact_ingest.providers.sendgrid.provider import SendGrid
 from contact_ingest.transport import sockets
 from contact_ingest.transport.auth import AuthenticatedClient
 
+#: What a mistake raises seldom: a module that is missing, a file that may not be read, a pass over an iterator.
+RARE = (
+    *(ImportError, EOFError, SystemError, BufferError, StopIteration, MemoryError),
+    *(OSError, PermissionError, TimeoutError, Exception),
+)
 TIMES = 8  # the breaker opens at five
 
 
@@ -102,7 +111,7 @@ def answer(request):
 
 
 @pytest.mark.parametrize("method", ["sign", "upsert", "read_upsert", "find_rows"])
-@pytest.mark.parametrize("kind", BUGS)
+@pytest.mark.parametrize("kind", [*BUGS, *RARE])
 def test_a_provider_that_fails_over_a_batch_opens_no_breaker_and_keeps_no_permit(harness, caplog, method, kind):
     provider = broken(method, kind)
     named = reply(400, {"errors": [{"message": "email 'p1@example.com' is not valid", "field": "email"}]})
@@ -118,11 +127,12 @@ def test_a_provider_that_fails_over_a_batch_opens_no_breaker_and_keeps_no_permit
 
 
 @pytest.mark.parametrize("method", ["sign", "job", "read_job"])
-def test_a_provider_that_fails_over_a_job_opens_no_breaker_and_keeps_no_permit(harness, method):
+@pytest.mark.parametrize("kind", [KeyError, *RARE])
+def test_a_provider_that_fails_over_a_job_opens_no_breaker_and_keeps_no_permit(harness, method, kind):
     ready(harness)
     good = with_http_client(harness.runtime, AuthenticatedClient(Peer(answer), broken("repr"), harness.runtime.store))
     good.dispatcher.dispatch("sendgrid")
-    provider = broken(method)
+    provider = broken(method, kind)
     runtime = with_http_client(
         harness.runtime, AuthenticatedClient(Peer(answer), provider, harness.runtime.store), provider
     )
@@ -135,6 +145,34 @@ def test_a_provider_that_fails_over_a_job_opens_no_breaker_and_keeps_no_permit(h
     assert runtime.breaker.state().open_until is None
     assert runtime.rate_limiter.acquire("job").granted
     assert harness.books()["batched"] == 1
+
+
+@pytest.mark.parametrize("method", ["sign", "upsert", "read_upsert"])
+@pytest.mark.parametrize(
+    "kind", [RedisError, RedisConnectionError, RedisTimeoutError, StoreFull, SoftTimeLimitExceeded, KeyboardInterrupt]
+)
+def test_what_is_no_defect_ends_the_task(harness, method, kind):
+    provider = broken(method, kind)
+    ready(harness)
+    runtime = with_http_client(
+        harness.runtime, AuthenticatedClient(Peer(answer), provider, harness.runtime.store), provider
+    )
+
+    with pytest.raises(kind):
+        runtime.dispatcher.dispatch("sendgrid")
+
+
+def test_a_time_limit_that_runs_out_during_an_exchange_ends_the_task(harness, sandbox, monkeypatch):
+    ready(harness)
+    runtime = harness.runtime
+
+    def late(*_, **__):
+        raise SoftTimeLimitExceeded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", late)
+        with pytest.raises(SoftTimeLimitExceeded):
+            runtime.dispatcher.dispatch("sendgrid")
 
 
 def test_a_token_that_fails_in_this_process_opens_no_breaker(make_harness):

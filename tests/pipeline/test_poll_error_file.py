@@ -46,7 +46,7 @@ def test_an_error_file_that_can_be_had_once_is_fetched_once_and_kept_before_it_i
     enqueue([person(1), person(2, last_name=MARK)])
     runtime = harness.runtime
     read, runtime.provider.read_error_file = runtime.provider.read_error_file, dying
-    with pytest.raises(MemoryError):
+    with pytest.raises(SystemExit):
         harness.run_until_settled()
     runtime.provider.read_error_file = read
     advance(runtime, 46)
@@ -62,7 +62,29 @@ def test_an_error_file_that_can_be_had_once_is_fetched_once_and_kept_before_it_i
 
 
 def dying(*_):
-    raise MemoryError
+    raise SystemExit
+
+
+@pytest.mark.parametrize("kind", [MemoryError, OSError, ImportError, StopIteration])
+def test_an_error_file_that_a_passing_defect_hides_is_kept_and_read_again(harness, kind):
+    file = reply(200, b"email,error\np1@example.com,no\n")
+    jobs = facing(harness, job("errored", requested_count=2, errored_count=1, errors_url=FILE_URL), files=[file])
+    provider = harness.runtime.provider
+    read = provider.read_error_file
+
+    def fail(*_):
+        raise kind
+
+    provider.read_error_file = fail
+    for _ in range(3):
+        poll(harness)
+    assert harness.books()["batched"] == 2
+    provider.read_error_file = read
+    poll(harness)
+
+    assert jobs.asked("error_file") == 1
+    assert set(failures(harness)) == {"p1@example.com"}
+    assert_books(harness, delivered=1, failed=1, unattributed=0)
 
 
 def test_rows_that_are_counted_but_not_named_end_as_delivered_and_unattributed(harness):
@@ -250,11 +272,11 @@ def test_a_crash_between_two_steps_of_many_failures_blames_nobody_else(harness):
     def dies_at_the_third(*args, **more):
         calls.append(1)
         if len(calls) == 3:
-            raise MemoryError
+            raise SystemExit
         return settle(*args, **more)
 
     runtime.batch_store.settle = dies_at_the_third
-    with pytest.raises(MemoryError):
+    with pytest.raises(SystemExit):
         poll(harness)
     runtime.batch_store.settle = settle
     assert harness.books()["failed"] == 2_000

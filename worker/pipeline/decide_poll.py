@@ -116,7 +116,9 @@ def _error_file_is_late(batch: Batch, window_ms: int, breaker: BreakerState, now
 
 def _judge(batch: Batch, failed: Rows) -> Settlement:
     """Who failed: the rows that are named, and all rows where the platform's numbers leave nobody else. Rows that the
-    platform counts as failed and does not name, and rows that the job never took, are unattributed."""
+    platform counts as failed and does not name, and rows that the job never took, are unattributed. A row that is named
+    has failed even where more rows are named than the platform counts: which of them are too many is unknown, a failure
+    can be retried without harm, and a row that is taken for delivered is lost."""
     reasons = {
         row: FailureReason(error.code, error.reason, FailureStage.POLL, batch.number, batch.request_id)
         for row, error in failed.items()

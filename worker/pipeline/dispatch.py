@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contact_ingest.errors import BUGS, FateUnknown, KeysLost, NoToken, StaleFence, TransportError
+from contact_ingest.errors import FateUnknown, KeysLost, NoToken, StaleFence, TransportError, is_defect
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model import verdicts
 from contact_ingest.model.failure_codes import FailureCode
@@ -74,7 +74,9 @@ class Dispatcher:
         except KeysLost as lost:
             limiter.release(permit)  # no harm where it was reported
             self._settle_lost(claim, lost)
-        except BUGS as problem:
+        except Exception as problem:
+            if not is_defect(problem):
+                raise
             limiter.release(permit)  # no harm where it was reported
             self._survive_bug(claim, problem)
         failpoint("dispatch.settled")

@@ -7,7 +7,7 @@ no silence of the platform: its permit is given back. Nothing here reads a verdi
 import time
 from dataclasses import dataclass
 
-from contact_ingest.errors import BUGS, FateUnknown, NoToken, NotSent, TransportError, log_defect
+from contact_ingest.errors import FateUnknown, NoToken, NotSent, TransportError, is_defect, log_defect
 from contact_ingest.model import verdicts
 from contact_ingest.model.failure_codes import FailureCode, is_own_reason
 from contact_ingest.model.http_message import RateHeaders, Request, Response, rate_headers
@@ -47,7 +47,9 @@ class Exchanger:
         except TransportError as problem:
             self._report_problem(permit, problem, is_late=not left_s)
             return problem
-        except BUGS as bug:  # of the provider, which signs the request: nothing has been sent with this signature
+        except Exception as bug:  # of the provider, which signs the request: nothing has been sent with this signature
+            if not is_defect(bug):
+                raise
             own = NotSent(FailureCode.INTERNAL)
             self._report_problem(permit, own, is_late=False)
             log_defect("a defect before a request", bug)

@@ -8,7 +8,7 @@ had only once. What the answers mean is in decide.py.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contact_ingest.errors import BUGS, KeysLost, StaleFence, TransportError
+from contact_ingest.errors import BUGS, KeysLost, StaleFence, TransportError, is_defect
 from contact_ingest.failpoints import failpoint
 from contact_ingest.model import verdicts
 from contact_ingest.model.batch import Batch, BatchState
@@ -71,7 +71,9 @@ class Poller:
         except KeysLost as lost:
             limiter.release(permit)  # no harm where it was reported
             self._settle_lost(claim, lost)
-        except BUGS as problem:
+        except Exception as problem:
+            if not is_defect(problem):
+                raise
             limiter.release(permit)  # no harm where it was reported
             self._survive_bug(claim, problem)
         failpoint("poll.settled")
@@ -104,10 +106,13 @@ class Poller:
             self.batch_store.keep(batch, "error_file", content, ERROR_FILE_KEPT_MS)
             failpoint("poll.kept")
         errors = self._read_error_file(batch, content)
+        if errors is None:
+            return ErrorFileUnavailable(may_come=True)
         return ErrorFileRead(locate_rows(self.batch_store, self.provider, batch, errors)[0])
 
-    def _read_error_file(self, batch: Batch, content: bytes) -> Sequence[verdicts.RowError]:
-        """A file that the provider stumbles over is worth no more than garbage."""
+    def _read_error_file(self, batch: Batch, content: bytes) -> Sequence[verdicts.RowError] | None:
+        """The failed rows. A file that the provider stumbles over is worth no more than garbage. None after a defect
+        that may pass, such as a MemoryError: the stored file is read again later."""
         body, offsets = self.batch_store.body(batch)
         encoded = [body[offsets[row] : offsets[row + 1] - 1] for row in rows(batch.bisect.sending)]
         del body
@@ -116,6 +121,11 @@ class Poller:
         except BUGS as problem:
             self.settler.log_bug(batch, problem)
             return ()
+        except Exception as problem:
+            if not is_defect(problem):
+                raise
+            self.settler.log_bug(batch, problem)
+            return None
 
     def _settle(self, claim: Claim, report: PollReport) -> None:
         # How long the platform was away counts only once a window seems to be over.

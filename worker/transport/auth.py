@@ -10,7 +10,7 @@ import time
 
 from redis.exceptions import RedisError
 
-from contact_ingest.errors import BUGS, FateUnknown, NoToken
+from contact_ingest.errors import FateUnknown, NoToken, TransportError, is_defect
 from contact_ingest.model.failure_codes import FailureCode, token_code
 from contact_ingest.model.http_message import Request, Response
 from contact_ingest.model.verdicts import Stop
@@ -76,7 +76,11 @@ class AuthenticatedClient:
         except FateUnknown as problem:
             # Only the fate of the token request is unknown. The request that needs the token has not been sent.
             raise NoToken(token_code(problem.reason)) from None
-        except BUGS:
+        except TransportError:
+            raise
+        except Exception as problem:
+            if not is_defect(problem):
+                raise
             raise NoToken(token_code(FailureCode.INTERNAL)) from None
         if not isinstance(given, Token):
             is_refused = isinstance(given, Stop)

@@ -99,7 +99,9 @@ class HttpClient:
         except errors.BUGS as error:
             errors.log_defect("a defect of the HTTP client", error)
             return state.failure(FailureCode.INTERNAL)
-        except Exception as error:  # noqa: BLE001 - the text may quote the request, and the caller must know its fate
+        except Exception as error:
+            if not errors.is_defect(error):
+                raise
             return state.failure(unexpected_code(error))
 
     def _send(self, message: httpcore.Request, state: sockets.ExchangeState, max_bytes: int) -> http_message.Response:

@@ -221,6 +221,30 @@ def test_a_reply_code_means_what_the_registry_says_of_it_under_that_status(statu
     assert (type(meant), getattr(meant, "code", None)) == verdicts[means]
 
 
+@pytest.mark.parametrize("status", [200, 400, 402, 403, 404, 405, 410, 422])
+@pytest.mark.parametrize(
+    ("code", "text"), [(2020, "no"), (3004, "no"), (3006, "no"), (1008, "Invalid value for contact_list_id")]
+)
+def test_a_reply_code_about_the_list_stops_the_lane_whatever_the_status(status, code, text):
+    of_rows = {"errors": {"a@x.org": {str(code): text}, "b@x.org": {str(code): text}}}
+    bodies = [envelope(code, "", text), *([] if code == 1008 else [envelope(2007, of_rows, "failed")])]
+    for body in bodies:
+        stop = verdict(status, body)
+        assert (type(stop), stop.code) == (StopLane, "bad_list")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, Stop), (408, Retry), (409, Retry), (413, TooLarge), (429, Limited), (503, Retry)]
+)
+def test_a_status_about_the_credentials_or_a_passing_trouble_is_believed_before_a_code_about_the_list(status, kind):
+    assert isinstance(verdict(status, envelope(3004, "", "no")), kind)
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 1008), (404, 5001), (405, 2007), (403, 2008)])
+def test_a_reply_code_about_anything_else_stops_no_lane(status, code):
+    assert isinstance(verdict(status, envelope(code, "", "some words")), Stop)
+
+
 @pytest.mark.parametrize(
     ("text", "is_list"),
     [

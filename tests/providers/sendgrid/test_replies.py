@@ -180,13 +180,31 @@ def test_a_path_that_the_router_does_not_know_is_a_matter_of_the_base_url_whatev
         {"message": "The list does not exist"},
         {"message": "lists were not found"},
         {"message": "invalid lists supplied"},
+        {"field": "list_ids", "message": "list not found"},
     ],
 )
-def test_a_complaint_about_the_lists_stops_the_lane(complaint):
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 405, 410, 422])
+def test_a_complaint_about_the_lists_stops_the_lane_whatever_the_status(complaint, status):
     other = {"field": "contacts[3].identifier", "message": "email 'b@x.org' is not valid"}
     for found in ([complaint], [other, complaint]):
-        stop = verdict(400, {"errors": found})
+        stop = verdict(status, {"errors": found})
         assert (type(stop), stop.code) == (StopLane, "bad_list")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, Stop), (408, Retry), (409, Retry), (413, TooLarge), (429, Limited), (500, Retry), (503, Retry)],
+)
+def test_a_status_about_the_key_the_size_or_a_passing_trouble_is_believed_before_a_complaint_about_lists(status, kind):
+    assert isinstance(verdict(status, {"errors": [{"field": "list_ids", "message": "list not found"}]}), kind)
+
+
+@pytest.mark.parametrize(
+    "body", [{"message": "list not found"}, {"errors": [{"message": "not found"}]}, b"list not found"]
+)
+def test_a_404_that_does_not_speak_of_the_lists_in_words_of_sendgrid_is_a_matter_of_the_base_url(body):
+    stop = verdict(404, body)
+    assert (type(stop), stop.code) == (Stop, "not_found")
 
 
 @pytest.mark.parametrize(

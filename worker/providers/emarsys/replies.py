@@ -8,7 +8,7 @@
 | 2xx | none, or 0 without any contact | Retry, of unknown fate |
 | 2xx, 400, 404 | 2004, or the row `<NO_KEY_ID>` | Stop(bad_key_field): key_field and external_id_field |
 | 2xx, 400, 404 | 2013 | Stop(bad_source): source_id |
-| 2xx, 400, 404 | 2020, 3004, 3006; 1008 with a text about a list | StopLane(bad_list): contact_list_id |
+| 2xx; 4xx but 401, 413, 429, passing | 2020, 3004, 3006; 1008 with a text about a list | StopLane(bad_list) |
 | 2xx, 400 | 2009 | Retry: a race |
 | 400 | 2001 | Retry |
 | 400 | 2002, 2003 | Retry(internal): a defect of the request that no contact can cause |
@@ -85,6 +85,9 @@ _WRONG_METHOD = (400, 1009)
 #: Reply codes with status 404 that are about contacts, keys or lists. Any other says that the path is wrong.
 _NOT_FOUND = frozenset({2008}) | _SHARED
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
+#: Statuses from 400 to 499 that keep their meaning whatever the reply code: the credentials, the size, the limit, and
+#: those that may pass.
+_NOT_ABOUT_LISTS = frozenset({401, 413, 429}) | _TRY_AGAIN
 _STOPS = {
     401: (FailureCode.UNAUTHORIZED, "Emarsys does not accept the credentials"),
     402: (FailureCode.PAYMENT, "Emarsys wants the account's payment settled"),
@@ -137,7 +140,7 @@ def read_upsert(response: Response, now_s: float, *, wsse: bool) -> Verdict:
         return _applied(envelope) if envelope.code == 0 else _failed_whole(200, envelope)
     if status == 413:
         return TooLarge()
-    if envelope is not None and (status == 400 or (status == 404 and envelope.code in _NOT_FOUND)):
+    if envelope is not None and _is_about_contents(status, envelope):
         return _failed_whole(status, envelope)
     if envelope is None and status in (400, 422):
         return Retry(http_code(status), between=True)
@@ -204,6 +207,17 @@ def _failed_whole(status: int, envelope: Envelope) -> Verdict:  # noqa: PLR0911 
     if at == _WRONG_METHOD:
         return Stop(FailureCode.WRONG_METHOD, "Emarsys does not take an update at this path: check base_url")
     return Rejected(code, _short(envelope.text) or f"Emarsys answered with reply code {envelope.code} and no reason")
+
+
+def _is_about_contents(status: int, envelope: Envelope) -> bool:
+    """Whether a status from 400 is about what the request holds, and not about the path or the account. A request may
+    also fail as a whole because of its contact list, by its own reply code or by that of its rows."""
+    if status == 400 or (status == 404 and envelope.code in _NOT_FOUND):
+        return True
+    if status >= 500 or status in _NOT_ABOUT_LISTS:
+        return False
+    shared = _shared_of_rows(_rows(envelope.errors) or (), 0) or _shared(envelope.code, envelope.text)
+    return status > 400 and shared is _BAD_LIST
 
 
 def _shared(code: int | None, text: str) -> Stop | StopLane | None:

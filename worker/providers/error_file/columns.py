@@ -9,6 +9,13 @@ identifiers:
 | a text with a letter and a digit, such as `C-7` | a column named like an identifier, or one without a name |
 | any other text, such as `42` or `anna` | a column named `external_id`, `anonymous_id`, `identifier` or `user_id` |
 
+A file may name other contacts beside the one that failed: a suggestion, the owner of a merged contact, a conflict. A
+column such as `suggested_email` or `conflicts_with`, and a column of reasons, names nobody where a column with a plain
+name, such as `email` or `identifier`, holds addresses or identifiers of the batch.
+
+A file may list all rows with a status each. Where a column such as `status` says `ok` of a row, only rows with another
+status, or with text in a column such as `error`, have failed.
+
 Lines, rows, statuses, codes and counts are numbers too, so a bare number elsewhere names nobody, even if a contact has
 the same number as its external_id. Reading the table out of a file is the task of `reader`.
 """
@@ -47,6 +54,53 @@ _NOT_WHO = re.compile(
     r"(?:[^a-z]|$)|(?-i:(?<=[a-z])(?:Row|Line|Index|Position|Number|Count|Code|Status|Type|Kind|Error)s?$)",
     re.IGNORECASE,
 )
+#: Names of columns that hold another contact than the one that failed.
+_OTHER = re.compile(
+    r"suggest|merge|conflict|duplicat|altern|replac|correct|propos|exist|similar|match|canonical|previous|original|owner"
+    r"|manager|sender|refer|twin|(?:^|[\W_])(?:new|old|other|into|with|kept|keep|by|of|from|second|secondary|backup|dup)"
+    r"(?:[\W_]|$)|(?-i:^(?:new|old|other|kept|secondary|backup)[A-Z]|(?:Of|With|Into|By)$)",
+    re.IGNORECASE,
+)
+#: The plain names of the column of addresses. Beside one, `billing_email` is another address.
+_EMAIL = re.compile(
+    r"(?:(?:contact|user|subscriber|recipient|member|customer)[\W_]*)?e-?mails?(?:[\W_]*address(?:es)?)?", re.IGNORECASE
+)
+#: Names of columns that say how each row went, and what they say of a row that did not fail.
+_OUTCOME = re.compile(
+    r"(?:^|[\W_])(?:status|state|result|outcome|success|ok|succeeded)$|(?-i:Status|Result)$", re.IGNORECASE
+)
+_FINE = frozenset(
+    {
+        "ok",
+        "okay",
+        "success",
+        "successful",
+        "succeeded",
+        "succeed",
+        "valid",
+        "accepted",
+        "imported",
+        "created",
+        "updated",
+    }
+    | {
+        "done",
+        "complete",
+        "completed",
+        "processed",
+        "unchanged",
+        "upserted",
+        "added",
+        "true",
+        "yes",
+        "200",
+        "201",
+        "202",
+    }
+)
+#: What stands for no text.
+_NOTHING = frozenset({"", "-", "--", "none", "null", "nil", "n/a", "na"})
+_NUMBER = re.compile(r"number", re.IGNORECASE)
 _WHY = re.compile(r"message|reason|detail|descri|cause|problem|why", re.IGNORECASE)
 _ERROR = re.compile(r"err|fail|invalid", re.IGNORECASE)
 
@@ -54,8 +108,11 @@ _ERROR = re.compile(r"err|fail|invalid", re.IGNORECASE)
 def named(rows: list[Row], known: Known) -> list[RowError]:
     """One error for each contact that the rows name, with the first reason that says anything."""
     who, why = _identifier_columns(rows, known), _reason_columns(rows, known)
+    has_outcomes = any(_is_fine(name, cell) for row in rows for name, cell in row)
     found: dict[str, str] = {}
     for row in rows:
+        if has_outcomes and not _has_failed(row):
+            continue
         hits = {name: _bare(cell) for name, cell in reversed(row) if names_contact(name, cell, known)}
         value = next((hits[name] for name in who if name in hits), "")
         if value and found.get(value, NO_REASON) == NO_REASON:
@@ -68,21 +125,70 @@ def without_addresses(text: str) -> str:
     return ADDRESS.sub("<address>", text)
 
 
+def is_outcome(column: str) -> bool:
+    return bool(_OUTCOME.search(column))
+
+
+def _is_fine(column: str, cell: str) -> bool:
+    return is_outcome(column) and cell.strip().lower() in _FINE
+
+
+def _has_failed(row: Row) -> bool:
+    """Whether a row of a file with outcomes has an outcome that is not fine, or a text about an error."""
+    for name, cell in row:
+        text = cell.strip().lower()
+        if is_outcome(name):
+            if text not in _NOTHING and text not in _FINE:
+                return True
+        elif _is_reason(name) and text not in _NOTHING and text not in _FINE:
+            return True
+    return False
+
+
 def _identifier_columns(rows: list[Row], known: Known) -> list[str]:
     """The columns that say which contact is meant, best first: those with addresses, those that are named like an
-    identifier, those that name the most contacts. Columns with other names count only where no column has such a name,
-    or none at all: an address may also stand in `duplicate_of`."""
+    identifier, those that name the most contacts. Columns with other names count only where no column with a plain name
+    holds addresses or identifiers; those of other contacts and of reasons count only where there is nothing else."""
     hits: defaultdict[str, set[str]] = defaultdict(set)
+    plain: set[str] = set()
     for row in rows:
         for name, cell in row:
-            if names_contact(name, cell, known):
+            is_hit = names_contact(name, cell, known)
+            if is_hit:
                 hits[name].add(_bare(cell))
+            if name not in plain and (is_hit or ADDRESS.fullmatch(_bare(cell))) and is_plain(name):
+                plain.add(name)
 
     def rank(name: str) -> tuple[bool, bool, int]:
         return _typical(hits[name]), bool(_WHO.search(name)), len(hits[name])
 
     ranked = sorted(hits, key=rank, reverse=True)
-    return [name for name in ranked if _WHO.search(name) or _is_unnamed(name)] or ranked
+    has_email = any(_EMAIL.fullmatch(name) for name in plain)
+    best = [name for name in ranked if is_plain(name) or _is_unnamed(name)]
+    if has_email:
+        best = [name for name in best if _EMAIL.fullmatch(name) or not _is_address(name)]
+    if best or plain:
+        return best
+    return [name for name in ranked if not is_of_another(name) and not _is_reason(name)] or ranked
+
+
+def is_plain(column: str) -> bool:
+    """Whether a column is named like an identifier of the contact that failed, such as `email` or `External ID`."""
+    is_else = _NOT_WHO.search(_NUMBER.sub("", column)) or is_of_another(column) or _WHY.search(column)
+    return bool(_WHO.search(column)) and not is_else
+
+
+def is_of_another(column: str) -> bool:
+    """Whether a column is named like one that holds another contact, such as `merged_into_email`."""
+    return bool(_OTHER.search(column))
+
+
+def _is_address(column: str) -> bool:
+    return "mail" in column.lower()
+
+
+def _is_reason(column: str) -> bool:
+    return bool(_WHY.search(column) or (_ERROR.search(column) and not is_plain(column)))
 
 
 def names_contact(column: str, cell: Any, known: Known) -> bool:

@@ -18,7 +18,18 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.verdicts import RowError
-from contact_ingest.providers.error_file.columns import MAX_CELL, Known, Row, has_known, is_known, named, names_contact
+from contact_ingest.providers.error_file.columns import (
+    MAX_CELL,
+    Known,
+    Row,
+    has_known,
+    is_known,
+    is_of_another,
+    is_outcome,
+    is_plain,
+    named,
+    names_contact,
+)
 from contact_ingest.providers.json_guard import is_dense
 
 #: Most rows with an identifier, most lines, and most unpacked bytes that are read.
@@ -138,27 +149,37 @@ def _fragments(text: str) -> Iterator[Any]:
 def _json_rows(document: Any, known: Known) -> Iterator[Row]:
     """The rows of a document. A row is an object or a list with an identifier directly in it, or in an object one level
     below; and a key that is an identifier, with what it leads to. A text in a list stands in the column of the list's
-    own key."""
-    waiting, seen = [("", document)], 0
+    own key. Below an object with an address of its own, what is named like another contact is no row."""
+    waiting, seen = [("", document, False)], 0
     while waiting and seen < MAX_NODES:
-        name, node = waiting.pop()
+        name, node, is_named = waiting.pop()
         seen += 1
+        label = name if is_of_another(name) else ""
         if isinstance(node, dict):
+            is_named = is_named or any(isinstance(v, str) and "@" in v and is_plain(key) for key, v in node.items())
             for key, value in node.items():
                 if names_contact("", key, known):
                     yield [("identifier", key), *_leaves(value, "message")]
-            near = [value for value in node.values() if isinstance(value, dict)]
+            inner = [(key, v) for key, v in node.items() if not (is_named and is_of_another(key))]
+            near = [value for _, value in inner if isinstance(value, dict)]
             if any(is_known(value, known) for part in (node, *near) for value in part.values()):
-                yield _leaves(node, "")
-            inner = ((key, value) for key, value in reversed(node.items()))
-            waiting.extend((key, value) for key, value in inner if isinstance(value, dict | list))
+                yield _leaves(node, label)
+            inner = [(_within(label, key), value) for key, value in reversed(inner)]
         elif isinstance(node, list):
             direct = [value for value in node if names_contact(name, value, known)]
             if len(direct) == 1:
-                yield _leaves(node, "")
+                yield _leaves(node, label)
             else:
                 yield from ([(name, value)] for value in direct)
-            waiting.extend((name, value) for value in reversed(node) if isinstance(value, dict | list))
+            inner = [(name, value) for value in reversed(node)]
+        else:
+            continue
+        waiting.extend((key, value, is_named) for key, value in inner if isinstance(value, dict | list))
+
+
+def _within(name: str, key: str) -> str:
+    """The key's own name, or both where the outer one says that another contact is meant: `conflicts_with email`."""
+    return f"{name} {key}"[:MAX_CELL] if is_of_another(name) else key
 
 
 def _leaves(node: Any, name: str) -> Row:
@@ -170,11 +191,14 @@ def _leaves(node: Any, name: str) -> Row:
             break
         key, value = waiting.pop()
         if isinstance(value, dict):
-            waiting.extend(reversed(list(itertools.islice(value.items(), MAX_CELLS))))
+            inner = list(itertools.islice(value.items(), MAX_CELLS))
+            waiting.extend((_within(key, own), item) for own, item in reversed(inner))
         elif isinstance(value, list):
             waiting.extend((key or str(place), item) for place, item in reversed(list(enumerate(value[:MAX_CELLS]))))
         elif isinstance(value, str) or type(value) is int:
             found.append((key, str(value)[:MAX_CELL]))
+        elif isinstance(value, bool) and is_outcome(key):
+            found.append((key, str(value).lower()))
     return found
 
 

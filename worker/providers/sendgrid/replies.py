@@ -5,7 +5,7 @@
 | 2xx | `job_id` | Pending |
 | 2xx | any other, or none | Retry, of unknown fate |
 | 400 | `code` 404 or 405 without `errors` | Stop(not_found): the path is wrong |
-| 400, 422 | own; a complaint points at `list_ids`, or speaks of list ids | StopLane(bad_list) |
+| 4xx but 401, 413, 429 and those that pass | own; points at `list_ids`, or speaks of list ids | StopLane(bad_list) |
 | 400, 422 | own; a complaint names records or custom fields | Named |
 | 400, 422 | own; names nobody, such as "invalid JSON" | Rejected |
 | 400, 422 | not own | Retry |
@@ -55,6 +55,12 @@ from contact_ingest.providers.sendgrid.fields import table_of
 
 #: Statuses that may pass by themselves. 429 is read apart; any other 4xx says that the request itself is wrong.
 _TRY_AGAIN = frozenset({408, 409, 423, 425})
+#: Statuses from 400 to 499 that keep their meaning whatever the body says: the key, the size, the limit, and those that
+#: may pass. With any other, such as 404 or 403, a list that the account lacks stops its lane and not the destination.
+_NOT_ABOUT_LISTS = frozenset({401, 413, 429}) | _TRY_AGAIN
+_BAD_LIST = StopLane(
+    FailureCode.BAD_LIST, "SendGrid refuses this lane's list_ids: check that the lists exist in this account"
+)
 #: Larger counts of rows are read as this one: the largest number that every JSON reader keeps exactly.
 MOST_ROWS = 2**53
 #: Bytes that are searched of a refusal that was cut off and is no JSON any more.
@@ -80,6 +86,8 @@ _URL = re.compile(r"https?://[!-~]{1,8000}")
 
 def read_upsert(response: Response, now_s: float) -> Verdict:
     status = response.status
+    if 400 <= status < 500 and status not in _NOT_ABOUT_LISTS and errors.concerns_lists(_own_entries(response)):
+        return _BAD_LIST
     if 200 <= status < 300:
         job = _job_id(response)
         return Pending(job) if job else Retry(FailureCode.UNREADABLE_REPLY, unknown=True)
@@ -128,23 +136,32 @@ def _other_status(response: Response, now_s: float) -> Limited | Retry | Stop:
 
 def _refused(response: Response) -> Verdict:
     """The request was refused as a whole."""
-    payload = decode(response.body)
-    if payload is None and response.truncated:
-        payload = _cut(response.body)
-    if isinstance(payload, dict) and "errors" not in payload and _router_code(payload) in _NO_PATH:
+    payload = _payload(response)
+    if _is_wrong_path(payload):
         return Stop(*_STOPS[404])
     if not errors.is_own(payload):
         return Retry(http_code(response.status), between=True)
     found = errors.entries(payload)
-    if errors.concerns_lists(found):
-        return StopLane(
-            FailureCode.BAD_LIST, "SendGrid refuses this lane's list_ids: check that the lists exist in this account"
-        )
     rows = errors.named(found)
     if rows:
         return Named(rows)
     text = errors.reason(found, f"SendGrid answered {response.status} and gave no reason")
     return Rejected(FailureCode.INVALID_JSON if "invalid json" in text.lower() else http_code(response.status), text)
+
+
+def _own_entries(response: Response) -> list[errors.ErrorEntry]:
+    """The complaints of a body of SendGrid's own; none of any other body."""
+    payload = _payload(response)
+    return errors.entries(payload) if errors.is_own(payload) and not _is_wrong_path(payload) else []
+
+
+def _payload(response: Response) -> Any:
+    payload = decode(response.body)
+    return _cut(response.body) if payload is None and response.truncated else payload
+
+
+def _is_wrong_path(payload: Any) -> bool:
+    return isinstance(payload, dict) and "errors" not in payload and _router_code(payload) in _NO_PATH
 
 
 def _router_code(payload: dict[str, Any]) -> int | str:
