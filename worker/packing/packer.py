@@ -46,8 +46,7 @@ class EncodedRecord:
     `queued` is the record as it lies in the lane. `encoded` is the row's JSON, None if `refused` is set.
     `identities` are texts such as `email:ann@example.com`; `digests` are their digests, in the same order.
     `dropped` counts the custom fields that were left out because the platform does not have them.
-    `linked` are digests of other identifiers of the contact, as other records have said. `has_clear_links` says that
-    the contact has, with them, one value of each identifier at most.
+    `linked` are digests of other identifiers of the contact, as other records have said.
     """
 
     queued: QueuedRecord
@@ -57,7 +56,6 @@ class EncodedRecord:
     refused: Refused | None = None
     dropped: int = 0
     linked: tuple[bytes, ...] = ()
-    has_clear_links: bool = False
 
     @property
     def all_digests(self) -> tuple[bytes, ...]:
@@ -323,5 +321,4 @@ class Packer:
         merged = self._encode(merge_records(older.queued, newer.queued))
         if older.linked or newer.linked:
             merged.linked = tuple({*older.linked, *newer.linked}.difference(merged.digests))
-            merged.has_clear_links = older.has_clear_links and newer.has_clear_links
         return merged
