@@ -46,6 +46,8 @@ class Superseder:
         self._provider = encoder.provider
         self._field_mapping = encoder.field_mapping
         self._identifiers = encoder.field_mapping.sources_of(encoder.provider.identifiers)
+        self._kept = self._identifiers | encoder.field_mapping.renamed_maps
+        self._field_of = encoder.field_of
         # A mapping may give a record's names another meaning, so names stand for themselves there.
         self._fields = encoder.fields if encoder.field_mapping.is_empty else FieldTable()
         self._reads_store = reads_store
@@ -119,7 +121,7 @@ class Superseder:
         if not has_all_digests and contradict(self._identities(old), newer.identities):
             return old
         spelled = with_spellings(newer.queued, self._fields)
-        left = without_newer_fields(old, spelled, same_lane=same_lane, identifiers=self._identifiers)
+        left = without_newer_fields(old, spelled, same_lane=same_lane, identifiers=self._kept, field_of=self._field_of)
         is_superseded = (
             same_lane
             and newer.queued.seq > old.seq
