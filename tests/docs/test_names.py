@@ -114,6 +114,7 @@ def test_the_page_on_platforms_lists_the_members_of_the_core_and_of_each_capabil
         "ImportJobs",
         "CustomFields",
         "TableCells",
+        "SameFields",
         "TokenAuth",
         "AccountLists",
         "FieldsInSettings",

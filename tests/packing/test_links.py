@@ -82,11 +82,10 @@ def test_links_reach_over_a_third_identifier():
     link(found, TIE | more)
 
     assert set(found.linked) == {digest("email:a@x.cd"), digest("external_id:p")}
-    assert found.has_clear_links
 
 
 @pytest.mark.parametrize("known", [{}, TIE])
-def test_a_contact_with_two_values_of_an_identifier_has_no_clear_links(known):
+def test_a_contact_with_two_values_of_an_identifier_is_linked_to_both(known):
     first = links_of([record(email="a@x.cd", external_id="p")], known, {}) | known
     second = links_of([record(email="a@x.cd", external_id="q")], first, {})
     found = record(email="a@x.cd")
@@ -94,7 +93,6 @@ def test_a_contact_with_two_values_of_an_identifier_has_no_clear_links(known):
     link(found, first | second)
 
     assert set(found.linked) == {digest("external_id:p"), digest("external_id:q")}
-    assert not found.has_clear_links
 
 
 def test_links_that_are_known_are_not_written_again_until_they_are_about_to_be_forgotten():

@@ -152,6 +152,22 @@ def test_a_failed_opt_out_of_the_same_contact_gives_way_to_its_newer_word(make):
     assert failed(harness) == [("too_long", {"external_id": "r-2", "email": SHARED, "last_name": LONG})]
 
 
+def test_a_link_that_the_platform_refused_takes_no_opt_out_from_the_other_contact(make, sandbox):
+    harness = make("loops")
+    ann, bob = {"email": "ann@example.com"}, {"external_id": "bob"}
+    sandbox.dials(loops_cross_match="400")
+    run(harness, ann, bob)
+    run(harness, {**ann, **bob, "first_name": "x"})
+    assert harness.runtime.failures.count() == 1
+    opt_out = {**bob, "subscribed": False, "last_name": LONG}
+    run(harness, opt_out)
+
+    run(harness, {**ann, "subscribed": True})
+
+    assert ("too_long", opt_out) in failed(harness)
+    assert harness.books() | {"accepted": 5, "delivered": 3, "failed": 2} == harness.books()
+
+
 def test_a_retried_record_that_waits_loses_nothing_to_another_contact(make, sandbox):
     """The failure is retried while a record with its address is in flight; then a contradicting one is sent."""
     harness = make("sendgrid")

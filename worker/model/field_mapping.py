@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from contact_ingest.model.cell import unmarked
+from contact_ingest.model.record import MAP_FIELDS
 
 _CUSTOM = "custom_fields"
 
@@ -37,6 +38,23 @@ class FieldMapping:
         kept = set(names).difference(self.drop, self.rename)
         renamed = {old for old, new in self.rename.items() if new in names and old not in self.drop}
         return frozenset(kept | renamed)
+
+    def target_of(self, path: str) -> str:
+        """The name that a field has after the mapping: `city` for `town`, if that is what the mapping renames. A
+        dropped field has a name that no other field has."""
+        if path in self.drop:
+            return f"\0{path}"
+        for old, new in self.rename.items():
+            if path == old:
+                path = new
+        return path
+
+    @property
+    def renamed_maps(self) -> frozenset[str]:
+        """The names under which records have a whole map, such as `custom_fields`, that the mapping renames, or a field
+        that becomes a whole map. Their entries cannot be compared one by one."""
+        renamed = (name for pair in self.rename.items() if not set(pair).isdisjoint(MAP_FIELDS) for name in pair)
+        return frozenset(renamed)
 
     def apply(self, raw: bytes) -> bytes:
         """The record as JSON, mapped. Bytes that are no JSON object stay as they are."""

@@ -10,7 +10,7 @@ A merged record remembers for each field which record set it (`field_versions`).
 merged ones keeps the fields that only it sets, and loses the fields that were set after it.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,16 +26,24 @@ _CUSTOM = "custom_fields"
 FieldVersion = tuple[int, int]
 
 
-def merge_records(older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord:
+def _as_given(path: str) -> str:
+    return path
+
+
+def merge_records(older: QueuedRecord, newer: QueuedRecord, field_of: Callable[[str], str] = _as_given) -> QueuedRecord:
     """Both records as one, with the newer one's number. The numbers must be of one lane.
+
+    `field_of` gives the field that a path names at the platform: `phone` and `phone_number` may be one field. Of two
+    names of one field the newer record's stays.
 
     A field that the newer record has from a record older than `older` gives way to that of `older`.
     """
     if newer.field_versions:
         # Identifiers that both set are the same, so they may be taken from the older record as well.
-        newer = without_newer_fields(newer, older, same_lane=True, identifiers=())
+        newer = without_newer_fields(newer, older, same_lane=True, identifiers=(), field_of=field_of)
     old, new = orjson.loads(older.raw), orjson.loads(newer.raw)
     set_by_newer = set(field_paths(new))
+    _remove_other_names(old, set_by_newer, field_of)
     known = _known_versions(older)
     inherited = (
         (path, *known.get(path, (older.seq, older.packed_version)))
@@ -71,18 +79,28 @@ def with_packed_version(queued: QueuedRecord, version: int) -> QueuedRecord:
 
 
 def without_newer_fields(
-    old: QueuedRecord, newer: QueuedRecord, *, same_lane: bool, identifiers: Collection[str] = IDENTIFIERS
+    old: QueuedRecord,
+    newer: QueuedRecord,
+    *,
+    same_lane: bool,
+    identifiers: Collection[str] = IDENTIFIERS,
+    field_of: Callable[[str], str] = _as_given,
 ) -> QueuedRecord:
     """The old record without the fields for which the other one has a newer value.
 
     `identifiers` are the paths of what identifies a contact at the platform, as records name it. They stay.
+    `field_of` is that of `merge_records`.
     """
     record = orjson.loads(old.raw)
-    rivals = {_comparable(path): version for path, version in _field_versions(newer, orjson.loads(newer.raw)).items()}
+    rivals: dict[str, FieldVersion] = {}
+    for path, version in _field_versions(newer, orjson.loads(newer.raw)).items():
+        name = _comparable(field_of(path))
+        if name not in rivals or _is_newer(version, rivals[name], same_lane=same_lane):
+            rivals[name] = version
     overridden = [
         path
         for path, version in _field_versions(old, record).items()
-        if path not in identifiers and _is_overridden(path, version, rivals, same_lane=same_lane)
+        if path not in identifiers and _is_overridden(field_of(path), version, rivals, same_lane=same_lane)
     ]
     if not overridden:
         return old
@@ -154,6 +172,14 @@ def field_paths(record: Mapping[str, Any]) -> Iterator[str]:
 def _comparable(path: str) -> str:
     """The path as it is compared: names of custom fields do not differ by case."""
     return folded(path) if path.startswith("custom_fields.") else path
+
+
+def _remove_other_names(old: dict[str, Any], set_by_newer: Collection[str], field_of: Callable[[str], str]) -> None:
+    """Take from the older record the fields that the newer one sets under another name."""
+    others = set(map(field_of, set_by_newer))
+    for path in list(field_paths(old)):
+        if path not in set_by_newer and field_of(path) in others:
+            _remove(old, path)
 
 
 def _remove(record: dict[str, Any], path: str) -> None:

@@ -7,8 +7,9 @@ share no identifier. The newer one has to wait for the older one. Links are kept
     digest of 17               ->  the same
 
 A mark is one byte for the kind of identifier, its place in `IDENTIFIERS`, and the digest. Links are hints: a lost one
-costs the order of two such records, and never a record. They decide what waits for what, and what a newer record takes
-from an older failed one. They never merge two records.
+costs the order of two such records, and never a record. They decide what waits for what, and nothing else. They never
+merge two records, and a newer record takes nothing from a failed one through them: links are written before the
+platform has answered, so a record that it refuses leaves links too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,6 @@ def link(record: EncodedRecord, links: Mapping[bytes, bytes]) -> None:
     own = set(record.digests)
     marks = {mark for digest in record.digests for mark in _split(links.get(digest, b""))}
     record.linked = tuple(sorted({mark[1:] for mark in marks} - own))
-    marks.update(_marks(record))
-    record.has_clear_links = len({mark[0] for mark in marks}) == len(marks)
 
 
 def links_of(

@@ -46,8 +46,7 @@ class EncodedRecord:
     `queued` is the record as it lies in the lane. `encoded` is the row's JSON, None if `refused` is set.
     `identities` are texts such as `email:ann@example.com`; `digests` are their digests, in the same order.
     `dropped` counts the custom fields that were left out because the platform does not have them.
-    `linked` are digests of other identifiers of the contact, as other records have said. `has_clear_links` says that
-    the contact has, with them, one value of each identifier at most.
+    `linked` are digests of other identifiers of the contact, as other records have said.
     """
 
     queued: QueuedRecord
@@ -57,7 +56,6 @@ class EncodedRecord:
     refused: Refused | None = None
     dropped: int = 0
     linked: tuple[bytes, ...] = ()
-    has_clear_links: bool = False
 
     @property
     def all_digests(self) -> tuple[bytes, ...]:
@@ -105,8 +103,9 @@ class Checkpoint:
 class Packer:
     """Fills payloads with the records of one lane.
 
-    `limits` are those of one request. `encode` encodes a merged record anew. The caller must stop when `is_at_limit`:
-    `max_held` records and `max_held_bytes` of them may be held, `max_refused` records may be refused.
+    `limits` are those of one request. `merge` makes one record of two, or gives None where they must leave one after
+    the other; `encode` encodes the merged record anew. The caller must stop when `is_at_limit`: `max_held` records and
+    `max_held_bytes` of them may be held, `max_refused` records may be refused.
 
     `progress` is how far the packer has come, `checkpoint` how far it had come when it last finished a payload.
     `refused` and `packed_retries` (record numbers) grow with `progress`: the caller takes as many as `checkpoint` says.
@@ -120,9 +119,11 @@ class Packer:
         max_held: int,
         max_refused: int,
         max_held_bytes: int = sys.maxsize,
+        merge: Callable[[QueuedRecord, QueuedRecord], QueuedRecord | None] = merge_records,
     ) -> None:
         self._limits = limits
         self._encode = encode
+        self._merge = merge
         self._max_held = max_held
         self._max_refused = max_refused
         self._max_held_bytes = max_held_bytes
@@ -320,8 +321,10 @@ class Packer:
             return None
         if bool(older.queued.packed_version) != bool(newer.queued.packed_version):
             return None
-        merged = self._encode(merge_records(older.queued, newer.queued))
+        both = self._merge(older.queued, newer.queued)
+        if both is None:
+            return None
+        merged = self._encode(both)
         if older.linked or newer.linked:
             merged.linked = tuple({*older.linked, *newer.linked}.difference(merged.digests))
-            merged.has_clear_links = older.has_clear_links and newer.has_clear_links
         return merged

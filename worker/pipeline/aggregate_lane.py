@@ -106,6 +106,7 @@ class LaneAggregation:
             max_held=self._policy.max_held,
             max_refused=MAX_REFUSED,
             max_held_bytes=self._policy.max_held_bytes,
+            merge=self._encoder.merge,
         )
         held = self._store.read_held(name, snapshot.held) if snapshot.held else []
         commit = AggregationCommit(name, snapshot.version)

@@ -6,6 +6,7 @@ whatever goes wrong with one record into a refusal of that record.
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -15,10 +16,11 @@ from contact_ingest.model.cell import MARK, CellKind, typed, unmarked
 from contact_ingest.model.failure_codes import FailureCode
 from contact_ingest.model.field_mapping import FieldMapping
 from contact_ingest.model.identity import digests, identities
+from contact_ingest.model.merge import merge_records
 from contact_ingest.model.record import QueuedRecord
 from contact_ingest.model.verdicts import FieldTable
 from contact_ingest.packing.packer import EncodedRecord
-from contact_ingest.providers.base import CustomFields, Prepared, Provider, TableCells
+from contact_ingest.providers.base import CustomFields, Prepared, Provider, SameFields, TableCells
 from contact_ingest.providers.refusal_text import custom_label
 
 #: An unknown custom field makes a round fetch the field definitions again if they are older than this, ms.
@@ -38,7 +40,7 @@ class RecordEncoder:
 
     `salt` is for the digests. `fields` are the account's custom fields as cached, `now_ms` the moment of the snapshot.
     `tried` names the custom fields that this round has tried to create: a record that still needs one is refused.
-    `reported` are the bugs that this round has logged.
+    `reported` are the bugs that this round has logged. `same_fields` are those of the provider.
     """
 
     provider: Provider
@@ -48,6 +50,12 @@ class RecordEncoder:
     now_ms: int
     field_mapping: FieldMapping = NO_MAPPING
     reported: set[str] = field(default_factory=set)
+    same_fields: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "same_fields", self.provider.same_fields if isinstance(self.provider, SameFields) else {}
+        )
 
     def encode(self, queued: QueuedRecord) -> EncodedRecord:
         """Encode or refuse one record. A bad record is refused by itself; it never stops the others.
@@ -77,6 +85,18 @@ class RecordEncoder:
         if ready.dropped and self._is_stale():
             raise FieldsNeeded(dict.fromkeys(ready.dropped))
         return EncodedRecord(queued, ready.encoded, ready.identities, keys, None, len(ready.dropped))
+
+    def field_of(self, path: str) -> str:
+        """The field that a record's path names at the platform, after the field mapping: `city` for `town`."""
+        name = self.field_mapping.target_of(path)
+        return self.same_fields.get(name, name)
+
+    def merge(self, older: QueuedRecord, newer: QueuedRecord) -> QueuedRecord | None:
+        """Both records as one; None if the field mapping makes a whole map of a field, or the reverse: entries
+        of the older record would be lost, so the records are sent one after the other."""
+        if self.field_mapping.renamed_maps:
+            return None
+        return merge_records(older, newer, self.field_of)
 
     def _is_stale(self) -> bool:
         return self.now_ms - self.fields.fetched_ms > REFRESH_MS

@@ -5,8 +5,8 @@ contact takes anything: it shares an identifier with the failed one and contradi
 r@example.com` stays failed as it is when `r-1, r@example.com` is delivered: both have the address, and they are two
 contacts. An address that the platform refuses is a value like any other: the record that corrects it contradicts it.
 
-A record that shares no identifier with the failed one takes from it too, if links (packing/links.py) tell that all
-identifiers of the failed one are of its contact, and that the contact has one value of each identifier.
+A record that shares no identifier with the failed one takes nothing from it, whatever links (packing/links.py) say: the
+platform may have refused the record that made the link, and an opt-out of another contact would be lost.
 
 A failed record of the same lane that is left with nothing but identifiers is superseded if one newer record of its
 contact has every identifier of it, with the same value. It is deleted, and counts as merged. So nothing that it said
@@ -46,6 +46,8 @@ class Superseder:
         self._provider = encoder.provider
         self._field_mapping = encoder.field_mapping
         self._identifiers = encoder.field_mapping.sources_of(encoder.provider.identifiers)
+        self._kept = self._identifiers | encoder.field_mapping.renamed_maps
+        self._field_of = encoder.field_of
         # A mapping may give a record's names another meaning, so names stand for themselves there.
         self._fields = encoder.fields if encoder.field_mapping.is_empty else FieldTable()
         self._reads_store = reads_store
@@ -70,8 +72,7 @@ class Superseder:
         """
         if not self._reads_store and not refused:
             return
-        by_digest = {digest: record for record in records if record.has_clear_links for digest in record.linked}
-        by_digest |= {digest: record for record in records for digest in record.digests}
+        by_digest = {digest: record for record in records for digest in record.digests}
         self._strip_refused(by_digest, refused)
         if self._reads_store:
             self._strip_failures(by_digest, {format_record_id(self._lane, seq) for seq in packed_retries})
@@ -116,14 +117,11 @@ class Superseder:
         `digests` are those of the older one. On another lane a record with nothing but identifiers stays, since being
         delivered there still means something.
         """
-        is_linked_only = set(newer.digests).isdisjoint(digests)
-        if is_linked_only and not set(newer.all_digests).issuperset(digests):
-            return old
         has_all_digests = self._field_mapping.is_empty and set(newer.digests).issuperset(digests)
         if not has_all_digests and contradict(self._identities(old), newer.identities):
             return old
         spelled = with_spellings(newer.queued, self._fields)
-        left = without_newer_fields(old, spelled, same_lane=same_lane, identifiers=self._identifiers)
+        left = without_newer_fields(old, spelled, same_lane=same_lane, identifiers=self._kept, field_of=self._field_of)
         is_superseded = (
             same_lane
             and newer.queued.seq > old.seq

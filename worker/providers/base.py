@@ -5,6 +5,7 @@
     ImportJobs        the upsert only queues; a job reports later, and an error file lists the failed rows
     CustomFields      an account has fields of its own: their definitions can be fetched, and new ones can be created
     TableCells        the types of the account's fields, for the cells of tables, and what empties a field
+    SameFields        two names of a record's field may be one field at the platform
     TokenAuth         requests carry a token that is fetched with the credentials and shared by all workers
     AccountLists      the options of a lane name lists of the account, and the account can be asked for them
     FieldsInSettings  settings name fields of the account
@@ -188,6 +189,15 @@ class TableCells(Protocol):
     cell_kinds: Mapping[str, CellKind]
     #: The value that empties a field, as the only item; no item where the platform documents none.
     emptied: tuple[object, ...]
+
+
+@runtime_checkable
+class SameFields(Protocol):
+    """Two names of a record's field are one field at this platform. Of two records the newer one's value stands under
+    either name."""
+
+    #: A name to the name of the same field that stands for both: `{"phone": "phone_number"}`.
+    same_fields: Mapping[str, str]
 
 
 @runtime_checkable

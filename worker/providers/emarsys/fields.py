@@ -37,6 +37,8 @@ NEUTRAL = {
     "opt_in": ("31", "optin"),
 }
 NEUTRAL_BY_ID = {field_id: name for name, (field_id, _) in reversed(NEUTRAL.items())}
+#: A name of a field that has another name, to that one: `{"phone": "phone_number"}` or the reverse.
+SAME_FIELDS = {name: other for name, (field_id, _) in NEUTRAL.items() if (other := NEUTRAL_BY_ID[field_id]) != name}
 #: Interests, statistics, status and source: Emarsys keeps these itself.
 READ_ONLY = frozenset({"0", "27", "28", "29", "30", "32", "33", "34", "36", "47", "48"})
 _READ_ONLY_KINDS = frozenset({"interests", "voucher"})

@@ -28,6 +28,7 @@ from contact_ingest.providers.base import (
     CustomFields,
     FieldsInSettings,
     Prepared,
+    SameFields,
     SigningContext,
     TableCells,
     Token,
@@ -59,10 +60,11 @@ BASE_URL_RULES = BaseUrlRules(
 )
 
 
-class Emarsys(CustomFields, TableCells, AccountLists, FieldsInSettings):
+class Emarsys(CustomFields, TableCells, SameFields, AccountLists, FieldsInSettings):
     """One API user of an Emarsys account. Users have limits of their own."""
 
     cell_kinds = fields.CELL_KINDS
+    same_fields: Mapping[str, str] = fields.SAME_FIELDS
     emptied: tuple[object, ...] = ("",)
 
     def __init__(

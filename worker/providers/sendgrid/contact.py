@@ -49,6 +49,8 @@ TEXT_FIELDS = {
     "facebook": 0,
     "unique_name": 0,
 }
+#: `phone` is sent as `phone_number`.
+SAME_FIELDS = {"phone": "phone_number"}
 MAX_EMAIL = 254
 MAX_ALTERNATES = 5
 

@@ -29,6 +29,7 @@ from contact_ingest.providers.base import (
     CustomFields,
     ImportJobs,
     Prepared,
+    SameFields,
     SigningContext,
     TableCells,
     UnknownFields,
@@ -62,11 +63,12 @@ _FIELDS = "/v3/marketing/field_definitions"
 _LISTS = "/v3/marketing/lists"
 
 
-class SendGrid(ImportJobs, CustomFields, TableCells, AccountLists):
+class SendGrid(ImportJobs, CustomFields, TableCells, SameFields, AccountLists):
     """One SendGrid account, or one subuser of it (`on_behalf_of`)."""
 
     identifiers: tuple[str, ...] = contact.IDENTIFIERS
     cell_kinds = custom_fields.CELL_KINDS
+    same_fields: Mapping[str, str] = contact.SAME_FIELDS
     emptied: tuple[object, ...] = ()
 
     def __init__(
