@@ -98,15 +98,19 @@ def _hashes(store: Store, numbers: Iterable[int]) -> Iterable[tuple[int, Any]]:
 
 def _bodies(store: Store, roots: set[int]) -> tuple[int, ...]:
     """Roots that have parts left, and lack one of the keys of their body. `parts` is read last."""
-    missing = []
-    for root in sorted(roots):
+    missing, wanted = [], sorted(roots)
+    for start in range(0, len(wanted), _PAGE):
         pipe = store.client.pipeline(transaction=False)
-        for part in _BODY:
-            pipe.exists(store.keys(f"batch:{root}:{part}"))
-        pipe.hget(store.keys(f"batch:{root}"), "parts")
-        *there, parts = pipe.execute()
-        if not all(there) and int(parts or 1) > 0:
-            missing.append(root)
+        for root in wanted[start : start + _PAGE]:
+            for part in _BODY:
+                pipe.exists(store.keys(f"batch:{root}:{part}"))
+            pipe.hget(store.keys(f"batch:{root}"), "parts")
+        answers = iter(pipe.execute())
+        for root, (*there, parts) in zip(
+            wanted[start : start + _PAGE], zip(*[answers] * (len(_BODY) + 1), strict=True), strict=True
+        ):
+            if not all(there) and int(parts or 1) > 0:
+                missing.append(root)
     return tuple(missing)
 
 
@@ -177,8 +181,13 @@ def _failures_once(store: Store) -> tuple[set[str], set[str]]:
     client, k = store.client, store.keys
     ids = {record.decode() for record in client.hkeys(k("failures"))}
     placed = {record.decode() for record in client.zrange(k("failures:by_time"), 0, -1)}
-    for lane in {*lane_names(store), *(RecordId.parse(record).lane for record in ids)}:
-        placed |= {f"{lane}:{seq.decode()}" for seq in client.zrange(k(f"retry:{lane}"), 0, -1)}
+    lanes = sorted({*lane_names(store), *(RecordId.parse(record).lane for record in ids)})
+    for start in range(0, len(lanes), _PAGE):
+        page = lanes[start : start + _PAGE]
+        pipe = client.pipeline(transaction=False)
+        for lane in page:
+            pipe.zrange(k(f"retry:{lane}"), 0, -1)
+        placed |= {f"{lane}:{int(seq)}" for lane, seqs in zip(page, pipe.execute(), strict=True) for seq in seqs}
     return ids - placed, placed - ids
 
 

@@ -71,6 +71,11 @@ local function unindex(id, keys)
   end
 end
 
+-- A lane in which nothing is held or retried any more leaves `held_lanes`.
+local function unlist_held(lane)
+  if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) == 0 then redis.call('ZREM', k('held_lanes'), lane) end
+end
+
 -- Remove a record that has failed or is to be tried again. Returns the counter of the books that it stood under (failed
 -- or held), or false if it is not there.
 local function forget_failure(id)

@@ -38,7 +38,7 @@ end
 if gone + left_held > 0 then
   add('lane:' .. lane, 'bytes', -freed)
   book(lane, 'waiting', -gone, 'held', -left_held, 'discarded', gone + left_held)
-  if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) == 0 then redis.call('ZREM', k('held_lanes'), lane) end
+  unlist_held(lane)
   redis.call('INCR', k('version'))
 end
 return gone + left_held

@@ -75,7 +75,7 @@ local function mend_failure(id, at_ms)
   if not place then return 0 end
   redis.call('ZREM', k('failures:by_time'), id)
   redis.call('ZREM', k('retry:' .. lane), seq)
-  if redis.call('EXISTS', k('held:' .. lane), k('retry:' .. lane)) == 0 then redis.call('ZREM', k('held_lanes'), lane) end
+  unlist_held(lane)
   book(lane, place, -1, 'discarded', 1)
   redis.call('INCR', k('version'))
   return 1
